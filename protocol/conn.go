@@ -1,0 +1,236 @@
+package protocol
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"google.golang.org/protobuf/proto"
+)
+
+// Stream is what a [Conn] frames: a libp2p stream or one end of a [net.Pipe].
+type Stream interface {
+	io.ReadWriteCloser
+	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
+}
+
+// ErrClosed is returned by [Conn.Send] after a failed write or a Close.
+var ErrClosed = errors.New("connection is closed")
+
+const (
+	// writeTimeout bounds one write to a peer that does not read.
+	writeTimeout = 10 * time.Second
+	// maxPending bounds the bytes that wait behind a write under way; beyond
+	// it Send blocks, so that a slow peer slows its writers, not the memory.
+	maxPending = 4 << 20
+	// lingerDelay is how long SendSoon waits for company.
+	lingerDelay = time.Millisecond
+)
+
+// Conn is a framed, bounded connection that names the peer at its other end.
+// A frame is a message's length as an unsigned varint, then the message, as in
+// protobuf's delimited streams.
+//
+// Send and SendSoon may be called from many goroutines. Whoever finds no write
+// under way writes for all that came meanwhile, so that small messages
+// coalesce under load and cost no handover when there is none. Recv is for one
+// goroutine at a time.
+type Conn struct {
+	remote peer.ID
+	stream Stream
+	r      *bufio.Reader
+	max    int
+	frame  []byte // Recv's buffer
+
+	mu      sync.Mutex
+	room    sync.Cond // signalled when pending shrinks
+	pending []byte
+	spare   []byte // the other buffer of the pair
+	writing bool
+	linger  *time.Timer
+	err     error
+}
+
+// NewConn frames stream, whose other end is remote. No message larger than max
+// bytes is received. libp2p has authenticated remote by then.
+func NewConn(stream Stream, remote peer.ID, max int) *Conn {
+	c := &Conn{remote: remote, stream: stream, r: bufio.NewReaderSize(stream, 16<<10), max: max}
+	c.room.L = &c.mu
+	return c
+}
+
+// Peer returns the authenticated identity of the other end.
+func (c *Conn) Peer() peer.ID { return c.remote }
+
+// Send writes m, together with whatever else waits to be written. It returns
+// when the bytes are with the transport or with another goroutine that is
+// writing already; a later failure of that write is returned by the next Send.
+func (c *Conn) Send(m proto.Message) error { return c.send(m, true) }
+
+// SendSoon queues m and writes it with the next Send, or by itself after 1 ms.
+func (c *Conn) SendSoon(m proto.Message) error { return c.send(m, false) }
+
+func (c *Conn) send(m proto.Message, now bool) error {
+	c.mu.Lock()
+	for c.err == nil && len(c.pending) > maxPending {
+		c.room.Wait()
+	}
+	if c.err != nil {
+		defer c.mu.Unlock()
+		return c.err
+	}
+	pending, err := appendFrame(c.pending, m)
+	if err != nil {
+		c.mu.Unlock()
+		return err
+	}
+	c.pending = pending
+	if c.writing {
+		c.mu.Unlock()
+		return nil
+	}
+	if !now {
+		if c.linger == nil {
+			c.linger = time.AfterFunc(lingerDelay, c.flush)
+		} else {
+			c.linger.Reset(lingerDelay)
+		}
+		c.mu.Unlock()
+		return nil
+	}
+	c.writing = true
+	return c.drain()
+}
+
+func (c *Conn) flush() {
+	c.mu.Lock()
+	if c.writing || c.err != nil || len(c.pending) == 0 {
+		c.mu.Unlock()
+		return
+	}
+	c.writing = true
+	_ = c.drain() // the next Send returns it
+}
+
+// drain writes until nothing is pending. It is called with mu held and writing
+// set, and returns with mu released.
+func (c *Conn) drain() error {
+	for c.err == nil && len(c.pending) > 0 {
+		out := c.pending
+		c.pending = c.spare[:0]
+		c.spare = nil
+		c.room.Broadcast()
+		c.mu.Unlock()
+		err := c.stream.SetWriteDeadline(time.Now().Add(writeTimeout))
+		if err == nil {
+			_, err = c.stream.Write(out)
+		}
+		c.mu.Lock()
+		if cap(out) <= maxPending {
+			c.spare = out
+		}
+		if err != nil && c.err == nil {
+			c.err = fmt.Errorf("%w: %w", ErrClosed, err)
+		}
+	}
+	c.writing = false
+	c.room.Broadcast()
+	err := c.err
+	c.mu.Unlock()
+	return err
+}
+
+// Recv reads the next message into m. It returns [io.EOF] when the other end
+// has closed between two messages, and an error that wraps [ErrMalformed] for
+// a frame that is too large or is not an m.
+func (c *Conn) Recv(m proto.Message) error {
+	n, err := binary.ReadUvarint(c.r)
+	if err != nil {
+		return err
+	}
+	if n > uint64(c.max) {
+		return fmt.Errorf("%w: frame of %d bytes, at most %d", ErrMalformed, n, c.max)
+	}
+	if uint64(cap(c.frame)) < n {
+		c.frame = make([]byte, n)
+	}
+	buf := c.frame[:n]
+	if _, err := io.ReadFull(c.r, buf); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return err
+	}
+	if err := proto.Unmarshal(buf, m); err != nil {
+		return fmt.Errorf("%w: %v", ErrMalformed, err)
+	}
+	return nil
+}
+
+// Read reads raw bytes that follow a message, such as a blob's.
+func (c *Conn) Read(p []byte) (int, error) { return c.r.Read(p) }
+
+// Write writes raw bytes that follow a message. No Send may be under way.
+func (c *Conn) Write(p []byte) (int, error) {
+	if err := c.stream.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return 0, err
+	}
+	return c.stream.Write(p)
+}
+
+// SetReadDeadline bounds the next Recv and Read.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.stream.SetReadDeadline(t) }
+
+// CloseWrite ends our half when the stream has halves: a request is complete.
+func (c *Conn) CloseWrite() error {
+	if s, ok := c.stream.(interface{ CloseWrite() error }); ok {
+		return s.CloseWrite()
+	}
+	return nil
+}
+
+// Close flushes what SendSoon queued and ends both halves in good order.
+func (c *Conn) Close() error {
+	c.flush()
+	c.fail(ErrClosed)
+	return c.stream.Close()
+}
+
+// Reset ends both halves at once; the other end sees an error.
+func (c *Conn) Reset() {
+	c.fail(ErrClosed)
+	if s, ok := c.stream.(interface{ Reset() error }); ok {
+		_ = s.Reset() // nothing is left to be told to
+		return
+	}
+	_ = c.stream.Close()
+}
+
+func (c *Conn) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.err = err
+	}
+	if c.linger != nil {
+		c.linger.Stop()
+	}
+	c.room.Broadcast()
+}
+
+// appendFrame appends m as one frame to b.
+func appendFrame(b []byte, m proto.Message) ([]byte, error) {
+	size := proto.Size(m)
+	b = binary.AppendUvarint(b, uint64(size))
+	b, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(b, m)
+	if err != nil {
+		return nil, fmt.Errorf("encode %T: %w", m, err)
+	}
+	return b, nil
+}

@@ -1,0 +1,75 @@
+package protocol
+
+import "time"
+
+// Sizes of what may arrive from a peer, in bytes unless said otherwise.
+// Everything larger is refused before it is read.
+const (
+	// MaxInline is the largest blob, or output, that rides in a message
+	// instead of taking a stream of its own.
+	MaxInline = 64 << 10
+	// MaxSpec is the largest marshalled Spec.
+	MaxSpec = MaxInline + 256<<10
+	// MaxTaskMessage is the largest Ask or Reply.
+	MaxTaskMessage = MaxSpec + 4<<10
+	// MaxOutputChunk is the largest data field of an OutputChunk.
+	MaxOutputChunk = 32 << 10
+	// MaxOutputMessage is the largest message on an output stream.
+	MaxOutputMessage = MaxOutputChunk + 64
+	// MaxBeat is the largest Beat.
+	MaxBeat = 64 << 10
+	// MinBeat is the size that every Beat is padded to.
+	MinBeat = 64
+	// MaxOffer is the largest SignedOffer.
+	MaxOffer = 4 << 10
+	// MaxBlobMessage is the largest BlobRequest or BlobHeader.
+	MaxBlobMessage = 256
+	// MaxHandshake is the largest Hello or Proof.
+	MaxHandshake = 512
+	// MaxSmallMessage is the largest BookPull or Echo.
+	MaxSmallMessage = 128
+	// MaxWorkerMessage is the largest message between node and worker.
+	MaxWorkerMessage = MaxSpec + 64<<10
+
+	// MaxBlob is the largest module or input.
+	MaxBlob = 1 << 30
+	// MaxArgs is the largest number of args, and of env entries.
+	MaxArgs = 4096
+	// MaxArgBytes bounds all args, and all env entries, together.
+	MaxArgBytes = 96 << 10
+	// MaxWarm is the largest number of warm modules in an Offer.
+	MaxWarm = 32
+	// MaxBookOffers is the largest number of offers that one BookPull yields.
+	MaxBookOffers = 4096
+	// MaxProgress is the largest number of Progress entries in a Beat.
+	MaxProgress = 1024
+	// MaxReceipts is the largest number of receipts in a batch.
+	MaxReceipts = 1024
+	// MaxReplicas is the largest number of replicas of a task.
+	MaxReplicas = 16
+	// MaxText is the largest text for people: reasons, messages, names.
+	MaxText = 512
+
+	maxPeerIDLen = 128
+)
+
+// Limits that a Spec may name, and what it gets when it names none.
+const (
+	PageSize = 64 << 10 // of WebAssembly linear memory
+
+	DefaultMemory = 512 << 20
+	MaxMemory     = 4 << 30
+
+	DefaultOutput = 64 << 20
+	MaxOutput     = 1 << 30
+
+	DefaultWall = time.Hour
+	MaxWall     = 7 * 24 * time.Hour
+)
+
+// Profile is the version of the sandbox profile that this software implements:
+// what a guest can observe of clock, randomness, environment and files.
+const Profile = 1
+
+// MaxOfferTTL bounds how long a peer may claim an Offer stays valid.
+const MaxOfferTTL = 10 * time.Minute
