@@ -1,0 +1,70 @@
+package market
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// Placement is where the replicas of a task go.
+type Placement struct {
+	Chosen []Candidate // one for each replica, each another provider
+	Spares []Candidate // who is asked next when a chosen one refuses or is lost, in this order
+}
+
+// Place chooses the lowest scores. The list holds what Score returned and,
+// after those, the candidates that did not answer in time, which are chosen
+// only when too few did; no ranking is made among the latter, whose order is
+// that of the draw. Equal scores keep the order of the list. Providers that
+// take nothing now come last among the spares. The list may hold what Rank
+// rejected, which is never chosen but serves to say why nothing was.
+//
+// Without enough providers it returns a *protocol.Error of CodeNoPeers when
+// nobody is known, CodeNoOffers when nobody could run the task, or CodeBusy
+// when those who could take nothing now.
+//
+// Replicas are spread over providers, and not over networks as well, since an
+// Offer names no address.
+func Place(need Need, list []Candidate) (Placement, error) {
+	var takers, later []Candidate
+	for _, c := range list {
+		switch {
+		case !c.Feasible:
+		case need.unwilling(c) != "":
+			later = append(later, c)
+		default:
+			takers = append(takers, c)
+		}
+	}
+	n := need.replicas()
+	if len(takers) < n {
+		return Placement{}, shortage(need, list, takers, later)
+	}
+	slices.SortStableFunc(takers, func(a, b Candidate) int {
+		if a.Scored && b.Scored {
+			return cmp.Compare(a.Score, b.Score)
+		}
+		return cmp.Compare(unanswered(a), unanswered(b))
+	})
+	answers := len(takers)
+	for i, c := range takers {
+		if !c.Scored {
+			answers = min(answers, i)
+			takers[i].Reason = "gave no answer in time, " + need.place(c)
+		}
+	}
+	if answers > 1 {
+		takers[0].Reason += fmt.Sprintf("; best of %d asked", answers)
+		for i := 1; i < min(n, answers); i++ {
+			takers[i].Reason += fmt.Sprintf("; no. %d of %d asked", i+1, answers)
+		}
+	}
+	return Placement{Chosen: takers[:n:n], Spares: append(takers[n:], later...)}, nil
+}
+
+func unanswered(c Candidate) int {
+	if c.Scored {
+		return 0
+	}
+	return 1
+}

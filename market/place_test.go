@@ -1,0 +1,227 @@
+package market_test
+
+import (
+	"errors"
+	"math"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/spare-network/spare/market"
+	"github.com/spare-network/spare/protocol"
+)
+
+// answered is a candidate as Score returns it.
+func answered(p peer.ID, score time.Duration) market.Candidate {
+	return asked(func(c *market.Candidate) {
+		c.Provider, c.Scored, c.Score, c.Reason = p, true, score, "idle"
+	})
+}
+
+func TestPlace(t *testing.T) {
+	silent := asked(func(c *market.Candidate) { c.Provider = "silent" })
+	full := answered("full", 1)
+	full.Load = &protocol.Load{Slots: 1, Availability: protocol.Full}
+	unfit := market.Candidate{Provider: "unfit", Offer: offerAt(0, nil), Reason: "offers 1 GiB, needs 8 GiB"}
+	cases := []struct {
+		name     string
+		replicas int
+		list     []market.Candidate
+		chosen   []peer.ID
+		spares   []peer.ID
+		reason   string // of the first
+	}{
+		{"the only one", 1, []market.Candidate{answered("a", 9)}, []peer.ID{"a"}, nil, "idle"},
+		{"lowest score first", 1, []market.Candidate{answered("a", 9), answered("b", 3), answered("c", 5)}, []peer.ID{"b"}, []peer.ID{"c", "a"}, "idle; best of 3 asked"},
+		{"replicas on different peers", 2, []market.Candidate{answered("a", 9), answered("b", 3), answered("c", 5)}, []peer.ID{"b", "c"}, []peer.ID{"a"}, "idle; best of 3 asked"},
+		{"equal scores in the order of the draw", 1, []market.Candidate{answered("b", 3), answered("a", 3)}, []peer.ID{"b"}, []peer.ID{"a"}, "idle; best of 2 asked"},
+		{"full ones are the last spares", 1, []market.Candidate{full, answered("a", 9), silent}, []peer.ID{"a"}, []peer.ID{"silent", "full"}, "idle"},
+		{"silent ones after those who answered", 2, []market.Candidate{silent, answered("a", 9), unfit}, []peer.ID{"a", "silent"}, nil, "idle"},
+		{"a silent one rather than nobody", 1, []market.Candidate{unfit, silent}, []peer.ID{"silent"}, nil, "gave no answer in time, 1.2 ms away"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			n := need()
+			n.Replicas = c.replicas
+			before := slices.Clone(c.list)
+			p, err := market.Place(n, c.list)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := providers(p.Chosen); !slices.Equal(got, c.chosen) {
+				t.Errorf("chose %v, want %v", got, c.chosen)
+			}
+			if got := providers(p.Spares); !slices.Equal(got, c.spares) {
+				t.Errorf("spares %v, want %v", got, c.spares)
+			}
+			if got := p.Chosen[0].Reason; got != c.reason {
+				t.Errorf("reason %q, want %q", got, c.reason)
+			}
+			for i := range before {
+				if before[i].Reason != c.list[i].Reason {
+					t.Error("the caller's list is changed")
+				}
+			}
+		})
+	}
+}
+
+func TestPlaceSaysWhyNot(t *testing.T) {
+	offers := func(memory uint64) func(*protocol.Offer) {
+		return func(o *protocol.Offer) { o.MemoryBytes = memory }
+	}
+	says := func(a protocol.Availability) func(*protocol.Offer) {
+		return func(o *protocol.Offer) { o.Load.Availability = a }
+	}
+	eight := func(n *market.Need) { n.Limits.MemoryBytes = 8 * gib }
+	remote := func(n *market.Need) { n.Where = protocol.WhereRemote }
+	p, q, r := peer.ID("p"), peer.ID("q"), peer.ID("r")
+	cases := []struct {
+		name    string
+		need    func(*market.Need)
+		entries []market.Entry
+		want    *protocol.Error
+	}{
+		{"nobody is known", nil, nil, &protocol.Error{Code: protocol.CodeNoPeers, Message: "no peer is known", Hint: "join others with 'spare up --bootstrap ADDRESS'"}},
+		{
+			"remote, and alone", remote,
+			[]market.Entry{entry(self, nil)},
+			&protocol.Error{Code: protocol.CodeNoPeers, Message: "no peer is known, and the task must leave this node", Hint: "leave --remote away, or join others with 'spare up --bootstrap ADDRESS'"},
+		},
+		{
+			"local, before the own offer", func(n *market.Need) { n.Where = protocol.WhereLocal },
+			[]market.Entry{entry(p, nil)},
+			&protocol.Error{Code: protocol.CodeNoOffers, Message: "this node gives nothing yet", Hint: "try again in a moment, or see 'spare status'"},
+		},
+		{
+			"on a peer that is not known", func(n *market.Need) { n.On = q },
+			[]market.Entry{entry(p, nil)},
+			&protocol.Error{Code: protocol.CodeNoPeers, Message: "no offer of " + q.String() + " is known", Hint: "see 'spare peers', or leave --on away"},
+		},
+		{
+			"on a peer that offers less", func(n *market.Need) { n.On = p; eight(n) },
+			[]market.Entry{entry(p, nil), entry(q, offers(9*gib))},
+			&protocol.Error{Code: protocol.CodeNoOffers, Message: "peer " + p.String() + " offers 1 GiB, needs 8 GiB", Hint: "see 'spare offers'"},
+		},
+		{
+			"memory that no peer offers", func(n *market.Need) { remote(n); eight(n) },
+			[]market.Entry{entry(p, nil), entry(q, offers(2*gib)), entry(r, nil), entry(self, offers(9*gib))},
+			&protocol.Error{Code: protocol.CodeNoOffers, Message: "3 peers known, none offers 8 GiB: the most is 2 GiB", Hint: "try --mem 2GiB, or see 'spare offers'"},
+		},
+		{
+			"memory that neither this node nor a peer offers", eight,
+			[]market.Entry{entry(p, nil), entry(self, offers(2*gib-protocol.PageSize))},
+			&protocol.Error{Code: protocol.CodeNoOffers, Message: "this node and 1 peer known, none offers 8 GiB: the most is 1.9 GiB", Hint: "try --mem 2047MiB, or see 'spare offers'"},
+		},
+		{
+			"memory that this node alone does not offer", eight,
+			[]market.Entry{entry(self, nil)},
+			&protocol.Error{Code: protocol.CodeNoOffers, Message: "this node offers 1 GiB, needs 8 GiB", Hint: "see 'spare offers'"},
+		},
+		{
+			"time that nobody offers", func(n *market.Need) { n.Limits.WallMs = 2 * 3_600_000 },
+			[]market.Entry{entry(p, nil), entry(q, nil)},
+			&protocol.Error{Code: protocol.CodeNoOffers, Message: "2 peers known, none offers 2h of run time: the most is 1h", Hint: "try --timeout 1h0m0s, or see 'spare offers'"},
+		},
+		{
+			"different reasons", eight,
+			[]market.Entry{entry(p, nil), entry(q, nil), entry(r, func(o *protocol.Offer) { o.MemoryBytes, o.Profile = 9*gib, 2 })},
+			&protocol.Error{Code: protocol.CodeNoOffers, Message: "3 peers known, none can run it: offers 1 GiB, needs 8 GiB (2); has sandbox profile 2, needs 1 (1)", Hint: "see 'spare offers'"},
+		},
+		{
+			"all have been tried", func(n *market.Need) { n.Exclude = map[peer.ID]string{p: "refused", q: "refused"} },
+			[]market.Entry{entry(p, nil), entry(q, nil)},
+			&protocol.Error{Code: protocol.CodeNoOffers, Message: "nobody is left to try: tried before: refused (2)", Hint: "see 'spare peers'"},
+		},
+		{
+			"all are busy", nil,
+			[]market.Entry{entry(p, says(protocol.Full)), entry(q, says(protocol.Full)), entry(r, says(protocol.Paused))},
+			&protocol.Error{Code: protocol.CodeBusy, Message: "3 providers could run it, none takes it now: is full (2); is paused (1)", Hint: "try again later, or see 'spare offers'"},
+		},
+		{
+			"more replicas than providers", func(n *market.Need) { n.Replicas = 3 },
+			[]market.Entry{entry(p, nil), entry(q, says(protocol.Full))},
+			&protocol.Error{Code: protocol.CodeNoOffers, Message: "3 replicas need as many providers, only 2 can run it", Hint: "try --replicas 2, or see 'spare offers'"},
+		},
+		{
+			"more replicas than free providers", func(n *market.Need) { n.Replicas = 2 },
+			[]market.Entry{entry(p, nil), entry(q, says(protocol.Full))},
+			&protocol.Error{Code: protocol.CodeBusy, Message: "2 replicas need as many providers, only 1 of 2 can take one now", Hint: "try --replicas 1, or again later"},
+		},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			n := need()
+			if c.need != nil {
+				c.need(&n)
+			}
+			feasible, rejected := market.Rank(start, n, c.entries, near)
+			p, err := market.Place(n, append(feasible, rejected...))
+			var got *protocol.Error
+			if !errors.As(err, &got) {
+				t.Fatalf("placed %v, want %v", p, c.want)
+			}
+			if *got != *c.want {
+				t.Errorf("got  %v\nwant %v", got, c.want)
+			}
+		})
+	}
+}
+
+// TestPlaceKeepsItsPromises checks what holds for every list: replicas are
+// distinct, nobody is lost, none chosen is worse than a willing spare, and the
+// order of distinct scores does not matter.
+func TestPlaceKeepsItsPromises(t *testing.T) {
+	rng := seeded(t)
+	for range 1000 {
+		n := need()
+		n.Replicas = 1 + rng.IntN(3)
+		var list []market.Candidate
+		feasible := 0
+		for i, score := range rng.Perm(rng.IntN(9)) {
+			c := answered(peer.ID(rune('a'+i)), time.Duration(score))
+			c.Feasible = rng.IntN(4) > 0
+			if c.Feasible {
+				feasible++
+			}
+			if rng.IntN(4) == 0 {
+				c.Load = &protocol.Load{Slots: 1, Availability: protocol.Full}
+			}
+			list = append(list, c)
+		}
+		first, err := market.Place(n, list)
+		if err != nil {
+			if protocol.CodeOf(err) == protocol.CodeInternal {
+				t.Fatalf("an error without a code: %v", err)
+			}
+			continue
+		}
+		if len(first.Chosen) != n.Replicas || len(first.Chosen)+len(first.Spares) != feasible {
+			t.Fatalf("%d chosen and %d spares of %d feasible, %d wanted", len(first.Chosen), len(first.Spares), feasible, n.Replicas)
+		}
+		seen, best := map[peer.ID]bool{}, time.Duration(math.MaxInt64)
+		for _, c := range slices.Concat(first.Chosen, first.Spares) {
+			if seen[c.Provider] {
+				t.Fatalf("%s is placed twice", c.Provider)
+			}
+			seen[c.Provider] = true
+		}
+		for _, c := range first.Spares {
+			if c.Load.Availability == protocol.Open {
+				best = min(best, c.Score)
+			}
+		}
+		for _, c := range first.Chosen {
+			if c.Score > best || c.Load.Availability != protocol.Open {
+				t.Fatalf("%s with %v is chosen, a spare has %v", c.Provider, c.Score, best)
+			}
+		}
+		rng.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+		second, err := market.Place(n, list)
+		if err != nil || !slices.Equal(providers(first.Chosen), providers(second.Chosen)) {
+			t.Fatalf("another order of the list chooses %v, not %v", providers(second.Chosen), providers(first.Chosen))
+		}
+	}
+}

@@ -1,0 +1,143 @@
+package market
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+// shortage says why there are fewer takers than replicas wanted, and what
+// would help.
+func shortage(need Need, list, takers, later []Candidate) *protocol.Error {
+	n, able := need.replicas(), len(takers)+len(later)
+	switch {
+	case able == 0:
+		return nobody(need, list)
+	case able < n:
+		return protocol.Errorf(protocol.CodeNoOffers, "%s need as many providers, only %d can run it", count(n, "replica"), able).
+			WithHint("try --replicas %d, or see 'spare offers'", able)
+	case len(takers) > 0:
+		return protocol.Errorf(protocol.CodeBusy, "%s need as many providers, only %d of %d can take one now",
+			count(n, "replica"), len(takers), able).
+			WithHint("try --replicas %d, or again later", len(takers))
+	default:
+		return protocol.Errorf(protocol.CodeBusy, "%s could run it, none takes it now: %s", count(able, "provider"), reasons(later)).
+			WithHint("try again later, or see 'spare offers'")
+	}
+}
+
+// nobody says why nobody in the list could run the task. Those that the
+// requester does not want, whatever they offer, would only blur why the others
+// cannot.
+func nobody(need Need, list []Candidate) *protocol.Error {
+	var wanted, tried []Candidate
+	for _, c := range list {
+		if need.bars(c) == "" {
+			wanted = append(wanted, c)
+		} else if _, was := need.Exclude[c.Provider]; was {
+			tried = append(tried, c)
+		}
+	}
+	switch {
+	case len(wanted) > 0:
+		return unfit(need, wanted, len(tried) > 0)
+	case len(tried) > 0:
+		return protocol.Errorf(protocol.CodeNoOffers, "nobody is left to try: %s", reasons(tried)).
+			WithHint("see 'spare peers'")
+	case need.On != "":
+		return protocol.Errorf(protocol.CodeNoPeers, "no offer of %s is known", need.On).
+			WithHint("see 'spare peers', or leave --on away")
+	case need.Where == protocol.WhereLocal:
+		return protocol.Errorf(protocol.CodeNoOffers, "this node gives nothing yet").
+			WithHint("try again in a moment, or see 'spare status'")
+	case need.Where == protocol.WhereRemote:
+		return protocol.Errorf(protocol.CodeNoPeers, "no peer is known, and the task must leave this node").
+			WithHint("leave --remote away, or join others with 'spare up --bootstrap ADDRESS'")
+	default:
+		return protocol.Errorf(protocol.CodeNoPeers, "no peer is known").
+			WithHint("join others with 'spare up --bootstrap ADDRESS'")
+	}
+}
+
+// unfit names the one amount that nobody offers, when there is one, and
+// otherwise each reason.
+func unfit(need Need, wanted []Candidate, triedOthers bool) *protocol.Error {
+	self := func(c Candidate) bool { return c.Provider == need.Self }
+	if len(wanted) == 1 {
+		who := "peer " + wanted[0].Provider.String()
+		if self(wanted[0]) {
+			who = "this node"
+		}
+		return protocol.Errorf(protocol.CodeNoOffers, "%s %s", who, wanted[0].Reason).WithHint("see 'spare offers'")
+	}
+	known := " known"
+	if triedOthers {
+		known = " left to try"
+	}
+	who := count(len(wanted), "peer") + known
+	if slices.ContainsFunc(wanted, self) {
+		who = "this node and " + count(len(wanted)-1, "peer") + known
+	}
+	amounts := []struct {
+		flag, what  string
+		needs       uint64
+		of          func(*protocol.Offer) uint64
+		words, flat func(uint64) string
+	}{
+		{"--mem", "", need.Limits.GetMemoryBytes(), (*protocol.Offer).GetMemoryBytes, size, flagSize},
+		{"--output-limit", " of output", need.Limits.GetOutputBytes(), (*protocol.Offer).GetOutputBytes, size, flagSize},
+		{"--timeout", " of run time", need.Limits.GetWallMs(), (*protocol.Offer).GetWallMs, wall, flagWall},
+	}
+	for _, a := range amounts {
+		var most uint64
+		for _, c := range wanted {
+			most = max(most, a.of(c.Offer))
+		}
+		if most < a.needs {
+			return protocol.Errorf(protocol.CodeNoOffers, "%s, none offers %s%s: the most is %s", who, a.words(a.needs), a.what, a.words(most)).
+				WithHint("try %s %s, or see 'spare offers'", a.flag, a.flat(most))
+		}
+	}
+	return protocol.Errorf(protocol.CodeNoOffers, "%s, none can run it: %s", who, reasons(wanted)).
+		WithHint("see 'spare offers'")
+}
+
+// flagSize writes the most that a flag may ask of n bytes.
+func flagSize(n uint64) string {
+	switch {
+	case n >= 1<<30 && n%(1<<30) == 0:
+		return fmt.Sprintf("%dGiB", n>>30)
+	case n >= 1<<20:
+		return fmt.Sprintf("%dMiB", n>>20)
+	default:
+		return fmt.Sprintf("%dKiB", n>>10)
+	}
+}
+
+func flagWall(ms uint64) string { return (time.Duration(ms) * time.Millisecond).String() }
+
+// reasons joins the three most common reasons, each with how many have it.
+func reasons(list []Candidate) string {
+	times := map[string]int{}
+	var words []string
+	for _, c := range list {
+		if times[c.Reason]++; times[c.Reason] == 1 {
+			words = append(words, c.Reason)
+		}
+	}
+	slices.SortFunc(words, func(a, b string) int {
+		return cmp.Or(cmp.Compare(times[b], times[a]), strings.Compare(a, b))
+	})
+	more := ""
+	if len(words) > 3 {
+		words, more = words[:3], "; and more"
+	}
+	for i, w := range words {
+		words[i] = fmt.Sprintf("%s (%d)", w, times[w])
+	}
+	return strings.Join(words, "; ") + more
+}

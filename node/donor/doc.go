@@ -1,0 +1,20 @@
+// Package donor knows what this machine can give: how many slots, how much
+// memory, how fast it is, and whether its owner needs it for himself now.
+//
+// It is the only reader of the host's idleness. It must not run tasks, talk to
+// peers or decide where a task goes, and imports no room but protocol.
+//
+// # Why the total minus our own
+//
+// An idleness check that counts the guests of this node sees them as an owner
+// at work, pauses, sees an idle machine and resumes, for ever. So what counts
+// is the CPU time that processes other than this node and its descendants use.
+// Children that have ended count as ours too, once they are waited for.
+//
+// # What cannot be known
+//
+// Only Linux tells the CPU time of all processes in a way that is read here.
+// Elsewhere a node that was told to donate when idle donates always, and says
+// that it does not know. Several nodes on one machine are strangers to each
+// other: each sees the guests of the others as an owner at work.
+package donor
