@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -49,16 +50,17 @@ type Conn struct {
 	frame  []byte // Recv's buffer
 
 	mu      sync.Mutex
-	room    sync.Cond // signalled when pending shrinks
+	room    sync.Cond // signalled when pending shrinks and when a write ends
 	pending []byte
 	spare   []byte // the other buffer of the pair
 	writing bool
+	closing bool // no more Sends
 	linger  *time.Timer
 	err     error
 }
 
 // NewConn frames stream, whose other end is remote. No message larger than max
-// bytes is received. libp2p has authenticated remote by then.
+// bytes is received or sent. libp2p has authenticated remote by then.
 func NewConn(stream Stream, remote peer.ID, max int) *Conn {
 	c := &Conn{remote: remote, stream: stream, r: bufio.NewReaderSize(stream, 16<<10), max: max}
 	c.room.L = &c.mu
@@ -71,6 +73,7 @@ func (c *Conn) Peer() peer.ID { return c.remote }
 // Send writes m, together with whatever else waits to be written. It returns
 // when the bytes are with the transport or with another goroutine that is
 // writing already; a later failure of that write is returned by the next Send.
+// A message that is too large is an error of its own and leaves c as it was.
 func (c *Conn) Send(m proto.Message) error { return c.send(m, true) }
 
 // SendSoon queues m and writes it with the next Send, or by itself after 1 ms.
@@ -78,14 +81,15 @@ func (c *Conn) SendSoon(m proto.Message) error { return c.send(m, false) }
 
 func (c *Conn) send(m proto.Message, now bool) error {
 	c.mu.Lock()
-	for c.err == nil && len(c.pending) > maxPending {
+	for c.err == nil && !c.closing && len(c.pending) > maxPending {
 		c.room.Wait()
 	}
-	if c.err != nil {
+	if c.err != nil || c.closing {
 		defer c.mu.Unlock()
-		return c.err
+		return cmp.Or(c.err, ErrClosed)
 	}
-	pending, err := appendFrame(c.pending, m)
+	first := len(c.pending) == 0
+	pending, err := appendFrame(c.pending, m, c.max)
 	if err != nil {
 		c.mu.Unlock()
 		return err
@@ -96,9 +100,11 @@ func (c *Conn) send(m proto.Message, now bool) error {
 		return nil
 	}
 	if !now {
-		if c.linger == nil {
+		// Company does not put the flush off: the first sets its time.
+		switch {
+		case c.linger == nil:
 			c.linger = time.AfterFunc(lingerDelay, c.flush)
-		} else {
+		case first:
 			c.linger.Reset(lingerDelay)
 		}
 		c.mu.Unlock()
@@ -150,12 +156,9 @@ func (c *Conn) drain() error {
 // has closed between two messages, and an error that wraps [ErrMalformed] for
 // a frame that is too large or is not an m.
 func (c *Conn) Recv(m proto.Message) error {
-	n, err := binary.ReadUvarint(c.r)
+	n, err := c.recvSize()
 	if err != nil {
 		return err
-	}
-	if n > uint64(c.max) {
-		return fmt.Errorf("%w: frame of %d bytes, at most %d", ErrMalformed, n, c.max)
 	}
 	if uint64(cap(c.frame)) < n {
 		c.frame = make([]byte, n)
@@ -168,9 +171,31 @@ func (c *Conn) Recv(m proto.Message) error {
 		return err
 	}
 	if err := proto.Unmarshal(buf, m); err != nil {
-		return fmt.Errorf("%w: %v", ErrMalformed, err)
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	return nil
+}
+
+// recvSize reads the length of the next frame.
+func (c *Conn) recvSize() (uint64, error) {
+	var n uint64
+	for shift := 0; ; shift += 7 {
+		b, err := c.r.ReadByte()
+		if err != nil {
+			if shift > 0 && errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return 0, err
+		}
+		n |= uint64(b&0x7f) << shift
+		// A fifth byte cannot belong to a length that any max allows.
+		if n > uint64(c.max) || b >= 0x80 && shift == 21 {
+			return 0, fmt.Errorf("%w: frame of at least %d bytes, at most %d", ErrMalformed, n, c.max)
+		}
+		if b < 0x80 {
+			return n, nil
+		}
+	}
 }
 
 // Read reads raw bytes that follow a message, such as a blob's.
@@ -195,8 +220,17 @@ func (c *Conn) CloseWrite() error {
 	return nil
 }
 
-// Close flushes what SendSoon queued and ends both halves in good order.
+// Close writes all that was sent, including by SendSoon, and ends both halves
+// in good order. It waits for a peer that does not read, up to a write's
+// timeout; [Conn.Reset] does not.
 func (c *Conn) Close() error {
+	c.mu.Lock()
+	c.closing = true
+	c.room.Broadcast()
+	for c.writing {
+		c.room.Wait()
+	}
+	c.mu.Unlock()
 	c.flush()
 	c.fail(ErrClosed)
 	return c.stream.Close()
@@ -224,9 +258,12 @@ func (c *Conn) fail(err error) {
 	c.room.Broadcast()
 }
 
-// appendFrame appends m as one frame to b.
-func appendFrame(b []byte, m proto.Message) ([]byte, error) {
+// appendFrame appends m as one frame to b, if it is not larger than max.
+func appendFrame(b []byte, m proto.Message, max int) ([]byte, error) {
 	size := proto.Size(m)
+	if size > max {
+		return nil, fmt.Errorf("%w: %T of %d bytes to send, at most %d", ErrMalformed, m, size, max)
+	}
 	b = binary.AppendUvarint(b, uint64(size))
 	b, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(b, m)
 	if err != nil {

@@ -38,8 +38,8 @@ func ParseDigest(s string) (Digest, error) {
 		return Digest{}, fmt.Errorf("%w: %q is neither a sha2-256 in hex nor a CID", ErrMalformed, s)
 	}
 	mh, err := multihash.Decode(c.Hash())
-	if err != nil || mh.Code != multihash.SHA2_256 {
-		return Digest{}, fmt.Errorf("%w: the CID %q is not a sha2-256", ErrMalformed, s)
+	if err != nil || mh.Code != multihash.SHA2_256 || c.Version() != 1 || c.Type() != cid.Raw {
+		return Digest{}, fmt.Errorf("%w: the CID %q is not version 1 of raw bytes by sha2-256", ErrMalformed, s)
 	}
 	return DigestFrom(mh.Digest)
 }
@@ -125,7 +125,7 @@ func parsePeer(s string) (peer.ID, error) {
 	}
 	id, err := peer.Decode(s)
 	if err != nil {
-		return "", fmt.Errorf("%w: peer ID: %v", ErrMalformed, err)
+		return "", fmt.Errorf("%w: peer ID: %w", ErrMalformed, err)
 	}
 	return id, nil
 }

@@ -40,7 +40,7 @@ func (s *SignedOffer) Open(net NetworkID) (peer.ID, *Offer, error) {
 	}
 	o := new(Offer)
 	if err := proto.Unmarshal(s.Offer, o); err != nil {
-		return "", nil, fmt.Errorf("%w: offer: %v", ErrMalformed, err)
+		return "", nil, fmt.Errorf("%w: offer: %w", ErrMalformed, err)
 	}
 	author, err := parsePeer(o.Provider)
 	if err != nil {
@@ -94,14 +94,17 @@ func (l *Load) Validate() error {
 // ReceiptBatchBytes returns the bytes that a provider signs for receipts, in
 // their order: each in canonical protobuf behind its length.
 func ReceiptBatchBytes(net NetworkID, receipts []*Receipt) ([]byte, error) {
-	var b []byte
+	var size int
 	for _, r := range receipts {
-		one, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
-		if err != nil {
+		size += binary.MaxVarintLen32 + proto.Size(r)
+	}
+	b := make([]byte, 0, size)
+	for _, r := range receipts {
+		b = binary.AppendUvarint(b, uint64(proto.Size(r)))
+		var err error
+		if b, err = (proto.MarshalOptions{Deterministic: true, UseCachedSize: true}).MarshalAppend(b, r); err != nil {
 			return nil, fmt.Errorf("encode receipt: %w", err)
 		}
-		b = binary.AppendUvarint(b, uint64(len(one)))
-		b = append(b, one...)
 	}
 	return signedBytes(receiptsContext, net, b), nil
 }

@@ -115,7 +115,7 @@ func ParseSpec(b []byte) (*Spec, error) {
 	}
 	s := new(Spec)
 	if err := proto.Unmarshal(b, s); err != nil {
-		return nil, fmt.Errorf("%w: spec: %v", ErrMalformed, err)
+		return nil, fmt.Errorf("%w: spec: %w", ErrMalformed, err)
 	}
 	return s, s.Validate()
 }
@@ -216,7 +216,7 @@ func (o *Outcome) Validate() error {
 	if r == nil || o.Receipt == nil || r.Stdout == nil || r.Stderr == nil {
 		return fmt.Errorf("%w: outcome without result, receipt or output", ErrMalformed)
 	}
-	if len(r.Receipts) > 0 || len(r.Stdout.Inline) > 0 || len(r.Stderr.Inline) > 0 {
+	if len(r.Receipts) > 0 || r.Hint != "" || len(r.Stdout.Inline) > 0 || len(r.Stderr.Inline) > 0 {
 		return fmt.Errorf("%w: outcome that repeats itself", ErrMalformed)
 	}
 	if _, err := DigestFrom(r.Digest); err != nil {

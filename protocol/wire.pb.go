@@ -763,6 +763,7 @@ type Result struct {
 	Digest        []byte                 `protobuf:"bytes,7,opt,name=digest,proto3" json:"digest,omitempty"`                // result digest, 32 bytes
 	WallUs        uint64                 `protobuf:"varint,8,opt,name=wall_us,json=wallUs,proto3" json:"wall_us,omitempty"` // guest wall time
 	Receipts      []*Receipt             `protobuf:"bytes,9,rep,name=receipts,proto3" json:"receipts,omitempty"`
+	Hint          string                 `protobuf:"bytes,10,opt,name=hint,proto3" json:"hint,omitempty"` // what the user may do about it, or empty; never from a peer
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -858,6 +859,13 @@ func (x *Result) GetReceipts() []*Receipt {
 		return x.Receipts
 	}
 	return nil
+}
+
+func (x *Result) GetHint() string {
+	if x != nil {
+		return x.Hint
+	}
+	return ""
 }
 
 // Receipt is a provider's claim to have run one replica.
@@ -1014,6 +1022,68 @@ func (x *ReceiptBatch) GetSignature() []byte {
 	return nil
 }
 
+// Evidence is a signed batch with the receipts that it covers, as the store
+// keeps them.
+type Evidence struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Provider      string                 `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"` // peer ID; the signer
+	Batch         *ReceiptBatch          `protobuf:"bytes,2,opt,name=batch,proto3" json:"batch,omitempty"`
+	Receipts      []*Receipt             `protobuf:"bytes,3,rep,name=receipts,proto3" json:"receipts,omitempty"` // in signing order
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Evidence) Reset() {
+	*x = Evidence{}
+	mi := &file_protocol_wire_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Evidence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Evidence) ProtoMessage() {}
+
+func (x *Evidence) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_wire_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
+func (*Evidence) Descriptor() ([]byte, []int) {
+	return file_protocol_wire_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Evidence) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *Evidence) GetBatch() *ReceiptBatch {
+	if x != nil {
+		return x.Batch
+	}
+	return nil
+}
+
+func (x *Evidence) GetReceipts() []*Receipt {
+	if x != nil {
+		return x.Receipts
+	}
+	return nil
+}
+
 // Load is a provider's state at one moment.
 type Load struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1028,7 +1098,7 @@ type Load struct {
 
 func (x *Load) Reset() {
 	*x = Load{}
-	mi := &file_protocol_wire_proto_msgTypes[9]
+	mi := &file_protocol_wire_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1040,7 +1110,7 @@ func (x *Load) String() string {
 func (*Load) ProtoMessage() {}
 
 func (x *Load) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[9]
+	mi := &file_protocol_wire_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1053,7 +1123,7 @@ func (x *Load) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Load.ProtoReflect.Descriptor instead.
 func (*Load) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{9}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Load) GetSlots() uint32 {
@@ -1112,7 +1182,7 @@ type Offer struct {
 
 func (x *Offer) Reset() {
 	*x = Offer{}
-	mi := &file_protocol_wire_proto_msgTypes[10]
+	mi := &file_protocol_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1124,7 +1194,7 @@ func (x *Offer) String() string {
 func (*Offer) ProtoMessage() {}
 
 func (x *Offer) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[10]
+	mi := &file_protocol_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1137,7 +1207,7 @@ func (x *Offer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offer.ProtoReflect.Descriptor instead.
 func (*Offer) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{10}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Offer) GetProvider() string {
@@ -1235,7 +1305,7 @@ type SignedOffer struct {
 
 func (x *SignedOffer) Reset() {
 	*x = SignedOffer{}
-	mi := &file_protocol_wire_proto_msgTypes[11]
+	mi := &file_protocol_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1247,7 +1317,7 @@ func (x *SignedOffer) String() string {
 func (*SignedOffer) ProtoMessage() {}
 
 func (x *SignedOffer) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[11]
+	mi := &file_protocol_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1260,7 +1330,7 @@ func (x *SignedOffer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedOffer.ProtoReflect.Descriptor instead.
 func (*SignedOffer) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{11}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SignedOffer) GetOffer() []byte {
@@ -1294,7 +1364,7 @@ type Ask struct {
 
 func (x *Ask) Reset() {
 	*x = Ask{}
-	mi := &file_protocol_wire_proto_msgTypes[12]
+	mi := &file_protocol_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1306,7 +1376,7 @@ func (x *Ask) String() string {
 func (*Ask) ProtoMessage() {}
 
 func (x *Ask) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[12]
+	mi := &file_protocol_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1319,7 +1389,7 @@ func (x *Ask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ask.ProtoReflect.Descriptor instead.
 func (*Ask) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{12}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Ask) GetId() uint64 {
@@ -1399,7 +1469,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_protocol_wire_proto_msgTypes[13]
+	mi := &file_protocol_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1411,7 +1481,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[13]
+	mi := &file_protocol_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1424,7 +1494,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{13}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Run) GetSpec() []byte {
@@ -1471,7 +1541,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_protocol_wire_proto_msgTypes[14]
+	mi := &file_protocol_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1483,7 +1553,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[14]
+	mi := &file_protocol_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1496,7 +1566,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{14}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{15}
 }
 
 // Probe asks for the load now.
@@ -1508,7 +1578,7 @@ type Probe struct {
 
 func (x *Probe) Reset() {
 	*x = Probe{}
-	mi := &file_protocol_wire_proto_msgTypes[15]
+	mi := &file_protocol_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1520,7 +1590,7 @@ func (x *Probe) String() string {
 func (*Probe) ProtoMessage() {}
 
 func (x *Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[15]
+	mi := &file_protocol_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1533,7 +1603,7 @@ func (x *Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probe.ProtoReflect.Descriptor instead.
 func (*Probe) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{15}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{16}
 }
 
 // Reply is a provider's message on the task stream.
@@ -1555,7 +1625,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_protocol_wire_proto_msgTypes[16]
+	mi := &file_protocol_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1567,7 +1637,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[16]
+	mi := &file_protocol_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1580,7 +1650,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{16}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Reply) GetId() uint64 {
@@ -1702,7 +1772,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_protocol_wire_proto_msgTypes[17]
+	mi := &file_protocol_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1714,7 +1784,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[17]
+	mi := &file_protocol_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1727,7 +1797,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{17}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Lease) GetLoad() *Load {
@@ -1756,7 +1826,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_protocol_wire_proto_msgTypes[18]
+	mi := &file_protocol_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1768,7 +1838,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[18]
+	mi := &file_protocol_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1781,7 +1851,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{18}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Refusal) GetCode() string {
@@ -1823,7 +1893,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_protocol_wire_proto_msgTypes[19]
+	mi := &file_protocol_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1835,7 +1905,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[19]
+	mi := &file_protocol_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1848,7 +1918,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{19}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Outcome) GetResult() *Result {
@@ -1920,7 +1990,7 @@ type Beat struct {
 
 func (x *Beat) Reset() {
 	*x = Beat{}
-	mi := &file_protocol_wire_proto_msgTypes[20]
+	mi := &file_protocol_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1932,7 +2002,7 @@ func (x *Beat) String() string {
 func (*Beat) ProtoMessage() {}
 
 func (x *Beat) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[20]
+	mi := &file_protocol_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1945,7 +2015,7 @@ func (x *Beat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Beat.ProtoReflect.Descriptor instead.
 func (*Beat) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{20}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Beat) GetSequence() uint64 {
@@ -1981,7 +2051,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_protocol_wire_proto_msgTypes[21]
+	mi := &file_protocol_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1993,7 +2063,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[21]
+	mi := &file_protocol_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2006,7 +2076,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{21}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Progress) GetNonce() []byte {
@@ -2040,7 +2110,7 @@ type OutputHeader struct {
 
 func (x *OutputHeader) Reset() {
 	*x = OutputHeader{}
-	mi := &file_protocol_wire_proto_msgTypes[22]
+	mi := &file_protocol_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2052,7 +2122,7 @@ func (x *OutputHeader) String() string {
 func (*OutputHeader) ProtoMessage() {}
 
 func (x *OutputHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[22]
+	mi := &file_protocol_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2065,7 +2135,7 @@ func (x *OutputHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputHeader.ProtoReflect.Descriptor instead.
 func (*OutputHeader) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{22}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *OutputHeader) GetNonce() []byte {
@@ -2086,7 +2156,7 @@ type OutputChunk struct {
 
 func (x *OutputChunk) Reset() {
 	*x = OutputChunk{}
-	mi := &file_protocol_wire_proto_msgTypes[23]
+	mi := &file_protocol_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2098,7 +2168,7 @@ func (x *OutputChunk) String() string {
 func (*OutputChunk) ProtoMessage() {}
 
 func (x *OutputChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[23]
+	mi := &file_protocol_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2111,7 +2181,7 @@ func (x *OutputChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputChunk.ProtoReflect.Descriptor instead.
 func (*OutputChunk) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{23}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *OutputChunk) GetFd() uint32 {
@@ -2139,7 +2209,7 @@ type BlobRequest struct {
 
 func (x *BlobRequest) Reset() {
 	*x = BlobRequest{}
-	mi := &file_protocol_wire_proto_msgTypes[24]
+	mi := &file_protocol_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2151,7 +2221,7 @@ func (x *BlobRequest) String() string {
 func (*BlobRequest) ProtoMessage() {}
 
 func (x *BlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[24]
+	mi := &file_protocol_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2164,7 +2234,7 @@ func (x *BlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlobRequest.ProtoReflect.Descriptor instead.
 func (*BlobRequest) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{24}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *BlobRequest) GetDigest() []byte {
@@ -2192,7 +2262,7 @@ type BlobHeader struct {
 
 func (x *BlobHeader) Reset() {
 	*x = BlobHeader{}
-	mi := &file_protocol_wire_proto_msgTypes[25]
+	mi := &file_protocol_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2204,7 +2274,7 @@ func (x *BlobHeader) String() string {
 func (*BlobHeader) ProtoMessage() {}
 
 func (x *BlobHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[25]
+	mi := &file_protocol_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2217,7 +2287,7 @@ func (x *BlobHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlobHeader.ProtoReflect.Descriptor instead.
 func (*BlobHeader) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{25}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *BlobHeader) GetSize() uint64 {
@@ -2240,13 +2310,14 @@ type Hello struct {
 	Network       string                 `protobuf:"bytes,1,opt,name=network,proto3" json:"network,omitempty"`                      // name, for people
 	NetworkId     []byte                 `protobuf:"bytes,2,opt,name=network_id,json=networkId,proto3" json:"network_id,omitempty"` // digest of the secret, 32 bytes
 	Nonce         []byte                 `protobuf:"bytes,3,opt,name=nonce,proto3" json:"nonce,omitempty"`                          // 32 fresh random bytes
+	Instance      []byte                 `protobuf:"bytes,4,opt,name=instance,proto3" json:"instance,omitempty"`                    // 16 random bytes, made anew at each start
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_protocol_wire_proto_msgTypes[26]
+	mi := &file_protocol_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2258,7 +2329,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[26]
+	mi := &file_protocol_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2271,7 +2342,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{26}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Hello) GetNetwork() string {
@@ -2295,6 +2366,13 @@ func (x *Hello) GetNonce() []byte {
 	return nil
 }
 
+func (x *Hello) GetInstance() []byte {
+	if x != nil {
+		return x.Instance
+	}
+	return nil
+}
+
 // Proof is an HMAC under the network secret, see handshake.go in node/mesh.
 type Proof struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2306,7 +2384,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_protocol_wire_proto_msgTypes[27]
+	mi := &file_protocol_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2318,7 +2396,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[27]
+	mi := &file_protocol_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2331,7 +2409,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{27}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Proof) GetMac() []byte {
@@ -2357,7 +2435,7 @@ type BookPull struct {
 
 func (x *BookPull) Reset() {
 	*x = BookPull{}
-	mi := &file_protocol_wire_proto_msgTypes[28]
+	mi := &file_protocol_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2369,7 +2447,7 @@ func (x *BookPull) String() string {
 func (*BookPull) ProtoMessage() {}
 
 func (x *BookPull) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[28]
+	mi := &file_protocol_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2382,7 +2460,7 @@ func (x *BookPull) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BookPull.ProtoReflect.Descriptor instead.
 func (*BookPull) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{28}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{29}
 }
 
 // Echo is sent to measure a round trip, and sent back unchanged.
@@ -2395,7 +2473,7 @@ type Echo struct {
 
 func (x *Echo) Reset() {
 	*x = Echo{}
-	mi := &file_protocol_wire_proto_msgTypes[29]
+	mi := &file_protocol_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2407,7 +2485,7 @@ func (x *Echo) String() string {
 func (*Echo) ProtoMessage() {}
 
 func (x *Echo) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[29]
+	mi := &file_protocol_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2420,7 +2498,7 @@ func (x *Echo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Echo.ProtoReflect.Descriptor instead.
 func (*Echo) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{29}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Echo) GetSequence() uint64 {
@@ -2443,7 +2521,7 @@ type WorkerRequest struct {
 
 func (x *WorkerRequest) Reset() {
 	*x = WorkerRequest{}
-	mi := &file_protocol_wire_proto_msgTypes[30]
+	mi := &file_protocol_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2455,7 +2533,7 @@ func (x *WorkerRequest) String() string {
 func (*WorkerRequest) ProtoMessage() {}
 
 func (x *WorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[30]
+	mi := &file_protocol_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2468,7 +2546,7 @@ func (x *WorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerRequest.ProtoReflect.Descriptor instead.
 func (*WorkerRequest) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{30}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WorkerRequest) GetId() uint64 {
@@ -2517,7 +2595,7 @@ type WorkerReply struct {
 
 func (x *WorkerReply) Reset() {
 	*x = WorkerReply{}
-	mi := &file_protocol_wire_proto_msgTypes[31]
+	mi := &file_protocol_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2529,7 +2607,7 @@ func (x *WorkerReply) String() string {
 func (*WorkerReply) ProtoMessage() {}
 
 func (x *WorkerReply) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[31]
+	mi := &file_protocol_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2542,7 +2620,7 @@ func (x *WorkerReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerReply.ProtoReflect.Descriptor instead.
 func (*WorkerReply) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{31}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WorkerReply) GetId() uint64 {
@@ -2648,7 +2726,7 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x15\n" +
 	"\x06rtt_us\x18\x06 \x01(\x03R\x05rttUs\x12&\n" +
 	"\x0fstarted_unix_ms\x18\a \x01(\x03R\rstartedUnixMs\x12\"\n" +
-	"\rended_unix_ms\x18\b \x01(\x03R\vendedUnixMs\"\xba\x02\n" +
+	"\rended_unix_ms\x18\b \x01(\x03R\vendedUnixMs\"\xce\x02\n" +
 	"\x06Result\x12\x1b\n" +
 	"\texit_code\x18\x01 \x01(\x05R\bexitCode\x125\n" +
 	"\vexit_source\x18\x02 \x01(\x0e2\x14.spare.v1.ExitSourceR\n" +
@@ -2659,7 +2737,9 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\x06stderr\x18\x06 \x01(\v2\x0e.spare.v1.BlobR\x06stderr\x12\x16\n" +
 	"\x06digest\x18\a \x01(\fR\x06digest\x12\x17\n" +
 	"\awall_us\x18\b \x01(\x04R\x06wallUs\x12-\n" +
-	"\breceipts\x18\t \x03(\v2\x11.spare.v1.ReceiptR\breceipts\"\xee\x01\n" +
+	"\breceipts\x18\t \x03(\v2\x11.spare.v1.ReceiptR\breceipts\x12\x12\n" +
+	"\x04hint\x18\n" +
+	" \x01(\tR\x04hint\"\xee\x01\n" +
 	"\aReceipt\x12\x1c\n" +
 	"\trequester\x18\x01 \x01(\tR\trequester\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\tR\bprovider\x12\x14\n" +
@@ -2672,7 +2752,11 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\rended_unix_ms\x18\b \x01(\x03R\vendedUnixMs\"D\n" +
 	"\fReceiptBatch\x12\x16\n" +
 	"\x06nonces\x18\x01 \x03(\fR\x06nonces\x12\x1c\n" +
-	"\tsignature\x18\x02 \x01(\fR\tsignature\"\xaa\x01\n" +
+	"\tsignature\x18\x02 \x01(\fR\tsignature\"\x83\x01\n" +
+	"\bEvidence\x12\x1a\n" +
+	"\bprovider\x18\x01 \x01(\tR\bprovider\x12,\n" +
+	"\x05batch\x18\x02 \x01(\v2\x16.spare.v1.ReceiptBatchR\x05batch\x12-\n" +
+	"\breceipts\x18\x03 \x03(\v2\x11.spare.v1.ReceiptR\breceipts\"\xaa\x01\n" +
 	"\x04Load\x12\x14\n" +
 	"\x05slots\x18\x01 \x01(\rR\x05slots\x12\x18\n" +
 	"\arunning\x18\x02 \x01(\rR\arunning\x12\x16\n" +
@@ -2754,12 +2838,13 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\n" +
 	"BlobHeader\x12\x12\n" +
 	"\x04size\x18\x01 \x01(\x04R\x04size\x12\x12\n" +
-	"\x04code\x18\x02 \x01(\tR\x04code\"V\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\"r\n" +
 	"\x05Hello\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\tR\anetwork\x12\x1d\n" +
 	"\n" +
 	"network_id\x18\x02 \x01(\fR\tnetworkId\x12\x14\n" +
-	"\x05nonce\x18\x03 \x01(\fR\x05nonce\"-\n" +
+	"\x05nonce\x18\x03 \x01(\fR\x05nonce\x12\x1a\n" +
+	"\binstance\x18\x04 \x01(\fR\binstance\"-\n" +
 	"\x05Proof\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\fR\x03mac\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\"\n" +
@@ -2819,7 +2904,7 @@ func file_protocol_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_protocol_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_protocol_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_protocol_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_protocol_wire_proto_goTypes = []any{
 	(Where)(0),            // 0: spare.v1.Where
 	(State)(0),            // 1: spare.v1.State
@@ -2834,29 +2919,30 @@ var file_protocol_wire_proto_goTypes = []any{
 	(*Result)(nil),        // 10: spare.v1.Result
 	(*Receipt)(nil),       // 11: spare.v1.Receipt
 	(*ReceiptBatch)(nil),  // 12: spare.v1.ReceiptBatch
-	(*Load)(nil),          // 13: spare.v1.Load
-	(*Offer)(nil),         // 14: spare.v1.Offer
-	(*SignedOffer)(nil),   // 15: spare.v1.SignedOffer
-	(*Ask)(nil),           // 16: spare.v1.Ask
-	(*Run)(nil),           // 17: spare.v1.Run
-	(*Cancel)(nil),        // 18: spare.v1.Cancel
-	(*Probe)(nil),         // 19: spare.v1.Probe
-	(*Reply)(nil),         // 20: spare.v1.Reply
-	(*Lease)(nil),         // 21: spare.v1.Lease
-	(*Refusal)(nil),       // 22: spare.v1.Refusal
-	(*Outcome)(nil),       // 23: spare.v1.Outcome
-	(*Beat)(nil),          // 24: spare.v1.Beat
-	(*Progress)(nil),      // 25: spare.v1.Progress
-	(*OutputHeader)(nil),  // 26: spare.v1.OutputHeader
-	(*OutputChunk)(nil),   // 27: spare.v1.OutputChunk
-	(*BlobRequest)(nil),   // 28: spare.v1.BlobRequest
-	(*BlobHeader)(nil),    // 29: spare.v1.BlobHeader
-	(*Hello)(nil),         // 30: spare.v1.Hello
-	(*Proof)(nil),         // 31: spare.v1.Proof
-	(*BookPull)(nil),      // 32: spare.v1.BookPull
-	(*Echo)(nil),          // 33: spare.v1.Echo
-	(*WorkerRequest)(nil), // 34: spare.v1.WorkerRequest
-	(*WorkerReply)(nil),   // 35: spare.v1.WorkerReply
+	(*Evidence)(nil),      // 13: spare.v1.Evidence
+	(*Load)(nil),          // 14: spare.v1.Load
+	(*Offer)(nil),         // 15: spare.v1.Offer
+	(*SignedOffer)(nil),   // 16: spare.v1.SignedOffer
+	(*Ask)(nil),           // 17: spare.v1.Ask
+	(*Run)(nil),           // 18: spare.v1.Run
+	(*Cancel)(nil),        // 19: spare.v1.Cancel
+	(*Probe)(nil),         // 20: spare.v1.Probe
+	(*Reply)(nil),         // 21: spare.v1.Reply
+	(*Lease)(nil),         // 22: spare.v1.Lease
+	(*Refusal)(nil),       // 23: spare.v1.Refusal
+	(*Outcome)(nil),       // 24: spare.v1.Outcome
+	(*Beat)(nil),          // 25: spare.v1.Beat
+	(*Progress)(nil),      // 26: spare.v1.Progress
+	(*OutputHeader)(nil),  // 27: spare.v1.OutputHeader
+	(*OutputChunk)(nil),   // 28: spare.v1.OutputChunk
+	(*BlobRequest)(nil),   // 29: spare.v1.BlobRequest
+	(*BlobHeader)(nil),    // 30: spare.v1.BlobHeader
+	(*Hello)(nil),         // 31: spare.v1.Hello
+	(*Proof)(nil),         // 32: spare.v1.Proof
+	(*BookPull)(nil),      // 33: spare.v1.BookPull
+	(*Echo)(nil),          // 34: spare.v1.Echo
+	(*WorkerRequest)(nil), // 35: spare.v1.WorkerRequest
+	(*WorkerReply)(nil),   // 36: spare.v1.WorkerReply
 }
 var file_protocol_wire_proto_depIdxs = []int32{
 	4,  // 0: spare.v1.Spec.module:type_name -> spare.v1.Blob
@@ -2872,29 +2958,31 @@ var file_protocol_wire_proto_depIdxs = []int32{
 	4,  // 10: spare.v1.Result.stdout:type_name -> spare.v1.Blob
 	4,  // 11: spare.v1.Result.stderr:type_name -> spare.v1.Blob
 	11, // 12: spare.v1.Result.receipts:type_name -> spare.v1.Receipt
-	3,  // 13: spare.v1.Load.availability:type_name -> spare.v1.Availability
-	13, // 14: spare.v1.Offer.load:type_name -> spare.v1.Load
-	17, // 15: spare.v1.Ask.run:type_name -> spare.v1.Run
-	18, // 16: spare.v1.Ask.cancel:type_name -> spare.v1.Cancel
-	19, // 17: spare.v1.Ask.probe:type_name -> spare.v1.Probe
-	21, // 18: spare.v1.Reply.lease:type_name -> spare.v1.Lease
-	22, // 19: spare.v1.Reply.refusal:type_name -> spare.v1.Refusal
-	1,  // 20: spare.v1.Reply.progress:type_name -> spare.v1.State
-	23, // 21: spare.v1.Reply.outcome:type_name -> spare.v1.Outcome
-	13, // 22: spare.v1.Reply.load:type_name -> spare.v1.Load
-	12, // 23: spare.v1.Reply.receipts:type_name -> spare.v1.ReceiptBatch
-	13, // 24: spare.v1.Lease.load:type_name -> spare.v1.Load
-	13, // 25: spare.v1.Refusal.load:type_name -> spare.v1.Load
-	10, // 26: spare.v1.Outcome.result:type_name -> spare.v1.Result
-	11, // 27: spare.v1.Outcome.receipt:type_name -> spare.v1.Receipt
-	13, // 28: spare.v1.Outcome.load:type_name -> spare.v1.Load
-	25, // 29: spare.v1.Beat.progress:type_name -> spare.v1.Progress
-	1,  // 30: spare.v1.Progress.state:type_name -> spare.v1.State
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	12, // 13: spare.v1.Evidence.batch:type_name -> spare.v1.ReceiptBatch
+	11, // 14: spare.v1.Evidence.receipts:type_name -> spare.v1.Receipt
+	3,  // 15: spare.v1.Load.availability:type_name -> spare.v1.Availability
+	14, // 16: spare.v1.Offer.load:type_name -> spare.v1.Load
+	18, // 17: spare.v1.Ask.run:type_name -> spare.v1.Run
+	19, // 18: spare.v1.Ask.cancel:type_name -> spare.v1.Cancel
+	20, // 19: spare.v1.Ask.probe:type_name -> spare.v1.Probe
+	22, // 20: spare.v1.Reply.lease:type_name -> spare.v1.Lease
+	23, // 21: spare.v1.Reply.refusal:type_name -> spare.v1.Refusal
+	1,  // 22: spare.v1.Reply.progress:type_name -> spare.v1.State
+	24, // 23: spare.v1.Reply.outcome:type_name -> spare.v1.Outcome
+	14, // 24: spare.v1.Reply.load:type_name -> spare.v1.Load
+	12, // 25: spare.v1.Reply.receipts:type_name -> spare.v1.ReceiptBatch
+	14, // 26: spare.v1.Lease.load:type_name -> spare.v1.Load
+	14, // 27: spare.v1.Refusal.load:type_name -> spare.v1.Load
+	10, // 28: spare.v1.Outcome.result:type_name -> spare.v1.Result
+	11, // 29: spare.v1.Outcome.receipt:type_name -> spare.v1.Receipt
+	14, // 30: spare.v1.Outcome.load:type_name -> spare.v1.Load
+	26, // 31: spare.v1.Beat.progress:type_name -> spare.v1.Progress
+	1,  // 32: spare.v1.Progress.state:type_name -> spare.v1.State
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_protocol_wire_proto_init() }
@@ -2902,12 +2990,12 @@ func file_protocol_wire_proto_init() {
 	if File_protocol_wire_proto != nil {
 		return
 	}
-	file_protocol_wire_proto_msgTypes[12].OneofWrappers = []any{
+	file_protocol_wire_proto_msgTypes[13].OneofWrappers = []any{
 		(*Ask_Run)(nil),
 		(*Ask_Cancel)(nil),
 		(*Ask_Probe)(nil),
 	}
-	file_protocol_wire_proto_msgTypes[16].OneofWrappers = []any{
+	file_protocol_wire_proto_msgTypes[17].OneofWrappers = []any{
 		(*Reply_Lease)(nil),
 		(*Reply_Refusal)(nil),
 		(*Reply_Progress)(nil),
@@ -2921,7 +3009,7 @@ func file_protocol_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_protocol_wire_proto_rawDesc), len(file_protocol_wire_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   32,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
