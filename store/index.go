@@ -1,0 +1,144 @@
+package store
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+// entry is what is kept in memory of a task.
+type entry struct {
+	seq     uint64 // submission number
+	id      protocol.TaskID
+	ended   bool
+	outputs []protocol.Digest
+}
+
+// index knows every task, saved or pending. The Store's mu guards it.
+type index struct {
+	byID  map[protocol.TaskID]*entry
+	order []*entry // by seq
+	ended int
+	last  uint64 // the largest seq
+}
+
+// save notes the state of a task and returns its entry and the outputs that it
+// had before.
+func (x *index) save(id protocol.TaskID, ended bool, outputs []protocol.Digest) (e *entry, before []protocol.Digest) {
+	e = x.byID[id]
+	if e == nil {
+		x.last++
+		e = &entry{seq: x.last, id: id}
+		x.add(e)
+	}
+	before = e.outputs
+	e.outputs = outputs
+	if e.ended != ended {
+		e.ended = ended
+		if ended {
+			x.ended++
+		} else {
+			x.ended--
+		}
+	}
+	return e, before
+}
+
+// add appends an entry, whose seq is the largest so far.
+func (x *index) add(e *entry) {
+	x.byID[e.id] = e
+	x.order = append(x.order, e)
+	x.last = e.seq
+	if e.ended {
+		x.ended++
+	}
+}
+
+// surplus returns the oldest ended tasks of which more than keep are there.
+func (x *index) surplus(keep int) (old []*entry) {
+	n := x.ended - keep
+	for _, e := range x.order {
+		if len(old) >= n {
+			break
+		}
+		if e.ended {
+			old = append(old, e)
+		}
+	}
+	return old
+}
+
+// remove forgets entries, which are in the order of seq and ended.
+func (x *index) remove(entries []*entry) {
+	if len(entries) == 0 {
+		return
+	}
+	for _, e := range entries {
+		delete(x.byID, e.id)
+	}
+	x.ended -= len(entries)
+	i := 0
+	x.order = slices.DeleteFunc(x.order, func(e *entry) bool {
+		if i < len(entries) && entries[i] == e {
+			i++
+			return true
+		}
+		return false
+	})
+}
+
+// find returns the only task whose ID begins with prefix.
+func (x *index) find(prefix string) (*entry, error) {
+	if e := x.byID[protocol.TaskID(prefix)]; e != nil {
+		return e, nil
+	}
+	var found []*entry
+	if protocol.ValidIDPrefix(prefix) {
+		for _, e := range x.order {
+			if strings.HasPrefix(string(e.id), prefix) {
+				found = append(found, e)
+			}
+		}
+	}
+	switch len(found) {
+	case 0:
+		return nil, protocol.Errorf(protocol.CodeNotFound, "no task has an ID that begins with %.20q", prefix).
+			WithHint("'spare ps' lists the tasks")
+	case 1:
+		return found[0], nil
+	}
+	return nil, protocol.Errorf(protocol.CodeAmbiguous, "%d tasks have an ID that begins with %s", len(found), prefix).
+		WithHint("add characters: %s", twoIDs(found))
+}
+
+func twoIDs(found []*entry) string { return fmt.Sprintf("%s or %s, say", found[0].id, found[1].id) }
+
+// newest returns up to limit entries before the entry with the ID before, or
+// the newest when before is empty; the newest first.
+func (x *index) newest(limit int, before protocol.TaskID) ([]*entry, error) {
+	end := len(x.order)
+	if before != "" {
+		e := x.byID[before]
+		if e == nil {
+			return nil, protocol.Errorf(protocol.CodeNotFound, "there is no task %.20q to go on from", before).
+				WithHint("list from the newest again")
+		}
+		end, _ = slices.BinarySearchFunc(x.order, e.seq, func(e *entry, seq uint64) int { return cmp.Compare(e.seq, seq) })
+	}
+	list := slices.Clone(x.order[max(0, end-max(limit, 0)):end])
+	slices.Reverse(list)
+	return list, nil
+}
+
+// unfinished returns the tasks that have not ended, the oldest first.
+func (x *index) unfinished() (list []*entry) {
+	for _, e := range x.order {
+		if !e.ended {
+			list = append(list, e)
+		}
+	}
+	return list
+}

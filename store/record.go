@@ -1,0 +1,110 @@
+package store
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+// A task's key is its submission number, so that inserts are sequential, and
+// then its ID, so that the index can be read from keys alone.
+const taskKeyLen = 8 + protocol.TaskIDLen
+
+func taskKey(seq uint64, id protocol.TaskID) []byte {
+	key := make([]byte, 0, taskKeyLen)
+	key = binary.BigEndian.AppendUint64(key, seq)
+	return append(key, id...)
+}
+
+func parseTaskKey(key []byte) (seq uint64, id protocol.TaskID, err error) {
+	if len(key) != taskKeyLen || !protocol.ValidIDPrefix(string(key[8:])) {
+		return 0, "", fmt.Errorf("key %.40x is no task's", key)
+	}
+	return binary.BigEndian.Uint64(key), protocol.TaskID(key[8:]), nil
+}
+
+// A task's record is its state, the number of blobs that hold its output,
+// their digests, and the Task in protobuf.
+const maxOutputs = 2
+
+func encodeTask(t *protocol.Task) ([]byte, error) {
+	outputs := outputsOf(t)
+	header := 2 + len(outputs)*len(protocol.Digest{})
+	record := make([]byte, 0, header+proto.Size(t))
+	record = append(record, byte(t.State), byte(len(outputs)))
+	for _, d := range outputs {
+		record = append(record, d[:]...)
+	}
+	record, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(record, t)
+	if err != nil {
+		return nil, fmt.Errorf("encode task: %w", err)
+	}
+	return record, nil
+}
+
+// outputsOf returns the blobs without which the result of t is not whole.
+func outputsOf(t *protocol.Task) (outputs []protocol.Digest) {
+	for _, b := range []*protocol.Blob{t.GetResult().GetStdout(), t.GetResult().GetStderr()} {
+		if !b.IsInline() && !b.Sum().IsZero() {
+			outputs = append(outputs, b.Sum())
+		}
+	}
+	return outputs
+}
+
+// parseHeader reads what the index keeps of a record.
+func parseHeader(record []byte) (state protocol.State, outputs []protocol.Digest, body []byte, err error) {
+	const digest = len(protocol.Digest{})
+	if len(record) < 2 || record[1] > maxOutputs || len(record) < 2+int(record[1])*digest {
+		return 0, nil, nil, fmt.Errorf("record of %d bytes without a header", len(record))
+	}
+	state = protocol.State(record[0])
+	body = record[2:]
+	for range record[1] {
+		outputs = append(outputs, protocol.Digest(body[:digest]))
+		body = body[digest:]
+	}
+	return state, outputs, body, nil
+}
+
+func decodeTask(record []byte) (*protocol.Task, error) {
+	_, _, body, err := parseHeader(record)
+	if err != nil {
+		return nil, err
+	}
+	t := new(protocol.Task)
+	if err := proto.Unmarshal(body, t); err != nil {
+		return nil, fmt.Errorf("task: %w", err)
+	}
+	return t, nil
+}
+
+// remembered is a peer that can perhaps be dialled again.
+type remembered struct {
+	Info peer.AddrInfo `json:"peer"`
+	Seen time.Time     `json:"seen"`
+}
+
+func encodePeer(r remembered) ([]byte, error) {
+	record, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode peer: %w", err)
+	}
+	return record, nil
+}
+
+func decodePeer(record []byte) (r remembered, err error) {
+	if err := json.Unmarshal(record, &r); err != nil {
+		return remembered{}, fmt.Errorf("peer: %w", err)
+	}
+	if err := r.Info.ID.Validate(); err != nil {
+		return remembered{}, fmt.Errorf("peer: %w", err)
+	}
+	return r, nil
+}

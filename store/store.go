@@ -1,0 +1,202 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"go.etcd.io/bbolt"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+// ErrClosed is returned by every method that writes after [Store.Close].
+var ErrClosed = errors.New("store is closed")
+
+const (
+	defaultTasks     = 10_000
+	defaultBlobBytes = 10 << 30
+	// defaultEvidence bounds the bytes of evidence, some 300,000 receipts.
+	defaultEvidence = 64 << 20
+)
+
+// Store is the durable state of one node. Its methods may be called from many
+// goroutines.
+type Store struct {
+	dir   string
+	root  *os.Root
+	lock  *homeLock
+	db    *database
+	blobs *Blobs
+	log   *slog.Logger
+
+	keepTasks    int
+	keepBytes    int64
+	keepEvidence int64
+
+	sequence sequence
+	secrets  sync.Mutex // makes two callers get the same new file; held across I/O for that
+
+	commits  sync.Mutex // held by the one that commits, across I/O
+	evidence int64      // bytes of evidence in the database; guarded by commits
+
+	dirty  chan struct{} // something is pending
+	urgent chan struct{} // somebody waits for the commit
+
+	mu      sync.Mutex
+	room    sync.Cond // signalled when pending is taken, and when running or closed change
+	running bool
+	closed  bool
+	failure error  // of the last commit
+	pending *batch // waits for the next commit
+	writing *batch // is being committed, or nil
+	tasks   index
+	peers   map[peer.ID]remembered
+	nextKey uint64 // of the next evidence
+}
+
+// Option changes a default of [Open].
+type Option func(*Store)
+
+// KeepTasks sets how many ended tasks are kept; 10,000 unless set.
+func KeepTasks(n int) Option { return func(s *Store) { s.keepTasks = n } }
+
+// KeepBlobs sets how many bytes of blobs are kept; 10 GiB unless set.
+func KeepBlobs(bytes int64) Option { return func(s *Store) { s.keepBytes = bytes } }
+
+// WithLogger sets where failures are logged that no caller is there to be
+// told; they are discarded unless set.
+func WithLogger(log *slog.Logger) Option { return func(s *Store) { s.log = log } }
+
+// Open opens the home dir, which is made (mode 0700) when it is absent. It
+// returns a [*protocol.Error]: [protocol.CodeHomeInUse] with the PID of the
+// node that runs there, or [protocol.CodeFile] with the file that cannot be
+// used.
+func Open(dir string, options ...Option) (*Store, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	s := &Store{
+		dir:          dir,
+		log:          slog.New(slog.DiscardHandler),
+		keepTasks:    defaultTasks,
+		keepBytes:    defaultBlobBytes,
+		keepEvidence: defaultEvidence,
+		dirty:        make(chan struct{}, 1),
+		urgent:       make(chan struct{}, 1),
+		pending:      newBatch(),
+		tasks:        index{byID: make(map[protocol.TaskID]*entry)},
+		peers:        make(map[peer.ID]remembered),
+	}
+	s.room.L = &s.mu
+	for _, option := range options {
+		option(s)
+	}
+	if err := s.open(); err != nil {
+		return nil, errors.Join(err, s.release())
+	}
+	return s, nil
+}
+
+func (s *Store) open() (err error) {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return fileError("make the home", s.dir, err)
+	}
+	if s.root, err = os.OpenRoot(s.dir); err != nil {
+		return fileError("open the home", s.dir, err)
+	}
+	if s.lock, err = lockHome(s.root); err != nil {
+		return err
+	}
+	if err := emptyTemp(s.root); err != nil {
+		return fileError("empty", s.path(tempDir), err)
+	}
+	if s.db, err = openDatabase(s.root, databaseFile); err != nil {
+		return err
+	}
+	if s.blobs, err = openBlobs(s.root, s.keepBytes, s.log); err != nil {
+		return fileError("read", s.path(blobDir), err)
+	}
+	return s.load()
+}
+
+// load reads what is kept in memory.
+func (s *Store) load() error {
+	s.sequence.db = s.db
+	return s.db.view(func(tx *bbolt.Tx) error {
+		if err := s.loadTasks(tx); err != nil {
+			return err
+		}
+		if err := s.loadEvidence(tx); err != nil {
+			return err
+		}
+		s.sequence.load(tx)
+		return s.loadPeers(tx)
+	})
+}
+
+// Run commits what is saved and evicts blobs until ctx is done. Everything
+// that was pending then is committed when it returns. It returns an error when
+// that failed, or when the database turns out to be damaged.
+//
+// Saves work without it too, each caller then committing for itself when it
+// must.
+func (s *Store) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { s.blobs.run(ctx) })
+	defer cancel()
+	return s.runCommits(ctx)
+}
+
+// Close commits what was saved since [Store.Run] has returned, and gives the
+// home free.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.room.Broadcast()
+	s.mu.Unlock()
+	err := s.commit()
+	return errors.Join(err, s.release())
+}
+
+// release closes whatever is open.
+func (s *Store) release() error {
+	var errs []error
+	if s.db != nil {
+		errs = append(errs, s.db.close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.release())
+	}
+	if s.root != nil {
+		errs = append(errs, s.root.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Blobs returns the content-addressed files of the home.
+func (s *Store) Blobs() *Blobs { return s.blobs }
+
+func (s *Store) path(name string) string { return filepath.Join(s.dir, filepath.FromSlash(name)) }
+
+// fileError says that doing what to the file at path failed because of err.
+func fileError(what, path string, err error) *protocol.Error {
+	var e *os.PathError
+	if errors.As(err, &e) {
+		err = e.Err // path says more than e's own
+	}
+	return protocol.Errorf(protocol.CodeFile, "cannot %s %s: %v", what, path, err)
+}

@@ -1,0 +1,154 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+// SaveTask stores t as it is now, soon: it is on disk some 50 ms later, and
+// seen by [Store.Task] and [Store.Tasks] at once. The caller may go on changing
+// t. The first save of a task is its submission. SaveTask waits when the disk
+// is slower than the saves, and returns an error when the disk fails.
+func (s *Store) SaveTask(t *protocol.Task) error {
+	_, err := s.saveTask(t)
+	return err
+}
+
+// SaveTaskNow stores t and returns when it outlasts a power cut. When ctx ends
+// first, t may or may not be stored.
+func (s *Store) SaveTaskNow(ctx context.Context, t *protocol.Task) error {
+	b, err := s.saveTask(t)
+	if err != nil {
+		return err
+	}
+	return s.wait(ctx, b)
+}
+
+func (s *Store) saveTask(t *protocol.Task) (*batch, error) {
+	id := protocol.TaskID(t.GetId())
+	if len(id) != protocol.TaskIDLen || !protocol.ValidIDPrefix(string(id)) {
+		return nil, protocol.Errorf(protocol.CodeBadRequest, "the task ID %.20q cannot be", id)
+	}
+	record, err := encodeTask(t)
+	if err != nil {
+		return nil, err
+	}
+	outputs := outputsOf(t)
+	if err := s.begin(); err != nil {
+		return nil, err
+	}
+	defer s.end()
+	e, before := s.tasks.save(id, t.State.Ended(), outputs)
+	if !slices.Equal(before, outputs) {
+		s.blobs.keep(outputs)
+		s.blobs.unkeep(before)
+	}
+	s.pending.putTask(e, record)
+	return s.pending, nil
+}
+
+// Task returns the task whose ID begins with prefix. It returns a
+// [*protocol.Error] with [protocol.CodeNotFound] or [protocol.CodeAmbiguous]
+// when not exactly one does.
+func (s *Store) Task(prefix string) (*protocol.Task, error) {
+	s.mu.Lock()
+	e, err := s.tasks.find(prefix)
+	s.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	tasks, err := s.read([]*entry{e})
+	if err != nil {
+		return nil, err
+	}
+	if len(tasks) == 0 {
+		return nil, protocol.Errorf(protocol.CodeNotFound, "the task %s is kept no longer", e.id)
+	}
+	return tasks[0], nil
+}
+
+// Tasks returns up to limit tasks, the last submitted first: those submitted
+// before the task with the ID before, or the newest when before is empty.
+func (s *Store) Tasks(limit int, before protocol.TaskID) ([]*protocol.Task, error) {
+	s.mu.Lock()
+	list, err := s.tasks.newest(limit, before)
+	s.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return s.read(list)
+}
+
+// Unfinished returns the tasks that have not ended, the first submitted first.
+func (s *Store) Unfinished() ([]*protocol.Task, error) {
+	s.mu.Lock()
+	list := s.tasks.unfinished()
+	s.mu.Unlock()
+	return s.read(list)
+}
+
+// read returns the tasks of entries, without those pruned meanwhile.
+func (s *Store) read(entries []*entry) ([]*protocol.Task, error) {
+	// What is not in memory now is in the database, and stays there.
+	records := make([][]byte, len(entries))
+	s.mu.Lock()
+	for i, e := range entries {
+		records[i] = s.pendingTask(e.id)
+	}
+	s.mu.Unlock()
+
+	tasks := make([]*protocol.Task, 0, len(entries))
+	err := s.db.view(func(tx *bbolt.Tx) error {
+		bucket := tx.Bucket(tasksBucket)
+		for i, e := range entries {
+			record := records[i]
+			if record == nil {
+				record = bucket.Get(taskKey(e.seq, e.id))
+			}
+			if record == nil {
+				continue
+			}
+			t, err := decodeTask(record)
+			if err != nil {
+				return s.db.damage(fmt.Errorf("task %s: %w", e.id, err))
+			}
+			tasks = append(tasks, t)
+		}
+		return nil
+	})
+	return tasks, err
+}
+
+// pendingTask returns the record of a task that is not in the database yet, or
+// nil. It is called with mu held.
+func (s *Store) pendingTask(id protocol.TaskID) []byte {
+	if saved, ok := s.pending.tasks[id]; ok {
+		return saved.record
+	}
+	if s.writing != nil {
+		return s.writing.tasks[id].record
+	}
+	return nil
+}
+
+// loadTasks reads the index from keys and the beginnings of records.
+func (s *Store) loadTasks(tx *bbolt.Tx) error {
+	return tx.Bucket(tasksBucket).ForEach(func(key, record []byte) error {
+		seq, id, err := parseTaskKey(key)
+		if err != nil {
+			return s.db.damage(err)
+		}
+		state, outputs, _, err := parseHeader(record)
+		if err != nil {
+			return s.db.damage(fmt.Errorf("task %s: %w", id, err))
+		}
+		s.tasks.add(&entry{seq: seq, id: id, ended: state.Ended(), outputs: outputs})
+		s.blobs.keep(outputs)
+		return nil
+	})
+}
