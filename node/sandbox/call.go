@@ -1,0 +1,160 @@
+package sandbox
+
+import (
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+// step is what a call's Run is woken for.
+type step int
+
+const (
+	stepNone  step = iota
+	stepStart      // bring up the worker that was reserved for it
+	stepFeed       // write its request and stdin to its worker
+	stepDone       // return
+)
+
+// call is one execution on its way. Fields from step on are guarded by the
+// pool's mu, except where noted.
+type call struct {
+	id     uint64
+	x      *Execution
+	wall   time.Duration
+	stream bool   // stdin follows the request; its worker serves nobody else meanwhile
+	frame  []byte // the request
+	size   int    // of frame
+	group  *group
+	wake   chan struct{}
+	fed    chan struct{} // closed when stdin is written; only Run uses it
+	ended  atomic.Bool   // the guest reads no more stdin
+
+	step       step
+	wakes      int
+	announce   bool // Run is to report the running state
+	worker     *worker
+	sent       time.Time
+	started    time.Time     // zero until the guest runs, as far as the node can tell
+	gone       time.Time     // when nobody waited for it any more
+	overdue    bool          // its worker is killed because of it
+	delivering chan struct{} // closed when Output has returned
+	written    uint64        // bytes of output so far
+	done       bool
+	outcome    Outcome
+	err        error
+}
+
+func (p *Pool) newCall(x *Execution) (*call, error) {
+	c, ok := p.calls.Get().(*call)
+	if !ok {
+		c = &call{wake: make(chan struct{}, 1)}
+	}
+	c.x, c.wall, c.stream = x, x.Spec.Limits.Wall(), x.Stdin != nil
+	if x.Spec.Profile != protocol.Profile {
+		return nil, protocol.Errorf(protocol.CodeRefused, "the task wants sandbox profile %d, this node has %d",
+			x.Spec.Profile, protocol.Profile)
+	}
+	if !c.stream && !x.Spec.Stdin.IsInline() {
+		return nil, protocol.Errorf(protocol.CodeInternal, "stdin is neither inline nor given")
+	}
+	return c, nil
+}
+
+// recycle gives c back when nobody else can know it any more.
+func (p *Pool) recycle(c *call) {
+	if c.stream || c.wakes > 1 {
+		return // another wake may still be on its way to it
+	}
+	*c = call{wake: c.wake, frame: c.frame[:0]}
+	p.calls.Put(c)
+}
+
+// encode writes the request, which needs c's id.
+func (c *call) encode() (err error) {
+	c.frame, err = appendFrame(c.frame[:0], &protocol.WorkerRequest{
+		Id: c.id, Spec: c.x.SpecBytes, StdinFollows: c.stream,
+	})
+	return err
+}
+
+func (c *call) next(s step, a *actions) {
+	c.step = s
+	c.nudge(a)
+}
+
+// nudge has c's Run look at it again.
+func (c *call) nudge(a *actions) {
+	c.wakes++
+	a.wake = append(a.wake, c)
+}
+
+// end sets the outcome that a system's limit gives.
+func (c *call) end(code protocol.Code, message string) {
+	c.outcome.ExitCode, c.outcome.Source = int32(code.ExitStatus()), protocol.FromSystem
+	c.outcome.Code, c.outcome.Message = code, message
+}
+
+// feed writes the request and then stdin to the worker w, as the guest reads
+// it, until there is no more or the guest has ended.
+func (c *call) feed(w *worker) {
+	defer close(c.fed)
+	_, err := w.proc.in.Write(c.frame)
+	buf := make([]byte, protocol.MaxOutputChunk)
+	var frame []byte
+	for follows := true; follows && err == nil; {
+		n, readErr := 0, io.EOF
+		if !c.ended.Load() {
+			n, readErr = io.ReadFull(c.x.Stdin, buf)
+		}
+		follows = readErr == nil
+		m := &protocol.WorkerRequest{Id: c.id, Stdin: buf[:n], StdinFollows: follows}
+		if frame, err = appendFrame(frame[:0], m); err == nil {
+			_, err = w.proc.in.Write(frame)
+		}
+	}
+	if err != nil {
+		w.proc.kill() // if it is not dead already, it would wait forever
+	}
+}
+
+// groupKey is what one worker is bound to.
+type groupKey struct {
+	owner  peer.ID
+	module protocol.Digest
+	memory uint64
+}
+
+// group is all workers and calls of one key. Its fields are guarded by the
+// pool's mu.
+type group struct {
+	key     groupKey
+	workers []*worker
+	calls   int           // that know the group
+	mean    time.Duration // moving average of guest times; 0 before the first
+}
+
+// short reports whether its guests are over so soon that nothing about them is
+// worth a handover between goroutines.
+func (g *group) short() bool { return g.mean > 0 && g.mean < shortRun }
+
+// average moves a moving average towards d.
+func average(mean, d time.Duration) time.Duration {
+	if mean == 0 {
+		return max(d, 1)
+	}
+	return max(mean+(d-mean)/8, 1)
+}
+
+// actions are what is to be done once the pool's mu is released.
+type actions struct {
+	wake  []*call
+	write []*worker
+	kill  []*process
+}
+
+func (a *actions) clear() { a.wake, a.write, a.kill = a.wake[:0], a.write[:0], a.kill[:0] }

@@ -1,0 +1,264 @@
+package sandbox
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+func TestVirtualClock(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		start int64
+		sleep int64
+		want  time.Time
+	}{
+		{"starts where the Spec says", protocol.DefaultClock.UnixNano(), 0, protocol.DefaultClock},
+		{"sleeps", protocol.DefaultClock.UnixNano(), int64(90 * time.Minute), protocol.DefaultClock.Add(90 * time.Minute)},
+		{"starts before 1970", -1500, 0, time.Unix(0, -1500)},
+		{"does not run backwards", 0, -5, time.Unix(0, 0)},
+		{"sleeps as long as can be said", 0, math.MaxInt64, time.Unix(0, math.MaxInt64).Add(-clockStep)},
+	} {
+		g := &guest{spec: &protocol.Spec{ClockUnixNs: c.start}}
+		g.sleep(c.sleep)
+		sec, nsec := g.walltime()
+		if got := time.Unix(sec, int64(nsec)); !got.Equal(c.want.Add(clockStep)) || nsec < 0 || nsec >= 1e9 {
+			t.Errorf("%s: %v, want %v", c.name, got.UTC(), c.want.UTC())
+		}
+	}
+	g := &guest{spec: new(protocol.Spec)}
+	if a, b := g.nanotime(), g.nanotime(); a <= 0 || b <= a {
+		t.Errorf("readings %d, %d", a, b)
+	}
+}
+
+func TestPoll(t *testing.T) {
+	clock := func(user byte, id uint32, at uint64, flags uint16) []byte {
+		b := make([]byte, subscriptionSize)
+		b[0], b[8] = user, tagClock
+		binary.LittleEndian.PutUint32(b[16:], id)
+		binary.LittleEndian.PutUint64(b[24:], at)
+		binary.LittleEndian.PutUint16(b[40:], flags)
+		return b
+	}
+	file := func(user, tag byte, fd uint32) []byte {
+		b := make([]byte, subscriptionSize)
+		b[0], b[8] = user, tag
+		binary.LittleEndian.PutUint32(b[16:], fd)
+		return b
+	}
+	const second = uint64(time.Second)
+	for _, c := range []struct {
+		name   string
+		in     [][]byte
+		users  []byte // of the events
+		errnos []errno
+		slept  uint64
+		err    errno
+	}{
+		{name: "relative time", in: [][]byte{clock(1, clockMonotonic, 20*second, 0)}, users: []byte{1}, errnos: []errno{0}, slept: 20 * second},
+		{name: "absolute monotonic time", in: [][]byte{clock(1, clockMonotonic, 12*second, flagAbsolute)}, users: []byte{1}, errnos: []errno{0}, slept: 2 * second},
+		{name: "absolute wall time", in: [][]byte{clock(1, clockRealtime, 113*second, flagAbsolute)}, users: []byte{1}, errnos: []errno{0}, slept: 3 * second},
+		{name: "absolute time that has passed", in: [][]byte{clock(1, clockRealtime, 5, flagAbsolute)}, users: []byte{1}, errnos: []errno{0}},
+		{name: "the earlier of two", in: [][]byte{clock(1, 0, 9*second, 0), clock(2, 1, 4*second, 0)}, users: []byte{2}, errnos: []errno{0}, slept: 4 * second},
+		{name: "forever", in: [][]byte{clock(1, 1, math.MaxUint64, 0)}, users: []byte{1}, errnos: []errno{0}, slept: math.MaxInt64 - 10*second},
+		{name: "stdin before a timeout", in: [][]byte{clock(1, 1, second, 0), file(2, tagFDRead, 0)}, users: []byte{2}, errnos: []errno{0}},
+		{name: "stdout", in: [][]byte{file(3, tagFDWrite, 1)}, users: []byte{3}, errnos: []errno{0}},
+		{name: "a file that is not open", in: [][]byte{file(3, tagFDRead, 5)}, users: []byte{3}, errnos: []errno{eBadFD}},
+		{name: "an unknown clock", in: [][]byte{clock(1, 7, 1, 0)}, err: eInval},
+		{name: "an unknown kind", in: [][]byte{file(1, 9, 0)}, err: eInval},
+	} {
+		g := &guest{spec: &protocol.Spec{ClockUnixNs: int64(100 * second)}, elapsed: int64(10 * second)}
+		events := bytes.Repeat([]byte{0xff}, len(c.in)*eventSize)
+		n, e := g.poll(cat(c.in...), events)
+		if e != c.err || n != len(c.users) || uint64(g.elapsed) != 10*second+c.slept {
+			t.Errorf("%s: %d events, error %d, slept %v", c.name, n, e, time.Duration(g.elapsed)-10*time.Second)
+			continue
+		}
+		for i := range c.users {
+			event := events[i*eventSize:]
+			if event[0] != c.users[i] || errno(binary.LittleEndian.Uint16(event[8:])) != c.errnos[i] {
+				t.Errorf("%s: event %d is %v", c.name, i, event[:eventSize])
+			}
+		}
+	}
+}
+
+// dice prints random bytes, the clock before and after a sleep of 20 s.
+func dice() []byte {
+	subscription := cat(make([]byte, 16), []byte{1}, make([]byte, 7), binary.LittleEndian.AppendUint64(nil, 20e9), make([]byte, 16))
+	now := func(clock, at int64) []byte {
+		return drop(invoke(clockTimeGet, number(clock), long(1), number(at)))
+	}
+	return build{data: map[uint64][]byte{128: subscription}, code: [][]byte{
+		drop(invoke(randomGet, number(1024), number(32))), now(0, 1056), now(1, 1064),
+		drop(invoke(pollOneoff, number(128), number(256), number(1), number(512))), now(0, 1072), now(1, 1080),
+		show(1, 1024, 64),
+	}}.wasm()
+}
+
+func TestEqualRunsAreEqual(t *testing.T) {
+	p, q := newPool(t, 1), newPool(t, 1)
+	x := execution(t, "a", dice(), nil)
+	first := run(t, p, x)
+	if len(first.Stdout) != 64 || bytes.Equal(first.Stdout[:32], make([]byte, 32)) {
+		t.Fatalf("%+v", first)
+	}
+	if again := run(t, p, x); !bytes.Equal(again.Stdout, first.Stdout) {
+		t.Error("a second run differs")
+	}
+	x.Owner = "b"
+	if elsewhere := run(t, q, x); !bytes.Equal(elsewhere.Stdout, first.Stdout) {
+		t.Error("a run elsewhere differs")
+	}
+	other := run(t, p, execution(t, "a", dice(), func(s *protocol.Spec) { s.Seed = 2 }))
+	if bytes.Equal(other.Stdout[:32], first.Stdout[:32]) || !bytes.Equal(other.Stdout[32:], first.Stdout[32:]) {
+		t.Error("another seed must change the random bytes and nothing else")
+	}
+	for _, at := range []int{32, 40} {
+		before, after := binary.LittleEndian.Uint64(first.Stdout[at:]), binary.LittleEndian.Uint64(first.Stdout[at+16:])
+		if d := after - before; d < 20e9 || d > 20.001e9 {
+			t.Errorf("a sleep of 20 s moved the clock by %v", time.Duration(d))
+		}
+	}
+	if first.Wall > 10*time.Second {
+		t.Errorf("it slept for %v in earnest", first.Wall)
+	}
+}
+
+// A guest must not see what another left in the worker's memory.
+func TestMemoryIsFresh(t *testing.T) {
+	for name, pages := range map[string]int64{"small": 1, "large": 200} {
+		at := pages<<16 - 64
+		wasm := build{locals: 1, minPages: 1, code: [][]byte{
+			drop(cat(number(pages-1), []byte{0x40, 0})),
+			prints32(load32(at)), store32(at, number(-1)), store32(600, number(-1)), prints32(load32(604)),
+			store32(604, number(-1)),
+			{0},
+		}}.wasm()
+		p := newPool(t, 1)
+		for i := range 3 {
+			if o := run(t, p, execution(t, "a", wasm, nil)); !bytes.Equal(o.Stdout, make([]byte, 8)) {
+				t.Errorf("%s, run %d: %x", name, i, o.Stdout)
+			}
+		}
+		if len(pids(p)) != 1 {
+			t.Error("more than one worker")
+		}
+	}
+}
+
+func TestOutputKeepsItsOrder(t *testing.T) {
+	var pipe bytes.Buffer
+	o := newOutput(&pipe)
+	o.begin(1, 1000)
+	o.write(1, []byte("a"))
+	o.write(2, []byte("b"))
+	if o.tick(); pipe.Len() > 0 {
+		t.Error("output was not held for a tick")
+	}
+	o.tick()
+	o.write(1, []byte("c"))
+	o.write(2, []byte("d"))
+	o.write(1, []byte("e"))
+	o.end(new(protocol.WorkerReply), false)
+	o.begin(2, 1000)
+	o.write(2, []byte("f"))
+	o.write(1, []byte("g"))
+	o.end(new(protocol.WorkerReply), true)
+	o.begin(3, 1000)
+	o.end(new(protocol.WorkerReply), true)
+	held := pipe.Len()
+	for range 2 {
+		o.tick()
+	}
+	if pipe.Len() == held {
+		t.Error("finished replies were held for more than two ticks")
+	}
+	var got strings.Builder
+	for frames := newFrameReader(&pipe); ; {
+		r := new(protocol.WorkerReply)
+		if err := frames.next(r); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		got.WriteString(string(rune('0'+r.Id)) + string(r.Stdout) + "|" + string(r.Stderr))
+		if r.End {
+			got.WriteString(".")
+		}
+		got.WriteString(" ")
+	}
+	if want := "1a| 1|b 1c| 1|d 1e|. 2g|f. 3|. "; got.String() != want {
+		t.Errorf("%q, want %q", got.String(), want)
+	}
+}
+
+const goGuest = `package main
+
+import (
+	"crypto/rand"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+func main() {
+	in, err := io.ReadAll(os.Stdin)
+	start := time.Now()
+	time.Sleep(time.Hour)
+	n, randomErr := rand.Read(make([]byte, 8))
+	_, fileErr := os.ReadFile("/etc/hostname")
+	_, dirErr := os.ReadDir(".")
+	fmt.Println(os.Args, os.Environ(), string(in), err, time.Since(start) >= time.Hour,
+		start.UTC().Format(time.DateTime), n, randomErr, fileErr != nil, dirErr != nil)
+	fmt.Fprintln(os.Stderr, "on stderr")
+	os.Exit(3)
+}
+`
+
+// underRace is set by the race detector's build.
+var underRace bool
+
+func TestGoProgram(t *testing.T) {
+	if underRace {
+		t.Skip("compiling 2 MB of WebAssembly takes a race-detecting worker too long")
+	}
+	dir := t.TempDir()
+	source, target := filepath.Join(dir, "main.go"), filepath.Join(dir, "main.wasm")
+	if err := os.WriteFile(source, []byte(goGuest), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("go", "build", "-o", target, source)
+	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOFLAGS=", "CGO_ENABLED=0")
+	if text, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	wasm, err := os.ReadFile(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPool(t, 1)
+	x := execution(t, "a", wasm, func(s *protocol.Spec) {
+		s.Args, s.Env = []string{"prog", "one", "two"}, []string{"A=1", "B=x=y"}
+		s.Stdin = protocol.NewBlob([]byte("input"))
+	})
+	for range 2 {
+		o := run(t, p, x)
+		want := "[prog one two] [A=1 B=x=y] input <nil> true 2025-01-01 00:00:00 8 <nil> true true\n"
+		if string(o.Stdout) != want || string(o.Stderr) != "on stderr\n" || o.ExitCode != 3 || o.Source != protocol.FromGuest {
+			t.Errorf("%+v\n%s%s", o, o.Stdout, o.Stderr)
+		}
+	}
+}

@@ -1,0 +1,206 @@
+package sandbox
+
+import (
+	"io"
+	"sync"
+	"time"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+const (
+	// flushTick is how often held output is looked at. Output that two ticks
+	// have seen is sent, so it is at most two ticks late, and the output of a
+	// task shorter than one tick always rides in its last reply.
+	flushTick = 10 * time.Millisecond
+	// restAfter is how many ticks without a task send the flusher to sleep.
+	restAfter = 100
+	// maxHeldReplies bounds the bytes of finished replies that wait for company.
+	maxHeldReplies = 32 << 10
+)
+
+// output is a worker's way back to its node: what guests write, and how they
+// end. Output is held for a moment to travel in the last reply, and replies are
+// held while further requests wait.
+//
+// The flusher needs a processor of its own, since the Go scheduler cannot
+// interrupt a guest's native code: a worker runs with two.
+type output struct {
+	w    io.Writer
+	wake chan struct{} // ends the flusher's rest
+
+	// mu is held while writing to the pipe too: its order is what mu is for.
+	mu       sync.Mutex
+	frames   []byte // ready to be written
+	id       uint64 // of the task that runs
+	data     []byte // what its guest wrote, not in a frame yet
+	segments []segment
+	streamed bool   // some of its output has been in a frame
+	left     uint64 // bytes of output that it may still write
+	over     bool   // it wanted to write more
+	aged     bool   // a tick has seen what is held
+	quiet    int    // ticks since a task began
+	resting  bool
+}
+
+// segment is a run of bytes for one file descriptor.
+type segment struct {
+	fd uint32
+	n  int
+}
+
+func newOutput(w io.Writer) *output {
+	return &output{w: w, wake: make(chan struct{}, 1)}
+}
+
+// begin starts a task that may write limit bytes.
+func (o *output) begin(id, limit uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.id, o.left, o.over, o.streamed, o.quiet = id, limit, false, false, 0
+	o.data, o.segments = o.data[:0], o.segments[:0]
+	o.aged = o.aged && len(o.frames) > 0
+	if o.resting {
+		o.resting = false
+		o.wake <- struct{}{}
+	}
+}
+
+// write takes bytes from the guest. It reports false when they are more than
+// the guest may write; those that it may are kept.
+func (o *output) write(fd uint32, p []byte) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if uint64(len(p)) > o.left {
+		o.over = true
+		p = p[:o.left]
+	}
+	o.left -= uint64(len(p))
+	for len(p) > 0 {
+		room := protocol.MaxInline - len(o.data)
+		if room == 0 {
+			o.flush()
+			continue
+		}
+		n := min(room, len(p))
+		o.data = append(o.data, p[:n]...)
+		if last := len(o.segments) - 1; last >= 0 && o.segments[last].fd == fd {
+			o.segments[last].n += n
+		} else {
+			o.segments = append(o.segments, segment{fd: fd, n: n})
+		}
+		if len(o.segments) == maxSegments {
+			o.flush()
+		}
+		p = p[n:]
+	}
+	return !o.over
+}
+
+// maxSegments bounds how often held output changes between stdout and stderr.
+const maxSegments = 1024
+
+// end finishes the task with reply, which takes along the output held. With
+// more to do at once it may wait for the next reply.
+func (o *output) end(reply *protocol.WorkerReply, more bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.streamed && len(o.segments) > 0 {
+		o.frame(o.segments[:len(o.segments)-1]) // keeps the order between the two
+		o.segments = o.segments[len(o.segments)-1:]
+	}
+	data := o.data
+	for _, s := range o.segments {
+		if s.fd == 1 {
+			reply.Stdout = append(reply.Stdout, data[:s.n]...)
+		} else {
+			reply.Stderr = append(reply.Stderr, data[:s.n]...)
+		}
+		data = data[s.n:]
+	}
+	o.data, o.segments = o.data[:0], o.segments[:0]
+	reply.Id, reply.End = o.id, true
+	o.append(reply)
+	if !more || len(o.frames) > maxHeldReplies {
+		o.send()
+	}
+}
+
+// exceeded reports whether the task wanted to write more than it may.
+func (o *output) exceeded() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.over
+}
+
+// keepFlushing sends what is held for too long. It never returns.
+func (o *output) keepFlushing() {
+	for {
+		time.Sleep(flushTick)
+		if o.tick() {
+			<-o.wake
+		}
+	}
+}
+
+// tick reports whether there is nothing to do until a task begins.
+func (o *output) tick() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.quiet++
+	switch {
+	case len(o.data) == 0 && len(o.frames) == 0:
+		o.resting = o.quiet > restAfter
+	case o.aged:
+		o.flush()
+	default:
+		o.aged = true
+	}
+	return o.resting
+}
+
+// flush frames the output held and sends everything.
+func (o *output) flush() {
+	o.frame(o.segments)
+	o.segments = o.segments[:0]
+	o.send()
+}
+
+// frame turns the first segments of the output held into frames.
+func (o *output) frame(segments []segment) {
+	data := o.data
+	for _, s := range segments {
+		for part := data[:s.n]; len(part) > 0; {
+			n := min(len(part), protocol.MaxOutputChunk)
+			m := &protocol.WorkerReply{Id: o.id}
+			if s.fd == 1 {
+				m.Stdout = part[:n]
+			} else {
+				m.Stderr = part[:n]
+			}
+			o.append(m)
+			o.streamed = true
+			part = part[n:]
+		}
+		data = data[s.n:]
+	}
+	o.data = append(o.data[:0], data...)
+}
+
+func (o *output) append(m *protocol.WorkerReply) {
+	var err error
+	if o.frames, err = appendFrame(o.frames, m); err != nil {
+		fatal(err)
+	}
+}
+
+func (o *output) send() {
+	o.aged = false
+	if len(o.frames) == 0 {
+		return
+	}
+	if _, err := o.w.Write(o.frames); err != nil {
+		fatal(err) // the node is gone
+	}
+	o.frames = o.frames[:0]
+}

@@ -1,0 +1,248 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+// Config is what a [Pool] needs to know.
+type Config struct {
+	Dir        string       // of compiled code; the pool's own
+	Slots      int          // executions at once; at least 1
+	Key        []byte       // authenticates compiled code on disk; at least 16 bytes, the same at each start
+	CacheBytes int64        // most bytes of compiled code kept; 0 means 4 GiB
+	Logger     *slog.Logger // nil discards
+}
+
+// Execution is one run wanted.
+type Execution struct {
+	// Owner is the requester. Workers are never shared between owners.
+	Owner peer.ID
+	// Spec has passed its Validate; SpecBytes are the bytes it came as.
+	Spec      *protocol.Spec
+	SpecBytes []byte
+	// Module opens the module's bytes. It is called, perhaps twice, only when
+	// no worker has them.
+	Module func() (io.ReadCloser, error)
+	// Stdin is read for a Spec whose stdin is not inline; nil otherwise. Its
+	// Read must not block for long: it is a file's.
+	Stdin io.Reader
+	// Output gets output while the guest runs, in the order in which it was
+	// written, at most [protocol.MaxOutputChunk] bytes each time. It must not
+	// keep data. While it blocks, so does the guest; it must return soon after
+	// Run's context has ended. With nil, all output is in the Outcome.
+	Output func(fd uint32, data []byte)
+	// State is told of compiling and running, the latter again when the run
+	// moves to another worker before it began. It may be nil.
+	State func(protocol.State)
+}
+
+// Outcome is how a guest ended: by itself, or by the system when Code is set.
+type Outcome struct {
+	ExitCode       int32
+	Source         protocol.ExitSource
+	Code           protocol.Code
+	Message        string
+	Stdout, Stderr []byte        // what did not go to Output; at most 64 KiB then
+	Wall           time.Duration // guest time
+}
+
+// Pool runs executions in worker processes. Its methods may be called from
+// many goroutines.
+type Pool struct {
+	slots       int
+	logger      *slog.Logger
+	cache       *cache
+	spawner     *spawner
+	idleTime    time.Duration                         // after which a warm worker is given up
+	prepareTime func(moduleSize uint64) time.Duration // in which a module must be compiled or loaded
+
+	running sync.WaitGroup // Runs
+	readers sync.WaitGroup // of workers
+	calls   sync.Pool      // of *call
+
+	mu       sync.Mutex
+	closed   bool
+	lastID   uint64
+	waiting  []*call   // without a worker, oldest first
+	assigned int       // calls that have a worker
+	busy     int       // workers that are being started or have calls
+	idle     []*worker // longest idle first
+	groups   map[groupKey]*group
+	live     map[*process]struct{}
+	mean     time.Duration // moving average of guest times
+	sweeper  *time.Timer   // gives up idle workers; nil while there are none
+}
+
+const (
+	defaultIdleTime   = time.Minute
+	defaultCacheBytes = 4 << 30
+	minKey            = 16
+)
+
+// defaultPrepareTime allows for a module's size: wazero compiles some 1.4 MB
+// of WebAssembly per second and processor.
+func defaultPrepareTime(moduleSize uint64) time.Duration {
+	return time.Minute + time.Duration(moduleSize>>20)*time.Second
+}
+
+// New opens the cache of compiled code. Workers are started when there is
+// something to run.
+func New(cfg Config) (*Pool, error) {
+	if cfg.Slots < 1 || len(cfg.Key) < minKey {
+		return nil, errors.New("sandbox needs at least one slot and a key of 16 bytes")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.CacheBytes == 0 {
+		cfg.CacheBytes = defaultCacheBytes
+	}
+	s, err := newSpawner()
+	if err != nil {
+		return nil, err
+	}
+	c, err := openCache(cfg.Dir, cfg.Key, cfg.CacheBytes, cfg.Logger)
+	if err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return &Pool{
+		slots: cfg.Slots, logger: cfg.Logger, cache: c, spawner: s,
+		idleTime: defaultIdleTime, prepareTime: defaultPrepareTime,
+		groups: make(map[groupKey]*group), live: make(map[*process]struct{}),
+	}, nil
+}
+
+// Close kills every worker and waits for them and for the Runs under way,
+// which return E-SHUTDOWN.
+func (p *Pool) Close() error {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil
+	}
+	p.closed = true
+	var a actions
+	for _, c := range p.waiting {
+		p.finish(c, errShutdown(), &a)
+	}
+	p.waiting = nil
+	if p.sweeper != nil {
+		p.sweeper.Stop()
+	}
+	for proc := range p.live {
+		a.kill = append(a.kill, proc)
+	}
+	p.unlock(&a)
+	p.running.Wait()
+	p.readers.Wait()
+	return p.spawner.close()
+}
+
+func errShutdown() error {
+	return protocol.Errorf(protocol.CodeShutdown, "the node is stopping")
+}
+
+// Run runs x and returns how the guest ended. An error is this provider's
+// failure, which another may not share: a [*protocol.Error], or the context's
+// error once ctx has ended. It returns without waiting for a cancelled guest's
+// process, which is killed within 20 ms.
+func (p *Pool) Run(ctx context.Context, x Execution) (Outcome, error) {
+	c, err := p.newCall(&x)
+	if err != nil {
+		return Outcome{}, err
+	}
+	var a actions
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return Outcome{}, errShutdown()
+	}
+	p.running.Add(1)
+	defer p.running.Done()
+	if err := p.enter(c); err != nil {
+		p.mu.Unlock()
+		return Outcome{}, err
+	}
+	p.schedule(&a)
+	p.unlock(&a)
+	for {
+		select {
+		case <-ctx.Done():
+			p.abandon(c)
+			return Outcome{}, context.Cause(ctx)
+		case <-c.wake:
+		}
+		p.mu.Lock()
+		step, announce, w := c.step, c.announce, c.worker
+		c.step, c.announce = stepNone, false
+		p.mu.Unlock()
+		if announce {
+			x.State(protocol.StateRunning)
+		}
+		switch step {
+		case stepStart:
+			p.start(ctx, c, w)
+		case stepFeed:
+			c.fed = make(chan struct{})
+			go c.feed(w)
+		case stepDone:
+			p.leave(c)
+			outcome, err := c.outcome, c.err
+			p.recycle(c)
+			if err != nil {
+				return Outcome{}, err
+			}
+			return outcome, nil
+		}
+	}
+}
+
+// Warm reports whether owner's run of module would need no compilation: its
+// code is cached, or a worker of owner's has it loaded.
+func (p *Pool) Warm(owner peer.ID, module protocol.Digest) bool {
+	if p.cache.has(module) {
+		return true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for key, g := range p.groups {
+		if key.owner == owner && key.module == module && len(g.workers) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// WarmModules lists at most n modules whose code is cached, the last used
+// first.
+func (p *Pool) WarmModules(n int) []protocol.Digest { return p.cache.recent(n) }
+
+// Load returns how many executions run, how many wait, and the moving average
+// of guest times.
+func (p *Pool) Load() (running, queued int, mean time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.busy, len(p.waiting) + p.assigned - p.busy, p.mean
+}
+
+// Workers returns how many worker processes hold module ready.
+func (p *Pool) Workers(module protocol.Digest) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for key, g := range p.groups {
+		if key.module == module {
+			n += len(g.workers)
+		}
+	}
+	return n
+}

@@ -1,0 +1,130 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+// bringUp starts an executor for x and waits until it is ready. The module is
+// compiled first if it has to be.
+func (p *Pool) bringUp(ctx context.Context, x *Execution) (*process, error) {
+	digest := x.Spec.Module.Sum()
+	for first := true; ; first = false {
+		e, err := p.compiled(ctx, x)
+		if err != nil {
+			return nil, err
+		}
+		proc, err := p.prepare(ctx, roleRun, e.code(), x)
+		p.cache.release(e)
+		if !errors.Is(err, errStale) {
+			return proc, err
+		}
+		p.cache.drop(digest, e)
+		if !first {
+			return nil, protocol.Errorf(protocol.CodeWorker, "freshly compiled code does not fit the engine")
+		}
+	}
+}
+
+// compiled returns the cache's entry for x's module, which the caller releases.
+// However many want a module, it is compiled once at a time.
+func (p *Pool) compiled(ctx context.Context, x *Execution) (*entry, error) {
+	told := false
+	for {
+		e, wait := p.cache.claim(x.Spec.Module.Sum())
+		if e != nil {
+			return e, nil
+		}
+		if !told && x.State != nil {
+			x.State(protocol.StateCompiling)
+		}
+		told = true
+		if wait == nil {
+			if err := p.compile(ctx, x); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// compile has x's module compiled into the cache.
+func (p *Pool) compile(ctx context.Context, x *Execution) error {
+	digest := x.Spec.Module.Sum()
+	defer p.cache.settle(digest)
+	dir, err := p.cache.scratch()
+	if err != nil {
+		return err
+	}
+	proc, err := p.prepare(ctx, roleCompile, filepath.Join(dir, codeDir), x)
+	if err == nil {
+		p.retire(proc)
+		err = p.cache.adopt(dir, digest)
+	}
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(dir))
+	}
+	return nil
+}
+
+// prepare starts a worker, feeds it x's module and waits for its answer.
+func (p *Pool) prepare(ctx context.Context, role, dir string, x *Execution) (*process, error) {
+	size := x.Spec.Module.Size
+	limit := p.prepareTime(size)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit,
+		protocol.Errorf(protocol.CodeWorker, "the module could not be prepared within %s", limit))
+	defer cancel()
+	module, err := x.Module()
+	if err != nil {
+		return nil, protocol.Errorf(protocol.CodeBlob, "the module cannot be opened: %v", err)
+	}
+	defer func() { _ = module.Close() }() // it was only read
+	proc, err := p.spawn(role, dir, x.Spec.Limits.MemoryBytes, size)
+	if err != nil {
+		return nil, err
+	}
+	if err := proc.prepare(ctx, module, x.Spec.Module); err != nil {
+		p.forget(proc)
+		return nil, err
+	}
+	return proc, nil
+}
+
+// spawn starts a worker that Close will kill.
+func (p *Pool) spawn(role, dir string, limit, size uint64) (*process, error) {
+	proc, err := p.spawner.start(role, dir, limit, size)
+	if err != nil {
+		return nil, protocol.Errorf(protocol.CodeWorker, "%v", err)
+	}
+	p.mu.Lock()
+	closed := p.closed
+	p.live[proc] = struct{}{}
+	p.mu.Unlock()
+	if closed {
+		p.retire(proc)
+		return nil, errShutdown()
+	}
+	return proc, nil
+}
+
+// retire ends a worker that has no reader.
+func (p *Pool) retire(proc *process) {
+	proc.reap()
+	p.forget(proc)
+}
+
+// forget notes that a process has been reaped.
+func (p *Pool) forget(proc *process) {
+	p.mu.Lock()
+	delete(p.live, proc)
+	p.mu.Unlock()
+}

@@ -1,0 +1,194 @@
+package sandbox
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+// process is a worker as its node holds it: a child and the two pipes to it.
+type process struct {
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	out    io.Reader
+	frames *frameReader
+	stderr *head
+}
+
+// spawner starts workers, all from one operating system thread that lives as
+// long as it does: on Linux the kernel kills a worker when the thread that
+// started it ends, and Go ends threads as it sees fit.
+type spawner struct {
+	executable *os.File
+	requests   chan func()
+	ended      chan struct{}
+	once       sync.Once
+}
+
+func newSpawner() (*spawner, error) {
+	f, err := openExecutable()
+	if err != nil {
+		return nil, fmt.Errorf("open own executable: %w", err)
+	}
+	keepFiles()
+	return &spawner{executable: f, requests: make(chan func()), ended: make(chan struct{})}, nil
+}
+
+func (s *spawner) run() {
+	defer close(s.ended)
+	runtime.LockOSThread() // and never unlocked, so the thread ends with the goroutine
+	for start := range s.requests {
+		start()
+	}
+}
+
+// start starts a worker. It must not be called during or after close.
+func (s *spawner) start(role, dir string, limit, size uint64) (*process, error) {
+	s.once.Do(func() { go s.run() })
+	cmd := &exec.Cmd{
+		Path: executablePath(s.executable),
+		Args: []string{
+			workerName, role, dir,
+			strconv.FormatUint(limit, 10), strconv.FormatUint(size, 10),
+		},
+		Env: []string{},
+	}
+	detach(cmd)
+	p := &process{cmd: cmd, stderr: new(head)}
+	cmd.Stderr = p.stderr
+	var err error
+	if p.in, err = cmd.StdinPipe(); err != nil {
+		return nil, fmt.Errorf("start worker: %w", err)
+	}
+	if p.out, err = cmd.StdoutPipe(); err != nil {
+		return nil, fmt.Errorf("start worker: %w", err)
+	}
+	p.frames = newFrameReader(p.out)
+	done := make(chan struct{})
+	s.requests <- func() {
+		err = cmd.Start()
+		close(done)
+	}
+	<-done
+	if err != nil {
+		return nil, fmt.Errorf("start worker: %w", err)
+	}
+	return p, nil
+}
+
+// close ends the thread, and so every worker that is left.
+func (s *spawner) close() error {
+	s.once.Do(func() { close(s.ended) })
+	close(s.requests)
+	<-s.ended
+	return s.executable.Close()
+}
+
+// kill ends the process at once.
+func (p *process) kill() { _ = p.cmd.Process.Kill() } // it may have ended by itself
+
+// reap waits for the process to be gone and describes how it went. Nobody may
+// be reading from it.
+func (p *process) reap() string {
+	p.kill()
+	_ = p.in.Close()    // the process is dead, what was unwritten stays so
+	err := p.cmd.Wait() // closes the other end
+	how := "it ended"
+	if err != nil {
+		how = err.Error()
+	}
+	if text := p.stderr.String(); text != "" {
+		how += ": " + text
+	}
+	return protocol.SafeText(how)
+}
+
+// prepare feeds the module of size bytes and digest to a worker that has just
+// been started, and waits for its answer. An answer about the module is a
+// [*protocol.Error]. Unless it returns nil, the process has been reaped.
+func (p *process) prepare(ctx context.Context, module io.Reader, want *protocol.Blob) error {
+	stop := context.AfterFunc(ctx, p.kill)
+	err := p.feed(module, want)
+	reply := new(protocol.WorkerReply)
+	if err == nil {
+		err = p.frames.next(reply)
+	}
+	if !stop() {
+		err = errors.Join(ctx.Err(), err)
+	}
+	if err == nil && reply.Code == "" {
+		return nil
+	}
+	how := p.reap()
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.As(err, new(*protocol.Error)):
+		return err
+	case err != nil:
+		return protocol.Errorf(protocol.CodeWorker, "the sandbox process failed while it prepared the module: %s", how)
+	}
+	return preparationError(reply)
+}
+
+// feed copies the module into the pipe and checks that it is the one wanted.
+func (p *process) feed(module io.Reader, want *protocol.Blob) error {
+	sum := sha256.New()
+	n, err := io.Copy(io.MultiWriter(p.in, sum), io.LimitReader(module, int64(want.Size)))
+	var path *os.PathError
+	switch {
+	case errors.As(err, &path) && path.Op == "write":
+		return fmt.Errorf("feed module: %w", err) // the worker died
+	case err != nil:
+		return protocol.Errorf(protocol.CodeBlob, "the module cannot be read: %v", err)
+	case uint64(n) != want.Size || protocol.Digest(sum.Sum(nil)) != want.Sum():
+		return protocol.Errorf(protocol.CodeBlob, "the module's bytes are not what its digest says")
+	}
+	return nil
+}
+
+// preparationError is what a worker says of a module, made safe: the worker
+// read a stranger's bytes.
+func preparationError(reply *protocol.WorkerReply) error {
+	message, hint, _ := strings.Cut(protocol.SafeText(reply.Message), "; ")
+	switch code := protocol.Code(reply.Code); code {
+	case protocol.CodeBadModule, protocol.CodeImport, protocol.CodeMemoryLimit:
+		return &protocol.Error{Code: code, Message: message, Hint: hint}
+	case protocol.CodeInternal:
+		return errStale
+	default:
+		return protocol.Errorf(protocol.CodeWorker, "the sandbox process gave an impossible answer")
+	}
+}
+
+// head keeps the first bytes that a dying worker writes to stderr, where the
+// Go runtime names the reason.
+type head struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+// Write implements [io.Writer].
+func (t *head) Write(p []byte) (int, error) {
+	const most = 256
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.b = append(t.b, p[:min(len(p), most-len(t.b))]...)
+	return len(p), nil
+}
+
+func (t *head) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(string(t.b))
+}

@@ -1,0 +1,319 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+// worker is an executor process and the calls it has been given, in the order
+// in which it runs them. Its fields are guarded by the pool's mu, except proc,
+// which is set before ready is.
+type worker struct {
+	group *group
+	proc  *process
+
+	ready     bool
+	discarded bool
+	calls     []*call
+	bytes     int // of their requests
+	idleSince time.Time
+
+	pending []byte // requests to be written
+	flight  []byte // requests that are being written, by whoever set writing
+	writing bool
+
+	timer *time.Timer // calls Pool.overdue
+	due   time.Time   // when it fires next; zero: it does not
+}
+
+// takesAhead reports whether c may be sent to w behind other calls.
+func (w *worker) takesAhead(c *call, now time.Time) bool {
+	if !w.ready || len(w.calls) == 0 || len(w.calls) >= maxAhead || w.bytes+c.size > maxAheadBytes {
+		return false
+	}
+	head := w.calls[0]
+	return w.group.short() && now.Sub(head.started) < patience && head.gone.IsZero() &&
+		!head.stream && !c.stream && min(head.wall, c.wall) >= minAheadWall
+}
+
+// begin notes that w's first call runs from now on.
+func (w *worker) begin(p *Pool, now time.Time) {
+	c := w.calls[0]
+	c.started = now
+	w.arm(p, now, w.deadline())
+}
+
+// deadline is when to look at w again: when its first call must have ended,
+// or when those behind it have waited long enough.
+func (w *worker) deadline() time.Time {
+	c := w.calls[0]
+	if !c.gone.IsZero() {
+		return later(c.started, c.gone).Add(grace)
+	}
+	end := c.started.Add(c.wall)
+	if look := c.started.Add(patience); look.Before(end) {
+		return look
+	}
+	return end
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// arm sees to it that overdue is called at the time given or before. Mostly
+// the timer is running already, for a call that has ended meanwhile: that
+// spares setting it for each.
+func (w *worker) arm(p *Pool, now, at time.Time) {
+	if !w.due.IsZero() && !w.due.After(at) {
+		return
+	}
+	w.due = at
+	if w.timer == nil {
+		w.timer = time.AfterFunc(at.Sub(now), func() { p.overdue(w) })
+	} else {
+		w.timer.Reset(at.Sub(now))
+	}
+}
+
+// overdue kills w when its first call has run for too long.
+func (p *Pool) overdue(w *worker) {
+	var a actions
+	p.mu.Lock()
+	defer p.unlock(&a)
+	w.due = time.Time{}
+	if len(w.calls) == 0 || p.closed { // Close has killed w
+		return
+	}
+	now := time.Now()
+	c := w.calls[0]
+	end := c.started.Add(c.wall)
+	if !c.gone.IsZero() {
+		end = later(c.started, c.gone).Add(grace)
+	}
+	if c.announce && now.Sub(c.started) >= patience {
+		c.nudge(&a)
+	}
+	switch {
+	case !now.Before(end):
+		c.overdue = true
+		a.kill = append(a.kill, w.proc)
+		return
+	case now.Sub(c.started) < patience:
+		end = w.deadline()
+	case len(w.calls) > 1 && c.gone.IsZero():
+		w.group.mean = max(w.group.mean, now.Sub(c.started))
+		p.evacuate(w, now, &a)
+	}
+	w.arm(p, now, end)
+}
+
+// write writes the pending requests, and those that come meanwhile. Only who
+// has set writing calls it.
+func (p *Pool) write(w *worker) {
+	p.mu.Lock()
+	for len(w.pending) > 0 {
+		w.pending, w.flight = w.flight[:0], w.pending
+		p.mu.Unlock()
+		// An error means that the process has died; its reader sees that too.
+		_, _ = w.proc.in.Write(w.flight)
+		p.mu.Lock()
+	}
+	w.writing = false
+	p.mu.Unlock()
+}
+
+// start brings up the worker w that was reserved for c.
+func (p *Pool) start(ctx context.Context, c *call, w *worker) {
+	proc, err := p.bringUp(ctx, c.x)
+	var a actions
+	p.mu.Lock()
+	defer p.unlock(&a)
+	now := time.Now()
+	if err == nil {
+		w.proc, w.ready = proc, true
+		p.readers.Go(func() { p.read(w) })
+		p.hand(c, w, now, &a)
+		p.schedule(&a)
+		return
+	}
+	p.remove(w)
+	c.worker = nil
+	var known *protocol.Error
+	switch {
+	case p.closed:
+		p.finish(c, errShutdown(), &a)
+	case errors.As(err, &known) && guestsFault(known.Code):
+		c.end(known.Code, known.Message)
+		p.finish(c, nil, &a)
+	default:
+		p.finish(c, err, &a)
+	}
+	p.schedule(&a)
+}
+
+// guestsFault reports whether a preparation that failed so would fail anywhere.
+func guestsFault(code protocol.Code) bool {
+	return code == protocol.CodeBadModule || code == protocol.CodeImport || code == protocol.CodeMemoryLimit
+}
+
+// read takes what the worker says until it ends.
+func (p *Pool) read(w *worker) {
+	var a actions
+	var err error
+	for err == nil {
+		reply := new(protocol.WorkerReply)
+		if err = w.proc.frames.next(reply); err != nil {
+			break
+		}
+		err = p.receive(w, reply, &a)
+		if err != nil || !w.proc.frames.more() {
+			p.perform(&a)
+		}
+	}
+	how := w.proc.reap()
+	if errors.Is(err, errImpossible) {
+		how = err.Error()
+	}
+	p.bury(w, how)
+}
+
+var errImpossible = errors.New("the worker's answer is impossible")
+
+// receive handles one reply. What it decides is done with the next unlock of
+// a, so that replies that came together are answered together.
+func (p *Pool) receive(w *worker, r *protocol.WorkerReply, a *actions) error {
+	p.mu.Lock()
+	if len(w.calls) == 0 || w.calls[0].id != r.Id || w.calls[0].ended.Load() {
+		p.mu.Unlock()
+		return fmt.Errorf("%w: it is about no task of its own", errImpossible)
+	}
+	c := w.calls[0]
+	if c.gone.IsZero() {
+		n := len(r.Stdout) + len(r.Stderr)
+		c.written += uint64(n)
+		if n > protocol.MaxInline || c.written > c.x.Spec.Limits.OutputBytes {
+			p.mu.Unlock()
+			return fmt.Errorf("%w: more output than its limit", errImpossible)
+		}
+	}
+	if r.End {
+		defer p.mu.Unlock()
+		return p.conclude(w, r, a)
+	}
+	switch {
+	case !c.gone.IsZero():
+		p.mu.Unlock()
+	case c.x.Output == nil:
+		c.outcome.Stdout = append(c.outcome.Stdout, r.Stdout...)
+		c.outcome.Stderr = append(c.outcome.Stderr, r.Stderr...)
+		p.mu.Unlock()
+	default:
+		c.delivering = make(chan struct{})
+		output := c.x.Output
+		p.unlock(a)
+		deliver(output, 1, r.Stdout)
+		deliver(output, 2, r.Stderr)
+		p.mu.Lock()
+		close(c.delivering)
+		c.delivering = nil
+		p.mu.Unlock()
+	}
+	return nil
+}
+
+func deliver(output func(uint32, []byte), fd uint32, data []byte) {
+	for len(data) > 0 {
+		n := min(len(data), protocol.MaxOutputChunk)
+		output(fd, data[:n])
+		data = data[n:]
+	}
+}
+
+// conclude ends w's first call with its last reply. It is called with mu held.
+func (p *Pool) conclude(w *worker, r *protocol.WorkerReply, a *actions) error {
+	c, now := w.calls[0], time.Now()
+	wall := min(time.Duration(r.WallUs)*time.Microsecond, now.Sub(c.sent))
+	if r.WallUs > uint64(protocol.MaxWall.Microseconds()) {
+		wall = now.Sub(c.sent)
+	}
+	if c.gone.IsZero() {
+		c.outcome.ExitCode, c.outcome.Wall = r.ExitCode, wall
+		switch code := protocol.Code(r.Code); code {
+		case "":
+			c.outcome.Source = protocol.FromGuest
+		case protocol.CodeTrap, protocol.CodeOutputLimit:
+			c.end(code, protocol.SafeText(r.Message))
+		default:
+			return fmt.Errorf("%w: code %.40q", errImpossible, r.Code)
+		}
+		if c.outcome.Stdout == nil && c.outcome.Stderr == nil {
+			c.outcome.Stdout, c.outcome.Stderr = r.Stdout, r.Stderr
+		} else {
+			c.outcome.Stdout = append(c.outcome.Stdout, r.Stdout...)
+			c.outcome.Stderr = append(c.outcome.Stderr, r.Stderr...)
+		}
+		w.group.mean, p.mean = average(w.group.mean, wall), average(p.mean, wall)
+		p.finish(c, nil, a)
+	}
+	if c.stream {
+		c.ended.Store(true) // it keeps its worker until its Run has stopped feeding it
+	} else {
+		p.pop(w, now, a)
+	}
+	return nil
+}
+
+// bury ends what a dead worker was doing and moves what it had not begun.
+func (p *Pool) bury(w *worker, how string) {
+	var a actions
+	p.mu.Lock()
+	defer p.unlock(&a)
+	delete(p.live, w.proc)
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	if w.discarded {
+		return
+	}
+	if len(w.calls) == 0 { // nobody killed it, so why did it end
+		p.discard(w, &a)
+		if !p.closed {
+			p.logger.Warn("an idle worker ended", "how", how)
+		}
+		return
+	}
+	p.remove(w)
+	head, rest := w.calls[0], w.calls[1:]
+	w.calls = nil
+	head.worker = nil
+	switch {
+	case !head.gone.IsZero() || head.ended.Load():
+	case p.closed:
+		p.finish(head, errShutdown(), &a)
+	case head.overdue:
+		head.end(protocol.CodeTimeout, fmt.Sprintf("the program ran longer than %s", head.wall))
+		head.outcome.Wall = time.Since(head.started)
+		p.finish(head, nil, &a)
+	default:
+		p.finish(head, protocol.Errorf(protocol.CodeWorker, "the sandbox process failed: %s", how), &a)
+	}
+	for _, c := range rest {
+		switch {
+		case !c.gone.IsZero():
+		case p.closed:
+			c.worker = nil
+			p.finish(c, errShutdown(), &a)
+		default:
+			p.requeue(c)
+		}
+	}
+	p.schedule(&a)
+}
