@@ -1,0 +1,304 @@
+package mesh
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+const (
+	// wantNeighbours is how many connections a node seeks. A small network is
+	// fully meshed by it, and a large one does not depend on its bootstrap.
+	wantNeighbours = 32
+	// dialsAtOnce bounds the dials to neighbours under way.
+	dialsAtOnce = 8
+	// lookEvery is how often neighbours are sought when nothing calls for it.
+	lookEvery = 2 * time.Second
+	// watchEvery is how often the connection to a bootstrap is looked at.
+	watchEvery = 500 * time.Millisecond
+	// longPause is how long a peer that is no member is left alone, and a
+	// bootstrap that is not needed: a crowded one would close the connection
+	// again at once.
+	longPause = time.Minute
+
+	// greetProbes are the round trips measured when a peer connects,
+	// probeEvery is the time between later ones, a quarter more or less.
+	greetProbes = 4
+	probeEvery  = 15 * time.Second
+	// bootstrapProbeEvery is shorter, since it is by probes that a QUIC
+	// connection to a peer that has died is noticed in less than 45 s.
+	bootstrapProbeEvery = 3 * time.Second
+	// deadAfter is how many probes in a row must fail, each for 5 s, for a
+	// peer to be dropped. Fewer drop the living where processors are crowded.
+	deadAfter  = 3
+	probeAgain = time.Second // after a failed one
+)
+
+// attendance is the goroutine that attends to one connected member.
+type attendance struct {
+	instance instance
+	cancel   context.CancelFunc
+	done     chan struct{}
+}
+
+func (a attendance) over() bool {
+	select {
+	case <-a.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// attendMembers attends to each member from when it has been identified to when
+// it is gone.
+func (m *Mesh) attendMembers(ctx context.Context) error {
+	events, err := m.host.EventBus().Subscribe([]any{
+		new(event.EvtPeerIdentificationCompleted), new(event.EvtPeerConnectednessChanged),
+	}, eventbus.BufSize(4*highConns))
+	if err != nil {
+		return fmt.Errorf("subscribe to members: %w", err)
+	}
+	var group errgroup.Group
+	members := make(map[peer.ID]attendance)
+	defer func() {
+		for _, a := range members {
+			a.cancel()
+		}
+		_ = group.Wait() // none returns an error
+		_ = events.Close()
+	}()
+	attend := func(c network.Conn) {
+		p, run := c.RemotePeer(), instanceOf(c)
+		if old, ok := members[p]; ok {
+			if old.instance == run && !old.over() {
+				return // a second connection to the same
+			}
+			old.cancel()
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		a := attendance{instance: run, cancel: cancel, done: make(chan struct{})}
+		members[p] = a
+		group.Go(func() error {
+			defer close(a.done)
+			m.attend(ctx, p)
+			return nil
+		})
+	}
+	// Those that were here before the subscription.
+	for _, c := range m.host.Network().Conns() {
+		if known, err := m.host.Peerstore().GetProtocols(c.RemotePeer()); err == nil && len(known) > 0 {
+			attend(c)
+		}
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e := <-events.Out():
+			switch e := e.(type) {
+			case event.EvtPeerIdentificationCompleted:
+				attend(e.Conn)
+			case event.EvtPeerConnectednessChanged:
+				if a, ok := members[e.Peer]; ok && e.Connectedness != network.Connected {
+					a.cancel()
+					delete(members, e.Peer)
+				}
+			}
+		}
+	}
+}
+
+// attend makes p known, asks for its Book and measures the round trip to it,
+// again and again, until it is gone or ctx ends.
+func (m *Mesh) attend(ctx context.Context, p peer.ID) {
+	if m.cfg.Remember != nil {
+		m.cfg.Remember(peer.AddrInfo{ID: p, Addrs: m.host.Peerstore().Addrs(p)})
+	}
+	every := probeEvery
+	for _, b := range m.bootstrap {
+		if b.ID == p {
+			every = bootstrapProbeEvery
+		}
+	}
+	n, failed, pulled := greetProbes, 0, false
+	for ctx.Err() == nil && m.connected(p) {
+		if !pulled {
+			if _, err := m.pull(ctx, p); err == nil {
+				pulled = true
+			} else if ctx.Err() == nil {
+				m.log.Debug("book not pulled", "peer", p, "error", err)
+			}
+			m.lookAround()
+		}
+		if err := m.probeConnected(ctx, p, n); err == nil {
+			n, failed = 1, 0
+			sleep(ctx, every*3/4+rand.N(every/2))
+		} else if failed++; failed < deadAfter {
+			sleep(ctx, probeAgain)
+		} else if ctx.Err() == nil {
+			m.log.Debug("silent peer dropped", "peer", p, "error", err)
+			m.Drop(p)
+			failed = 0 // it may be back already
+		}
+	}
+}
+
+func (m *Mesh) probeConnected(ctx context.Context, p peer.ID, n int) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(n+1)*echoTimeout)
+	defer cancel()
+	c, err := m.openConnected(ctx, p, protocol.EchoStream)
+	if err != nil {
+		return err
+	}
+	_, err = m.probe(ctx, c, n)
+	return err
+}
+
+// keepBootstrap restores the connection to b whenever it is lost: at once when
+// neighbours are few, else after a while, so that two halves of a network that
+// were cut apart find each other again.
+func (m *Mesh) keepBootstrap(ctx context.Context, b peer.AddrInfo) {
+	retry := backoff.NewExponentialBackOff()
+	retry.InitialInterval, retry.MaxInterval = 250*time.Millisecond, 4*time.Second
+	for ctx.Err() == nil {
+		if m.connected(b.ID) {
+			retry.Reset()
+			sleep(ctx, watchEvery)
+			continue
+		}
+		if len(m.host.Network().Peers()) >= wantNeighbours {
+			sleep(ctx, longPause/2+rand.N(longPause))
+		}
+		m.clearBackoff(b.ID) // the schedule is ours
+		if err := m.host.Connect(ctx, b); err != nil && ctx.Err() == nil {
+			m.log.Debug("bootstrap not reached", "peer", b.ID, "error", err)
+			pause := retry.NextBackOff()
+			if notMember(err) {
+				pause = longPause
+			}
+			sleep(ctx, pause)
+		}
+	}
+}
+
+func notMember(err error) bool {
+	code := protocol.CodeOf(err)
+	return code == protocol.CodeNetwork || code == protocol.CodeForeign
+}
+
+// lookAround has keepNeighbours look for neighbours soon.
+func (m *Mesh) lookAround() {
+	select {
+	case m.thin <- struct{}{}:
+	default:
+	}
+}
+
+// prospect is a peer to which a connection is wanted.
+type prospect struct {
+	next  time.Time // when to dial it
+	retry *backoff.ExponentialBackOff
+}
+
+// keepNeighbours connects to members that it knows from the Book or from
+// earlier runs, until there are enough connections.
+func (m *Mesh) keepNeighbours(ctx context.Context) {
+	prospects := make(map[peer.ID]*prospect)
+	for ctx.Err() == nil {
+		m.renew(prospects, time.Now())
+		m.dialSome(ctx, prospects)
+		select {
+		case <-ctx.Done():
+		case <-m.thin:
+			sleep(ctx, 100*time.Millisecond) // for more to come
+		case <-time.After(lookEvery):
+		}
+	}
+}
+
+// renew makes prospects those members that are known and not connected.
+func (m *Mesh) renew(prospects map[peer.ID]*prospect, now time.Time) {
+	wanted := make(map[peer.ID]time.Time) // when to dial whom
+	for _, e := range m.book.All(now) {
+		wanted[e.Provider] = now
+		if e.Provider < m.self {
+			// Two nodes that learn of each other at the same time need only
+			// one connection: the other one dials first.
+			wanted[e.Provider] = now.Add(lookEvery)
+		}
+	}
+	for _, r := range m.cfg.Remembered {
+		wanted[r.ID] = now
+	}
+	for p := range wanted {
+		if p == m.self || m.connected(p) {
+			delete(wanted, p)
+		}
+	}
+	for p := range prospects {
+		if _, ok := wanted[p]; !ok {
+			delete(prospects, p)
+		}
+	}
+	for p, next := range wanted {
+		if prospects[p] == nil {
+			retry := backoff.NewExponentialBackOff()
+			retry.InitialInterval, retry.MaxInterval = 2*time.Second, 2*time.Minute
+			prospects[p] = &prospect{next: next, retry: retry}
+		}
+	}
+}
+
+// dialSome dials prospects that are due, in random order, as many as there is
+// room for.
+func (m *Mesh) dialSome(ctx context.Context, prospects map[peer.ID]*prospect) {
+	room := wantNeighbours - len(m.host.Network().Peers())
+	var due []peer.ID
+	for p, pr := range prospects {
+		if !time.Now().Before(pr.next) {
+			due = append(due, p)
+		}
+	}
+	rand.Shuffle(len(due), func(i, j int) { due[i], due[j] = due[j], due[i] })
+	var group errgroup.Group
+	group.SetLimit(dialsAtOnce)
+	for _, p := range due[:max(0, min(len(due), room))] {
+		pr := prospects[p]
+		group.Go(func() error {
+			ctx, cancel := context.WithTimeout(ctx, openTimeout)
+			defer cancel()
+			if err := m.reach(ctx, p); err != nil {
+				pause := pr.retry.NextBackOff()
+				if notMember(err) {
+					pause = max(pause, longPause)
+				}
+				pr.next = time.Now().Add(pause)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // none returns an error
+}
+
+// sleep waits for d and reports whether ctx is still alive.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

@@ -1,0 +1,117 @@
+package mesh
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+const (
+	// rttWindow is how many probes of a peer are remembered. At one in 15 s
+	// they reach back 4 minutes.
+	rttWindow = 16
+	// rttPeers bounds the peers whose probes are remembered.
+	rttPeers = 4096
+	// maxEchoes is how many echoes one stream is good for.
+	maxEchoes = 32
+	// echoTimeout bounds each of them.
+	echoTimeout = 5 * time.Second
+)
+
+// rtts are the latest round trips to each peer.
+type rtts struct {
+	mu      sync.Mutex
+	windows *simplelru.LRU[peer.ID, []time.Duration]
+}
+
+func newRTTs() *rtts {
+	windows, err := simplelru.NewLRU[peer.ID, []time.Duration](rttPeers, nil)
+	if err != nil {
+		panic("mesh: a positive size is always valid: " + err.Error())
+	}
+	return &rtts{windows: windows}
+}
+
+func (r *rtts) add(p peer.ID, rtt time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w, _ := r.windows.Get(p)
+	if len(w) == rttWindow {
+		w = slices.Delete(w, 0, 1)
+	}
+	r.windows.Add(p, append(w, rtt))
+}
+
+func (r *rtts) min(p peer.ID) (time.Duration, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w, ok := r.windows.Peek(p)
+	if !ok {
+		return 0, false
+	}
+	return slices.Min(w), true
+}
+
+// RTT returns the round-trip time to p: the least of the last 16 probes, and
+// false when there was none. The least is taken, since a probe can only be
+// delayed, by load at either end or on the way, and load is told apart from
+// distance by the Offer and by the reply to a Probe.
+func (m *Mesh) RTT(p peer.ID) (time.Duration, bool) { return m.rtts.min(p) }
+
+// Ping measures one round trip to p now, which it dials when need be.
+func (m *Mesh) Ping(ctx context.Context, p peer.ID) (time.Duration, error) {
+	c, err := m.Open(ctx, p, protocol.EchoStream)
+	if err != nil {
+		return 0, fmt.Errorf("ping: %w", err)
+	}
+	rtt, err := m.probe(ctx, c, 1)
+	if err != nil {
+		return 0, fmt.Errorf("ping: %w", err)
+	}
+	return rtt, nil
+}
+
+// probe measures n round trips on c, which it closes, and returns the last.
+func (m *Mesh) probe(ctx context.Context, c *protocol.Conn, n int) (rtt time.Duration, err error) {
+	stop := context.AfterFunc(ctx, c.Reset)
+	defer stop()
+	defer c.Close()
+	// The first echo also negotiates the stream, and is not counted.
+	for i := range n + 1 {
+		if err := c.SetReadDeadline(time.Now().Add(echoTimeout)); err != nil {
+			return 0, err
+		}
+		sent, echo := time.Now(), new(protocol.Echo)
+		if err := c.Send(&protocol.Echo{Sequence: uint64(i)}); err != nil {
+			return 0, err
+		}
+		if err := c.Recv(echo); err != nil {
+			return 0, err
+		}
+		if echo.Sequence != uint64(i) {
+			return 0, fmt.Errorf("%w: echo %d instead of %d", protocol.ErrMalformed, echo.Sequence, i)
+		}
+		if rtt = time.Since(sent); i > 0 {
+			m.rtts.add(c.Peer(), rtt)
+		}
+	}
+	return rtt, nil
+}
+
+// serveEcho sends back what comes.
+func serveEcho(_ context.Context, c *protocol.Conn) {
+	defer c.Close()
+	for range maxEchoes {
+		echo := new(protocol.Echo)
+		if c.SetReadDeadline(time.Now().Add(echoTimeout)) != nil || c.Recv(echo) != nil || c.Send(echo) != nil {
+			return
+		}
+	}
+}
