@@ -1,0 +1,129 @@
+# Everything that is done to this tree is a target here; `make help` lists them.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS   += --no-print-directory
+
+GO        ?= go
+N         ?= 5
+FUZZTIME  ?= 30s
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS   := -s -w -X main.version=$(VERSION)
+GOBUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+PLATFORMS := linux/amd64 linux/arm64 darwin/arm64 windows/amd64
+
+# Tools are pinned here and not in go.mod, so that they never bend the
+# versions that spare itself is built from.
+GOFUMPT     := $(GO) run mvdan.cc/gofumpt@v0.12.0
+GOLANGCI    := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOVULNCHECK := $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+# Debian's clang keeps the WASI headers and libraries where it finds them.
+CLANG_WASI ?= clang --target=wasm32-wasi
+CFLAGS_WASI := -std=c11 -O2 -Wall -Wextra -Werror -Wl,--strip-all
+
+EXAMPLES    := testnet/examples
+GO_EXAMPLES := $(patsubst $(EXAMPLES)/%/main.go,%,$(wildcard $(EXAMPLES)/*/main.go))
+C_EXAMPLES  := $(notdir $(basename $(wildcard $(EXAMPLES)/*/*.c)))
+SCRIPTS     := .ci/run $(wildcard testnet/*.sh)
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/spare, static
+	@mkdir -p bin
+	$(GOBUILD) -o bin/ ./cmd/spare
+
+.PHONY: fmt
+fmt: ## format the Go code
+	$(GOFUMPT) -l -w .
+
+.PHONY: fmt-check
+fmt-check:
+	@bad=$$($(GOFUMPT) -l .); if [[ -n $$bad ]]; then echo "not formatted (make fmt):"; echo "$$bad"; exit 1; fi
+
+.PHONY: vet
+vet:
+	$(GO) vet ./...
+	$(GO) vet -tags e2e ./testnet/...
+
+.PHONY: lint
+lint: ## run the linters, and shellcheck where it is installed
+	$(GOLANGCI) run --build-tags e2e ./...
+	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo "shellcheck is not installed: scripts not checked"; fi
+
+.PHONY: test
+test: build ## run all tests but the slow scenarios
+	SPARE_BIN=$(CURDIR)/bin/spare $(GO) test ./...
+
+.PHONY: race
+race: build ## run all tests with the race detector
+	SPARE_BIN=$(CURDIR)/bin/spare $(GO) test -race ./...
+
+.PHONY: check
+check: fmt-check vet race ## formatting, vet and all tests with the race detector
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME (30s)
+	@list=$$($(GO) test -list '^Fuzz' ./... | awk '/^Fuzz/ { t[n++] = $$1 } /^ok/ { for (i = 0; i < n; i++) print $$2, t[i] } /^(ok|\?)/ { n = 0 }'); \
+	while read -r pkg target; do \
+		echo "== $$target in $$pkg"; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg" </dev/null; \
+	done <<<"$$list"
+
+.PHONY: bench
+bench: build examples ## compare remote tasks with the least they could cost (90 s)
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./testnet/bench
+	bin/bench
+
+.PHONY: proto
+proto: ## generate protocol/wire.pb.go
+	@command -v protoc >/dev/null || { echo "protoc is missing: install it (Debian: apt-get install protobuf-compiler)" >&2; exit 1; }
+	@mkdir -p bin
+	$(GO) build -o bin/ google.golang.org/protobuf/cmd/protoc-gen-go
+	PATH="$(CURDIR)/bin:$$PATH" protoc --go_out=. --go_opt=paths=source_relative protocol/wire.proto
+
+.PHONY: examples
+examples: ## build the example programs to bin/examples/*.wasm
+	@mkdir -p bin/examples
+	@for name in $(GO_EXAMPLES); do \
+		GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -ldflags='-s -w' -o bin/examples/$$name.wasm ./$(EXAMPLES)/$$name; \
+	done
+	@if echo 'int main(void) { return 0; }' | $(CLANG_WASI) -x c - -include stdio.h -o /dev/null 2>/dev/null; then \
+		for name in $(C_EXAMPLES); do \
+			$(CLANG_WASI) $(CFLAGS_WASI) -o bin/examples/$$name-c.wasm $(EXAMPLES)/$$name/$$name.c; \
+		done; \
+	else \
+		echo "clang cannot build for WASI: C examples left out (Debian: apt-get install clang lld wasi-libc libclang-rt-14-dev-wasm32)"; \
+	fi
+	@ls bin/examples
+
+.PHONY: demo
+demo: build examples ## start five nodes, run a program on one of them, show why there
+	SPARE_BIN=$(CURDIR)/bin/spare testnet/demo.sh
+
+.PHONY: testnet
+testnet: build ## start N (5) nodes and leave them running; testnet/down.sh ends them
+	SPARE_BIN=$(CURDIR)/bin/spare testnet/up.sh -n $(N)
+
+.PHONY: e2e
+e2e: build ## run the slow scenarios against real node processes
+	SPARE_BIN=$(CURDIR)/bin/spare $(GO) test -tags e2e -count=1 -timeout 20m -v ./testnet/
+
+.PHONY: cross
+cross: ## compile for every platform
+	@for p in $(PLATFORMS); do \
+		echo "$$p"; \
+		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -trimpath -o /dev/null ./cmd/spare; \
+	done
+
+.PHONY: vuln
+vuln: ## look for known vulnerabilities; needs the vulnerability database
+	$(GOVULNCHECK) ./...
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spare-network/spare/node/api"
+	"github.com/spare-network/spare/node/api/client"
+)
+
+// newInspect makes a command that asks the node for a T and prints it.
+func newInspect[T any](h *home, use, short string, args cobra.PositionalArgs,
+	ask func(context.Context, *client.Client, []string) (T, error), text func(io.Writer, T) error,
+) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Args: args}
+	f := addFormat(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := h.node()
+		if err != nil {
+			return err
+		}
+		v, err := ask(cmd.Context(), c, args)
+		if err != nil {
+			return err
+		}
+		return f.print(cmd.OutOrStdout(), v, func(w io.Writer) error { return text(w, v) })
+	}
+	return cmd
+}
+
+func newStatus(h *home) *cobra.Command {
+	return newInspect(h, "status", "What this node is and does", exactly(),
+		func(ctx context.Context, c *client.Client, _ []string) (api.Status, error) { return c.Status(ctx) },
+		printStatus)
+}
+
+func printStatus(w io.Writer, s api.Status) error {
+	rows := [][]string{
+		{"peer", s.Peer},
+		{"network", fmt.Sprintf("%s (%.16s)", s.Network, s.NetworkID)},
+	}
+	for _, a := range s.Addrs {
+		rows = append(rows, []string{"address", a})
+	}
+	donate := fmt.Sprintf("%s (--donate %s)", s.Donate.State, s.Donate.Mode)
+	if s.Donate.Reason != "" {
+		donate += ": " + s.Donate.Reason
+	}
+	rows = append(rows, [][]string{
+		{"home", s.Home},
+		{"dashboard", s.DashboardURL},
+		{"pid", fmt.Sprint(s.PID)},
+		{"up", span(time.Since(time.Time(s.Started)))},
+		{"takes tasks", donate},
+		{"running", fmt.Sprintf("%d of %d slots, %d waiting", s.Running, s.Slots, s.Queued)},
+		{"limits", fmt.Sprintf("%s memory for a task", size(s.MemoryBytes))},
+		{"speed", fmt.Sprintf("%.2f", s.Speed)},
+		{"peers", fmt.Sprintf("%d connected, %d with an offer", s.PeersConnected, s.PeersKnown)},
+		{"stored", fmt.Sprintf("%d blobs, %s", s.Blobs.Count, size(uint64(max(s.Blobs.Bytes, 0))))},
+		{"warm", fmt.Sprintf("%d modules", len(s.Warm))},
+		{"version", s.Version},
+	}...)
+	for _, r := range s.Refused {
+		rows = append(rows, []string{"refused", fmt.Sprintf("%s %s ago: %s: %s", shortPeer(r.Peer), span(time.Since(time.Time(r.At))), r.Code, r.Message)})
+	}
+	return table(w, nil, rows)
+}
+
+func newPeers(h *home) *cobra.Command {
+	return newInspect(h, "peers", "Neighbours, their latency and load", exactly(),
+		func(ctx context.Context, c *client.Client, _ []string) ([]api.Peer, error) { return c.Peers(ctx) },
+		func(w io.Writer, peers []api.Peer) error {
+			var rows [][]string
+			for _, p := range peers {
+				link := "no"
+				if p.Connected {
+					link = "yes"
+				}
+				row := []string{shortPeer(p.Peer), link, millis(p.RTTMS), "unknown", "unknown", "unknown", "no offer", ""}
+				if p.OfferAgeMS != nil {
+					row = append(row[:3], fmt.Sprintf("%d/%d", p.Inflight, p.Slots), fmt.Sprintf("%.2f", p.Speed),
+						size(p.MemoryBytes), p.Availability, span(time.Duration(*p.OfferAgeMS)*time.Millisecond))
+				}
+				rows = append(rows, row)
+			}
+			return table(w, []string{"PEER", "CONNECTED", "RTT", "LOAD", "SPEED", "MEMORY", "TAKES TASKS", "OFFER AGE"}, rows)
+		})
+}
+
+func newOffers(h *home) *cobra.Command {
+	return newInspect(h, "offers", "Who offers what, and why not when it is not usable", exactly(),
+		func(ctx context.Context, c *client.Client, _ []string) ([]api.Offer, error) { return c.Offers(ctx) },
+		func(w io.Writer, offers []api.Offer) error {
+			var rows [][]string
+			for _, o := range offers {
+				who, usable := shortPeer(o.Provider), "yes"
+				if o.Self {
+					who += " (this node)"
+				}
+				if !o.Usable {
+					usable = "no: " + o.Reason
+				}
+				rows = append(rows, []string{
+					who, fmt.Sprintf("%d of %d, %d waiting", o.Running, o.Slots, o.Queued), fmt.Sprintf("%.2f", o.Speed),
+					size(o.MemoryBytes), size(o.OutputBytes), (time.Duration(o.WallMS) * time.Millisecond).String(),
+					fmt.Sprint(len(o.Warm)), o.Arch, o.Version, usable,
+				})
+			}
+			return table(w, []string{"PROVIDER", "RUNNING", "SPEED", "MEMORY", "OUTPUT", "TIME", "WARM", "MACHINE", "VERSION", "USABLE"}, rows)
+		})
+}
+
+func newPing(h *home) *cobra.Command {
+	return newInspect(h, "ping PEER", "Measure one round trip to a peer", exactly("PEER"),
+		func(ctx context.Context, c *client.Client, args []string) (api.Pong, error) {
+			return c.Ping(ctx, args[0])
+		},
+		func(w io.Writer, p api.Pong) error {
+			return table(w, nil, [][]string{{p.Peer, millis(&p.RTTMS)}})
+		})
+}
+
+func newDashboard(h *home) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "dashboard",
+		Short: "Print a link that opens the dashboard once",
+		Args:  exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := h.node()
+			if err != nil {
+				return err
+			}
+			url, err := c.DashboardLink(cmd.Context())
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), url)
+			return err
+		},
+	}
+	// Without it a browser may be opened one day; today both print.
+	cmd.Flags().Bool("print", false, "print the link and do nothing else")
+	return cmd
+}
+
+// version is set by the linker, see the Makefile.
+var version = ""
+
+// versionText returns the version of this build, or the revision that Go
+// stamped it with.
+func versionText() string {
+	if version != "" {
+		return version
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	text := strings.Trim(info.Main.Version, "()")
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && text == "devel" {
+			text = fmt.Sprintf("devel-%.12s", s.Value)
+		}
+	}
+	return text
+}
+
+func newVersion() *cobra.Command {
+	cmd := &cobra.Command{Use: "version", Short: "Print the version", Args: exactly()}
+	f := addFormat(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		v := struct {
+			Version string `json:"version"`
+			Go      string `json:"go"`
+			Arch    string `json:"arch"`
+		}{versionText(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
+		return f.print(cmd.OutOrStdout(), v, func(w io.Writer) error {
+			_, err := fmt.Fprintf(w, "spare %s (%s, %s)\n", v.Version, v.Go, v.Arch)
+			return err
+		})
+	}
+	return cmd
+}

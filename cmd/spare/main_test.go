@@ -1,0 +1,115 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/spare-network/spare/node/api/apitest"
+	"github.com/spare-network/spare/node/sandbox"
+)
+
+func TestMain(m *testing.M) {
+	sandbox.WorkerMain()
+	testscript.Main(m, map[string]func(){"spare": main})
+}
+
+// TestTranscripts runs the scripts in testdata. Besides the commands of
+// testscript they have
+//
+//	serve                 start a stand-in for a node in $SPARE_HOME
+//	wasm FILE WORDS...    write a program for it, see apitest.Module
+//	exits N COMMAND...    run a command that ends with status N
+//	ready                 wait for the real node in $SPARE_HOME
+//	program FILE          write a real program that exits with status 7
+func TestTranscripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			tb, ok := env.T().(testing.TB)
+			if !ok {
+				return errors.New("testscript has a T of its own")
+			}
+			home := apitest.Home(tb)
+			env.Setenv("SPARE_HOME", home)
+			env.Setenv("TZ", "UTC")
+			// Or each process that ends well sleeps for a second under -race.
+			env.Setenv("GORACE", "atexit_sleep_ms=0")
+			env.Values["test"] = tb
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"serve": serve,
+			"wasm":  writeModule,
+			"exits": exits,
+			"ready": ready,
+			"program": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(exitSeven), 0o600))
+			},
+		},
+	})
+}
+
+func serve(ts *testscript.TestScript, _ bool, _ []string) {
+	tb, ok := ts.Value("test").(testing.TB)
+	if !ok {
+		ts.Fatalf("Setup has left no test")
+	}
+	apitest.Serve(tb, apitest.New(tb.TempDir()), ts.Getenv("SPARE_HOME"))
+}
+
+func writeModule(ts *testscript.TestScript, _ bool, args []string) {
+	instruction := args[1]
+	for _, word := range args[2:] {
+		instruction += " " + word
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), apitest.Module(instruction), 0o600))
+}
+
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+}
+
+// ready asks until the node answers; that it does within a minute is all that
+// is asked of the machine.
+func ready(ts *testscript.TestScript, _ bool, _ []string) {
+	var err error
+	for range 600 {
+		if err = ts.Exec("spare", "status"); err == nil {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	ts.Fatalf("no node after a minute: %v", err)
+}
+
+// exitSeven is the module
+//
+//	(import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))
+//	(memory (export "memory") 1)
+//	(func (export "_start") (call 0 (i32.const 7)))
+const exitSeven = "\x00asm\x01\x00\x00\x00" +
+	"\x01\x08\x02\x60\x01\x7f\x00\x60\x00\x00" +
+	"\x02\x24\x01\x16wasi_snapshot_preview1\x09proc_exit\x00\x00" +
+	"\x03\x02\x01\x01" +
+	"\x05\x03\x01\x00\x01" +
+	"\x07\x13\x02\x06memory\x02\x00\x06_start\x00\x01" +
+	"\x0a\x08\x01\x06\x00\x41\x07\x10\x00\x0b"

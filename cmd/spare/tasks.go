@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spare-network/spare/node/api"
+	"github.com/spare-network/spare/node/api/client"
+	"github.com/spare-network/spare/protocol"
+)
+
+func newPs(h *home) *cobra.Command {
+	var limit int
+	cmd := newInspect(h, "ps", "Tasks of this node, newest first", exactly(),
+		func(ctx context.Context, c *client.Client, _ []string) ([]api.Task, error) {
+			page, err := c.Tasks(ctx, limit, "")
+			return page.Tasks, err
+		},
+		func(w io.Writer, tasks []api.Task) error {
+			var rows [][]string
+			for _, t := range tasks {
+				where, wall := "", ""
+				if n := len(t.Attempts); n > 0 {
+					where = shortPeer(t.Attempts[n-1].Provider)
+				}
+				if t.WallMS != nil {
+					wall = millis(t.WallMS)
+				}
+				rows = append(rows, []string{t.ID, stateText(&t), t.Name, where, span(time.Since(time.Time(t.Submitted))), wall})
+			}
+			return table(w, []string{"TASK", "STATE", "PROGRAM", "WHERE", "AGE", "TIME"}, rows)
+		})
+	cmd.Flags().IntVarP(&limit, "limit", "l", 50, "how many at most, 1 to 1000")
+	return cmd
+}
+
+func stateText(t *api.Task) string {
+	switch {
+	case t.Error != nil:
+		return fmt.Sprintf("%s, %s", t.State, t.Error.Code)
+	case t.ExitCode != nil && *t.ExitCode != 0:
+		return fmt.Sprintf("%s, exit %d", t.State, *t.ExitCode)
+	default:
+		return t.State
+	}
+}
+
+func newShow(h *home) *cobra.Command {
+	return newInspect(h, "show TASK", "One task: what it is, where it ran and why", exactly("TASK"),
+		func(ctx context.Context, c *client.Client, args []string) (api.Task, error) {
+			return c.Task(ctx, args[0])
+		},
+		printTask)
+}
+
+func printTask(w io.Writer, t api.Task) error {
+	rows := [][]string{
+		{"task", t.ID},
+		{"program", t.Name},
+		{"module", t.Module},
+		{"args", strings.Join(t.Args[min(1, len(t.Args)):], " ")},
+		{"state", stateText(&t)},
+		{"reason", t.Reason},
+		{"submitted", clock(&t.Submitted)},
+		{"ended", clock(t.Ended)},
+	}
+	if t.ExitCode != nil {
+		rows = append(rows, []string{"exit code", fmt.Sprintf("%d, from the %s", *t.ExitCode, *t.ExitSource)})
+	}
+	if t.WallMS != nil {
+		rows = append(rows, []string{"guest time", millis(t.WallMS)})
+	}
+	rows = append(rows,
+		[]string{"stdin", size(t.StdinBytes)},
+		[]string{"stdout", size(t.StdoutBytes)},
+		[]string{"stderr", size(t.StderrBytes)},
+		[]string{"limits", fmt.Sprintf("%s memory, %s output, %s", size(t.Limits.MemoryBytes), size(t.Limits.OutputBytes),
+			time.Duration(t.Limits.WallMS)*time.Millisecond)},
+		[]string{"placed", fmt.Sprintf("%s, %d replicas", t.Terms.Where, t.Terms.Replicas)},
+		[]string{"seed", fmt.Sprint(t.Seed)})
+	if err := table(w, nil, rows); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(w); err != nil {
+		return err
+	}
+	rows = nil
+	for _, a := range t.Attempts {
+		rows = append(rows, []string{fmt.Sprint(a.Attempt), shortPeer(a.Provider), a.State, millis(a.RTTMS), clock(a.Started), clock(a.Ended), a.Reason})
+	}
+	return table(w, []string{"ATTEMPT", "PROVIDER", "STATE", "RTT", "STARTED", "ENDED", "REASON"}, rows)
+}
+
+func clock(t *api.Time) string {
+	if t == nil {
+		return ""
+	}
+	return time.Time(*t).Local().Format("2006-01-02 15:04:05.000")
+}
+
+func newLogs(h *home) *cobra.Command {
+	return &cobra.Command{
+		Use:   "logs TASK",
+		Short: "What a task has written: its stdout on stdout, its stderr on stderr",
+		Args:  exactly("TASK"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := h.node()
+			if err != nil {
+				return err
+			}
+			for fd, w := range []io.Writer{1: cmd.OutOrStdout(), 2: cmd.ErrOrStderr()} {
+				if w == nil {
+					continue
+				}
+				if err := copyOutput(cmd.Context(), c, args[0], fd, w); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+func copyOutput(ctx context.Context, c *client.Client, id string, fd int, w io.Writer) error {
+	out, err := c.Output(ctx, id, fd)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	if _, err := io.Copy(w, out); err != nil {
+		return protocol.Errorf(protocol.CodeFile, "the output broke off: %v", err)
+	}
+	return nil
+}
+
+func newWait(h *home) *cobra.Command {
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "wait TASK",
+		Short: "Wait for a task and exit as it did",
+		Args:  exactly("TASK"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := h.node()
+			if err != nil {
+				return err
+			}
+			ctx := cmd.Context()
+			if timeout > 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, timeout)
+				defer cancel()
+			}
+			t, err := c.Wait(ctx, args[0])
+			if errors.Is(err, context.DeadlineExceeded) {
+				return protocol.Errorf(protocol.CodeTimeout, "the task has not ended within %s", timeout).WithHint("it goes on; see 'spare show %s'", args[0])
+			}
+			if err != nil {
+				return err
+			}
+			return endOf(&t)
+		},
+	}
+	cmd.Flags().DurationVar(&timeout, "timeout", 0, "give up after this time (exit status 124); the task goes on")
+	return cmd
+}
+
+func newCancel(h *home) *cobra.Command {
+	return &cobra.Command{
+		Use:   "cancel TASK",
+		Short: "End a task",
+		Args:  exactly("TASK"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := h.node()
+			if err != nil {
+				return err
+			}
+			_, err = c.Cancel(cmd.Context(), args[0])
+			return err
+		},
+	}
+}
+
+// endOf is the error that makes the command line exit as the task did: a
+// program's own status passes through, any other end is told.
+func endOf(t *api.Task) error {
+	if t.Error != nil {
+		return &protocol.Error{Code: t.Error.Code, Message: t.Error.Message, Hint: endHint(t)}
+	}
+	if t.ExitCode == nil {
+		return protocol.Errorf(protocol.CodeInternal, "task %s is %s without a result: %s", t.ID, t.State, t.Reason)
+	}
+	code := int(*t.ExitCode)
+	switch {
+	case code == 0:
+		return nil
+	case code&0xff == 0:
+		// The system keeps eight bits; a failure must not turn into a success.
+		return status(255)
+	default:
+		return status(code & 0xff)
+	}
+}
+
+// endHint says what mends the end of a task.
+func endHint(t *api.Task) string {
+	if t.Error.Hint != "" {
+		return t.Error.Hint
+	}
+	switch t.Error.Code {
+	case protocol.CodeTimeout:
+		return "allow it more with --timeout"
+	case protocol.CodeOutputLimit:
+		return "allow it more with --output-limit, at most " + size(protocol.MaxOutput)
+	case protocol.CodeMemoryLimit:
+		return "allow it more with --mem"
+	case protocol.CodeNoPeers:
+		return "'spare peers' lists neighbours; join some with 'spare up --bootstrap ADDRESS', or run it here with --local"
+	case protocol.CodeNoOffers, protocol.CodeBusy, protocol.CodeRefused:
+		return "'spare offers' tells what each peer gives"
+	case protocol.CodeImport:
+		return "spare gives programs WASI preview 1 and nothing else"
+	case protocol.CodeBadModule:
+		return "spare runs WASI preview 1 modules, as 'GOOS=wasip1 GOARCH=wasm go build' or 'clang --target=wasm32-wasi' make them"
+	default:
+		return fmt.Sprintf("'spare show %s' tells each attempt", t.ID)
+	}
+}

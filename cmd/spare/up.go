@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	golog "github.com/ipfs/go-log/v2"
+	"github.com/libp2p/go-libp2p/gologshim"
+	"github.com/spf13/cobra"
+
+	"github.com/spare-network/spare/node"
+)
+
+func newUp(h *home) *cobra.Command {
+	var (
+		cfg    node.Config
+		memory byteSize
+		noPage bool
+		level  string
+	)
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Start this machine's node and stay with it",
+		Long: `Start this machine's node and stay with it until Ctrl-C or SIGTERM.
+
+The home is made when it is not there, with an identity and, for a network that
+is new here, a secret. Whoever has a copy of that file is a member.`,
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if cfg.Home, err = h.path(); err != nil {
+				return err
+			}
+			switch {
+			case cfg.Donate != "idle" && cfg.Donate != "always":
+				return usage(cmd, "--donate %q is neither idle nor always", cfg.Donate)
+			case cfg.Slots < 0:
+				return usage(cmd, "--slots must be 1 or more, or 0 for as many as fit")
+			}
+			if cfg.Logger, err = newLogger(level); err != nil {
+				return usage(cmd, "--log-level %q is none of debug, info, warn, error", level)
+			}
+			if noPage {
+				cfg.Dashboard = ""
+			}
+			cfg.MemoryBytes, cfg.Version = uint64(memory), versionText()
+			cfg.Ready = func(i node.Info) { announce(cmd.OutOrStdout(), i, *h) }
+			return up(cmd.Context(), cfg)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringArrayVar(&cfg.Listen, "listen", nil, "`MULTIADDR` to listen on (repeatable; default loopback, TCP and QUIC on a free port)")
+	flags.StringArrayVar(&cfg.Announce, "announce", nil, "`MULTIADDR` to tell others instead of those listened on (repeatable)")
+	flags.StringArrayVar(&cfg.Bootstrap, "bootstrap", nil, "`MULTIADDR` of a peer to join, ending in /p2p/PEER (repeatable)")
+	flags.StringVar(&cfg.Network, "network", "default", "`NAME` of the network")
+	flags.IntVar(&cfg.Slots, "slots", 0, "tasks to run at once, `N` (default as many as fit)")
+	flags.Var(&memory, "mem", "memory for one task (default as much as fits)")
+	flags.StringVar(&cfg.Donate, "donate", "idle", "when to take tasks of others: `idle|always`")
+	flags.StringVar(&cfg.Dashboard, "dashboard", "127.0.0.1:0", "loopback `HOST:PORT` of the dashboard")
+	flags.BoolVar(&noPage, "no-dashboard", false, "serve no dashboard")
+	flags.StringVar(&level, "log-level", "warn", "`debug|info|warn|error`")
+	return cmd
+}
+
+// up runs a node until a signal. A second signal ends the process at once.
+func up(ctx context.Context, cfg node.Config) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	defer context.AfterFunc(ctx, stop)()
+	n, err := node.New(cfg)
+	if err != nil {
+		return err
+	}
+	return n.Run(ctx)
+}
+
+// newLogger sends our logs and the libraries' to stderr. The libraries warn of
+// what is usual, such as having no peer yet, so only their errors are heard
+// unless everything is asked for.
+func newLogger(level string) (*slog.Logger, error) {
+	ours, err := golog.Parse(level)
+	if err != nil {
+		return nil, err
+	}
+	theirs := golog.LevelError
+	if ours == golog.LevelDebug {
+		theirs = ours
+	}
+	golog.SetupLogging(golog.Config{
+		Format: golog.PlaintextOutput, Stderr: true, Level: theirs, SubsystemLevels: map[string]golog.LogLevel{"spare": ours},
+	})
+	gologshim.SetDefaultHandler(golog.SlogHandler())
+	return slog.New(golog.SlogHandler()).With("logger", "spare"), nil
+}
+
+// announce tells a person what has started and what to do next.
+func announce(w io.Writer, i node.Info, h home) {
+	rows := [][]string{{"peer", i.Peer}, {"network", i.Network}}
+	for _, a := range i.Addrs {
+		rows = append(rows, []string{"address", a})
+	}
+	if i.DashboardLink != "" {
+		rows = append(rows, []string{"dashboard", i.DashboardLink})
+	}
+	rows = append(rows, []string{"limits", fmt.Sprintf("%d tasks at once, %s memory each", i.Slots, size(i.MemoryBytes))})
+	if i.NewSecret {
+		rows = append(rows, []string{"new secret", i.SecretFile + " (copy it to the other members)"})
+	}
+	spare := "spare"
+	if h != "" {
+		spare += " --home " + string(h)
+	}
+	rows = append(rows,
+		[]string{"next", spare + " peers"},
+		[]string{"next", spare + " run PROGRAM.wasm"})
+	// A closed stdout must not end the node.
+	_ = table(w, nil, rows)
+}

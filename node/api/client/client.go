@@ -1,0 +1,203 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"syscall"
+
+	"github.com/spare-network/spare/node/api"
+	"github.com/spare-network/spare/protocol"
+)
+
+// base is the address of the API; the host is only there to make a URL.
+const base = "http://spare/api/v1"
+
+// Client calls the API of one node. It is safe for concurrent use.
+type Client struct {
+	socket string
+	http   *http.Client
+}
+
+// New returns a Client of the node that listens on socket. It connects with
+// the first call.
+func New(socket string) *Client {
+	var d net.Dialer
+	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return d.DialContext(ctx, "unix", socket)
+		},
+		DisableCompression: true,
+	}}}
+}
+
+// Status returns what the node says about itself.
+func (c *Client) Status(ctx context.Context) (api.Status, error) {
+	return get[api.Status](ctx, c, "/status")
+}
+
+// Peers returns the peers that are connected or have an offer.
+func (c *Client) Peers(ctx context.Context) ([]api.Peer, error) {
+	return get[[]api.Peer](ctx, c, "/peers")
+}
+
+// Offers returns every offer that the node knows, its own included.
+func (c *Client) Offers(ctx context.Context) ([]api.Offer, error) {
+	return get[[]api.Offer](ctx, c, "/offers")
+}
+
+// Ping measures a round trip to the peer whose ID begins with prefix.
+func (c *Client) Ping(ctx context.Context, prefix string) (api.Pong, error) {
+	return call[api.Pong](ctx, c, http.MethodPost, "/peers/"+url.PathEscape(prefix)+"/ping", nil)
+}
+
+// DashboardLink returns a URL that opens the dashboard once.
+func (c *Client) DashboardLink(ctx context.Context) (string, error) {
+	l, err := call[api.Link](ctx, c, http.MethodPost, "/dashboard/link", nil)
+	return l.URL, err
+}
+
+// Tasks returns at most limit tasks, newest first, submitted before the one
+// named; an empty ID is later than all.
+func (c *Client) Tasks(ctx context.Context, limit int, before string) (api.TaskPage, error) {
+	q := url.Values{"limit": {strconv.Itoa(limit)}}
+	if before != "" {
+		q.Set("before", before)
+	}
+	return get[api.TaskPage](ctx, c, "/tasks?"+q.Encode())
+}
+
+// Task returns the task whose ID begins with prefix.
+func (c *Client) Task(ctx context.Context, prefix string) (api.Task, error) {
+	return get[api.Task](ctx, c, taskPath(prefix))
+}
+
+// Wait returns the task whose ID begins with prefix when it has ended.
+func (c *Client) Wait(ctx context.Context, prefix string) (api.Task, error) {
+	for {
+		t, err := get[api.Task](ctx, c, taskPath(prefix)+"?wait=10m")
+		if err != nil || t.Ended != nil {
+			return t, err
+		}
+	}
+}
+
+// Cancel ends a task and returns it.
+func (c *Client) Cancel(ctx context.Context, prefix string) (api.Task, error) {
+	return call[api.Task](ctx, c, http.MethodPost, taskPath(prefix)+"/cancel", nil)
+}
+
+// Output opens what a task has written so far to stdout (1) or stderr (2).
+func (c *Client) Output(ctx context.Context, prefix string, fd int) (io.ReadCloser, error) {
+	name := "/stdout"
+	if fd == 2 {
+		name = "/stderr"
+	}
+	return c.do(ctx, http.MethodGet, taskPath(prefix)+name, "", nil)
+}
+
+// PutBlob uploads a module or an input.
+func (c *Client) PutBlob(ctx context.Context, r io.Reader) (api.BlobRef, error) {
+	body, err := c.do(ctx, http.MethodPost, "/blobs", "application/octet-stream", r)
+	if err != nil {
+		return api.BlobRef{}, err
+	}
+	return decode[api.BlobRef](body)
+}
+
+// HasBlob reports whether the node holds a blob.
+func (c *Client) HasBlob(ctx context.Context, d protocol.Digest) (bool, error) {
+	body, err := c.do(ctx, http.MethodHead, "/blobs/"+d.String(), "", nil)
+	switch {
+	case err == nil:
+		return true, body.Close()
+	case protocol.CodeOf(err) == protocol.CodeNotFound:
+		return false, nil
+	default:
+		return false, err
+	}
+}
+
+func taskPath(prefix string) string { return "/tasks/" + url.PathEscape(prefix) }
+
+func get[T any](ctx context.Context, c *Client, path string) (T, error) {
+	return call[T](ctx, c, http.MethodGet, path, nil)
+}
+
+func call[T any](ctx context.Context, c *Client, method, path string, body []byte) (T, error) {
+	var r io.Reader
+	if body != nil {
+		r = bytes.NewReader(body)
+	}
+	answer, err := c.do(ctx, method, path, "application/json", r)
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return decode[T](answer)
+}
+
+func decode[T any](body io.ReadCloser) (v T, err error) {
+	defer body.Close()
+	if err := json.NewDecoder(body).Decode(&v); err != nil {
+		return v, fmt.Errorf("decode the node's answer: %w", err)
+	}
+	return v, nil
+}
+
+// do sends a request and returns the answer's body, which the caller closes. It
+// turns the answer of a failure into its error.
+func (c *Client) do(ctx context.Context, method, path, contentType string, body io.Reader) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, method, base+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("make request: %w", err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", contentType)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.unreachable(ctx, err)
+	}
+	if res.StatusCode < http.StatusBadRequest {
+		return res.Body, nil
+	}
+	defer res.Body.Close()
+	if method == http.MethodHead && res.StatusCode == http.StatusNotFound {
+		return nil, protocol.Errorf(protocol.CodeNotFound, "%s is not there", path)
+	}
+	p := new(api.Problem)
+	if err := json.NewDecoder(res.Body).Decode(p); err != nil || p.Code == "" {
+		return nil, protocol.Errorf(protocol.CodeInternal, "the node answered %s", res.Status)
+	}
+	return nil, p.Err()
+}
+
+// unreachable says why the node did not answer.
+func (c *Client) unreachable(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return protocol.Errorf(protocol.CodeNoNode, "no node answers at %s", c.socket).WithHint("start one with 'spare up'")
+	case errors.Is(err, fs.ErrPermission):
+		return protocol.Errorf(protocol.CodeNoNode, "the node at %s belongs to somebody else", c.socket).
+			WithHint("start your own with 'spare up', or choose it with --home or SPARE_HOME")
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return gone()
+	}
+	return fmt.Errorf("call the node: %w", err)
+}
+
+func gone() error {
+	return protocol.Errorf(protocol.CodeShutdown, "the node stopped before it had answered").
+		WithHint("'spare ps' shows the task when the node runs again")
+}

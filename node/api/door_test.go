@@ -1,0 +1,308 @@
+package api_test
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"path"
+	"strings"
+	"testing"
+
+	"github.com/spare-network/spare/node/api"
+	"github.com/spare-network/spare/node/api/apitest"
+)
+
+// browser opens the dashboard as a browser would.
+type browser struct {
+	t      *testing.T
+	server *api.Server
+	http   *http.Client
+}
+
+func newBrowser(t *testing.T) *browser {
+	server, _ := apitest.Serve(t, apitest.New(t.TempDir()), apitest.Home(t))
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := new(http.Transport)
+	t.Cleanup(tr.CloseIdleConnections)
+	return &browser{t: t, server: server, http: &http.Client{
+		Transport: tr, Jar: jar,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+func (b *browser) request(method, path, body string) *http.Request {
+	b.t.Helper()
+	req, err := http.NewRequestWithContext(b.t.Context(), method, strings.TrimSuffix(b.server.DashboardURL(), "/")+path, strings.NewReader(body))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return req
+}
+
+// answer is a response that has been read.
+type answer struct {
+	code    int
+	header  http.Header
+	cookies []*http.Cookie
+	body    string
+}
+
+func (b *browser) send(req *http.Request) answer {
+	b.t.Helper()
+	res, err := b.http.Do(req)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return answer{res.StatusCode, res.Header, res.Cookies(), string(body)}
+}
+
+// fetch is what the page's own script does.
+func (b *browser) fetch(method, path, body string) answer {
+	req := b.request(method, path, body)
+	req.Header.Set("X-Spare", "1")
+	req.Header.Set("Sec-Fetch-Site", "same-origin")
+	if method == http.MethodPost {
+		req.Header.Set("Origin", strings.TrimSuffix(b.server.DashboardURL(), "/"))
+	}
+	return b.send(req)
+}
+
+// code returns a fresh code of a link.
+func (b *browser) code() string {
+	b.t.Helper()
+	link, err := b.server.DashboardLink()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	u, err := url.Parse(link)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	q, err := url.ParseQuery(u.Fragment)
+	if err != nil || q.Get("code") == "" {
+		b.t.Fatalf("link %s: %v", link, err)
+	}
+	return q.Get("code")
+}
+
+func (b *browser) login() {
+	b.t.Helper()
+	if a := b.fetch("POST", "/api/v1/session", `{"code":"`+b.code()+`"}`); a.code != http.StatusNoContent {
+		b.t.Fatalf("login: %d %s", a.code, a.body)
+	}
+}
+
+var protectedRoutes = []string{
+	"/api/v1/status", "/api/v1/peers", "/api/v1/offers", "/api/v1/tasks", "/api/v1/tasks/aaaaaaaaaa", "/api/v1/nothing", "/openapi.json",
+}
+
+func TestDoor(t *testing.T) {
+	b := newBrowser(t)
+	b.login()
+	for _, path := range []string{"/api/v1/status", "/api/v1/peers", "/api/v1/offers", "/api/v1/tasks"} {
+		if a := b.fetch("GET", path, ""); a.code != http.StatusOK || !json.Valid([]byte(a.body)) {
+			t.Errorf("the page itself gets %d for %s: %s", a.code, path, a.body)
+		}
+	}
+	_, port, _ := strings.Cut(strings.TrimPrefix(b.server.DashboardURL(), "http://"), ":")
+	port = strings.TrimSuffix(port, "/")
+
+	attacks := []struct {
+		name   string
+		status int
+		attack func(*http.Request)
+	}{
+		{"no cookie", 401, func(r *http.Request) { r.Header.Set("X-No-Jar", "1") }},
+		{"cookie of another value", 401, func(r *http.Request) {
+			r.Header.Set("X-No-Jar", "1")
+			r.AddCookie(&http.Cookie{Name: "spare-" + port, Value: strings.Repeat("A", 52)})
+		}},
+		{"empty cookie", 401, func(r *http.Request) {
+			r.Header.Set("X-No-Jar", "1")
+			r.AddCookie(&http.Cookie{Name: "spare-" + port})
+		}},
+		{"no custom header", 403, func(r *http.Request) { r.Header.Del("X-Spare") }},
+		{"DNS rebinding", 403, func(r *http.Request) { r.Host = "evil.example:" + port }},
+		{"rebinding with a loopback-like name", 403, func(r *http.Request) { r.Host = "127.0.0.1.evil.example" }},
+		{"rebinding with localhost as a label", 403, func(r *http.Request) { r.Host = "localhost.evil.example:" + port }},
+		{"rebinding by address of another machine", 403, func(r *http.Request) { r.Host = "0.0.0.0:" + port }},
+		{"foreign origin", 403, func(r *http.Request) { r.Header.Set("Origin", "https://evil.example") }},
+		{"origin of another port", 403, func(r *http.Request) { r.Header.Set("Origin", "http://127.0.0.1:1") }},
+		{"opaque origin", 403, func(r *http.Request) { r.Header.Set("Origin", "null") }},
+		{"cross-site fetch", 403, func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") }},
+		{"same-site fetch from another port", 403, func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "same-site") }},
+		{"navigation", 403, func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "none") }},
+		{"POST", 405, func(r *http.Request) { r.Method = "POST" }},
+		{"PUT", 405, func(r *http.Request) { r.Method = "PUT" }},
+		{"DELETE", 405, func(r *http.Request) { r.Method = "DELETE" }},
+		{"OPTIONS preflight", 405, func(r *http.Request) { r.Method = "OPTIONS" }},
+		{"TRACE", 405, func(r *http.Request) { r.Method = "TRACE" }},
+		{"a method of no standard", 405, func(r *http.Request) { r.Method = "SPARE" }},
+		{"method override", 405, func(r *http.Request) {
+			r.Method = "POST"
+			r.Header.Set("X-HTTP-Method-Override", "GET")
+		}},
+		{"double slash without a header", 403, func(r *http.Request) {
+			r.Header.Del("X-Spare")
+			r.URL.Path = "/" + r.URL.Path
+		}},
+		{"dot segments without a header", 403, func(r *http.Request) {
+			r.Header.Del("X-Spare")
+			r.URL.Path = "/main.js/.." + r.URL.Path
+		}},
+		{"encoded path without a header", 403, func(r *http.Request) {
+			r.Header.Del("X-Spare")
+			r.URL.RawPath = strings.Replace(r.URL.Path, "p", "%70", 1)
+		}},
+	}
+	jar := b.http.Jar
+	for _, route := range protectedRoutes {
+		for _, test := range attacks {
+			t.Run(path.Base(route)+" "+test.name, func(t *testing.T) {
+				b := &browser{t: t, server: b.server, http: b.http}
+				req := b.request("GET", route, "")
+				req.Header.Set("X-Spare", "1")
+				req.Header.Set("Sec-Fetch-Site", "same-origin")
+				test.attack(req)
+				b.http.Jar = jar
+				if req.Header.Get("X-No-Jar") != "" {
+					b.http.Jar = nil
+				}
+				a := b.send(req)
+				if a.code != test.status {
+					t.Errorf("got %d, want %d: %s", a.code, test.status, a.body)
+				}
+				if strings.Contains(a.body, apitest.Self) || strings.Contains(a.body, apitest.Other) {
+					t.Errorf("leaked: %s", a.body)
+				}
+				if v := a.header.Get("Access-Control-Allow-Origin"); v != "" {
+					t.Errorf("allows the origin %s", v)
+				}
+			})
+		}
+	}
+}
+
+func TestNothingCanBeChangedFromThePage(t *testing.T) {
+	b := newBrowser(t)
+	b.login()
+	for _, route := range []string{"/api/v1/tasks", "/api/v1/tasks/a/cancel", "/api/v1/blobs", "/api/v1/peers/x/ping", "/api/v1/dashboard/link"} {
+		if a := b.fetch("POST", route, "{}"); a.code != http.StatusMethodNotAllowed {
+			t.Errorf("POST %s: %d %s", route, a.code, a.body)
+		}
+	}
+	for _, route := range []string{"/api/v1/tasks/a/stdout", "/api/v1/tasks/a/follow"} {
+		if a := b.fetch("GET", route, ""); a.code != http.StatusNotFound {
+			t.Errorf("GET %s: %d %s", route, a.code, a.body)
+		}
+	}
+}
+
+func TestCodes(t *testing.T) {
+	b := newBrowser(t)
+	login := func(body string) int { return b.fetch("POST", "/api/v1/session", body).code }
+	code := b.code()
+	if got := login(`{"code":"` + code + `"}`); got != http.StatusNoContent {
+		t.Errorf("a fresh code: %d", got)
+	}
+	if got := login(`{"code":"` + code + `"}`); got != http.StatusUnauthorized {
+		t.Errorf("a used code: %d", got)
+	}
+	oldest := b.code()
+	for range 16 {
+		b.code()
+	}
+	if got := login(`{"code":"` + oldest + `"}`); got != http.StatusUnauthorized {
+		t.Errorf("a code that many later ones pushed out: %d", got)
+	}
+	for name, body := range map[string]string{"no code": `{}`, "an empty code": `{"code":""}`, "a wrong code": `{"code":"AAAA"}`} {
+		if got := login(body); got != http.StatusUnauthorized {
+			t.Errorf("%s: %d", name, got)
+		}
+	}
+	for name, body := range map[string]string{"no JSON": "code", "a huge body": `{"code":"` + strings.Repeat("A", 1<<20) + `"}`} {
+		if got := login(body); got != http.StatusBadRequest {
+			t.Errorf("%s: %d", name, got)
+		}
+	}
+
+	req := b.request("POST", "/api/v1/session", `{"code":"`+b.code()+`"}`)
+	req.Header.Set("X-Spare", "1")
+	req.Header.Set("Origin", "http://evil.example")
+	if a := b.send(req); a.code != http.StatusForbidden {
+		t.Errorf("login from another page: %d", a.code)
+	}
+	req = b.request("POST", "/api/v1/session", `{"code":"`+b.code()+`"}`)
+	if a := b.send(req); a.code != http.StatusForbidden {
+		t.Errorf("login by a form, which cannot set a header: %d", a.code)
+	}
+}
+
+func TestSessionCookie(t *testing.T) {
+	b := newBrowser(t)
+	cookies := b.fetch("POST", "/api/v1/session", `{"code":"`+b.code()+`"}`).cookies
+	if len(cookies) != 1 {
+		t.Fatalf("cookies %v", cookies)
+	}
+	c := cookies[0]
+	u, err := url.Parse(b.server.DashboardURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Name != "spare-"+u.Port() || c.Path != "/api/v1" || c.Domain != "" || len(c.Value) < 52 {
+		t.Errorf("cookie %v", c)
+	}
+}
+
+func TestPageFilesAreOpenAndStrict(t *testing.T) {
+	b := newBrowser(t)
+	files, err := os.ReadDir("web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths := []string{"/", "/healthz"}
+	for _, f := range files {
+		if f.Name() != "index.html" {
+			paths = append(paths, "/"+f.Name())
+		}
+	}
+	for _, p := range paths {
+		a := b.send(b.request("GET", p, ""))
+		if a.code != http.StatusOK {
+			t.Errorf("%s: %d", p, a.code)
+			continue
+		}
+		csp := a.header.Get("Content-Security-Policy")
+		if !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") || a.header.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s: headers %v", p, a.header)
+		}
+		for _, bad := range []string{"https://", "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", " onclick=", " style="} {
+			if strings.Contains(a.body, bad) {
+				t.Errorf("%s contains %q", p, bad)
+			}
+		}
+	}
+	req := b.request("GET", "/", "")
+	req.Host = "evil.example"
+	if a := b.send(req); a.code != http.StatusForbidden {
+		t.Errorf("the page under a foreign name: %d", a.code)
+	}
+	for _, host := range []string{"localhost:9999", "127.0.0.1:9999", "[::1]:9999", "localhost"} {
+		req := b.request("GET", "/healthz", "")
+		req.Host = host
+		if a := b.send(req); a.code != http.StatusOK {
+			t.Errorf("through a tunnel as %s: %d", host, a.code)
+		}
+	}
+}

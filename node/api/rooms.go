@@ -1,0 +1,51 @@
+package api
+
+import (
+	"context"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+// Tasks submits tasks and knows those that were.
+type Tasks interface {
+	// Submit accepts a task. Its blobs are in [Blobs], or inline.
+	Submit(ctx context.Context, spec *protocol.Spec, terms *protocol.Terms, name string) (protocol.TaskID, error)
+	// Task returns a snapshot of the one task whose ID begins with prefix.
+	Task(prefix string) (*protocol.Task, error)
+	// Tasks returns at most limit tasks, newest first, that were submitted
+	// before the one named; an empty ID is later than all.
+	Tasks(limit int, before protocol.TaskID) ([]*protocol.Task, error)
+	// Follow replays a task's output from its start, goes on with it live and
+	// returns the task when it has ended. It calls out and changed from one
+	// goroutine, changed with a snapshot at each change of state, and ends
+	// early with the error of out, or of ctx.
+	Follow(ctx context.Context, id protocol.TaskID, out func(fd int, p []byte) error, changed func(*protocol.Task)) (*protocol.Task, error)
+	// Output opens what a task has written to stdout (1) or stderr (2) so far.
+	Output(id protocol.TaskID, fd int) (io.ReadCloser, error)
+	// Cancel ends a task. One that has ended stays as it is.
+	Cancel(id protocol.TaskID) error
+}
+
+// Blobs keeps modules and inputs by their content.
+type Blobs interface {
+	// Put stores what it reads, at most max bytes.
+	Put(r io.Reader, max int64) (protocol.Digest, int64, error)
+	// Open opens a blob and returns its size, or fails with
+	// [protocol.CodeBlob] when it is not there.
+	Open(d protocol.Digest) (*os.File, int64, error)
+}
+
+// Node tells about the node and its neighbours.
+type Node interface {
+	Status() Status
+	// Peers returns the peers that are connected or have an offer, without
+	// the node itself.
+	Peers() []Peer
+	// Offers returns every offer known, the node's own included.
+	Offers() []Offer
+	// Ping measures one fresh round trip to the peer with this ID.
+	Ping(ctx context.Context, peer string) (time.Duration, error)
+}

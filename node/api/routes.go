@@ -1,0 +1,203 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+const prefix = "/api/v1"
+
+// reply is a JSON body.
+type reply[T any] struct {
+	Body T
+}
+
+// socketRoutes is everything, for the owner of the socket.
+func (s *Server) socketRoutes() http.Handler {
+	mux := http.NewServeMux()
+	a := s.newAPI(mux)
+	s.readRoutes(a)
+	s.nodeRoutes(a)
+	s.taskRoutes(a)
+	s.blobRoutes(a)
+	describe := sync.OnceValues(func() ([]byte, error) { return json.Marshal(a.OpenAPI()) })
+	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		b, err := describe()
+		if err != nil {
+			writeProblem(w, problemOf(err))
+			return
+		}
+		w.Header().Set("Content-Type", "application/openapi+json")
+		_, _ = w.Write(b) // the client has gone
+	})
+	return mux
+}
+
+// newAPI puts huma, /healthz and the answer to every unknown path on mux.
+func (s *Server) newAPI(mux *http.ServeMux) huma.API {
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = w.Write([]byte("ok\n")) // the client has gone
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		writeProblem(w, problemOf(protocol.Errorf(protocol.CodeNotFound, "no route %s %s", r.Method, protocol.SafeText(r.URL.Path)).
+			WithHint("the API is described at /openapi.json")))
+	})
+	return humago.New(mux, huma.Config{
+		OpenAPI:       &huma.OpenAPI{OpenAPI: "3.1.0", Info: &huma.Info{Title: "spare", Version: s.cfg.Version}},
+		Formats:       map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
+		DefaultFormat: "application/json",
+		Transformers:  []huma.Transformer{problemsOnly},
+	})
+}
+
+// route registers h, whose errors become Problems.
+func route[I, O any](a huma.API, op huma.Operation, h func(context.Context, *I) (*O, error)) {
+	op.Path = prefix + op.Path
+	// Uploads may take long, and a deadline left behind on the connection
+	// would end a followed task.
+	op.BodyReadTimeout = -1
+	op.MaxBodyBytes = maxBody
+	if op.Responses == nil {
+		op.Responses = map[string]*huma.Response{}
+	}
+	op.Responses["default"] = &huma.Response{
+		Description: "Problem",
+		Content: map[string]*huma.MediaType{
+			problemType: {Schema: a.OpenAPI().Components.Schemas.Schema(problemSchema, true, "")},
+		},
+	}
+	huma.Register(a, op, func(ctx context.Context, in *I) (*O, error) {
+		out, err := h(ctx, in)
+		if err != nil {
+			return nil, problemOf(err)
+		}
+		return out, nil
+	})
+}
+
+// writeProblem answers a request that did not reach huma.
+func writeProblem(w http.ResponseWriter, p *Problem) {
+	w.Header().Set("Content-Type", problemType)
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p) // the client has gone
+}
+
+// readRoutes are those that change nothing; the dashboard has them too.
+func (s *Server) readRoutes(a huma.API) {
+	route(a, huma.Operation{
+		OperationID: "status", Method: http.MethodGet, Path: "/status", Summary: "What this node says about itself",
+	}, func(context.Context, *struct{}) (*reply[Status], error) {
+		st := s.cfg.Node.Status()
+		st.DashboardURL = s.DashboardURL()
+		st.Addrs, st.Refused, st.Warm = some(st.Addrs), some(st.Refused), some(st.Warm)
+		return &reply[Status]{st}, nil
+	})
+	route(a, huma.Operation{
+		OperationID: "peers", Method: http.MethodGet, Path: "/peers", Summary: "Peers that are connected or have an offer",
+	}, func(context.Context, *struct{}) (*reply[[]Peer], error) {
+		peers := some(s.cfg.Node.Peers())
+		for i := range peers {
+			peers[i].Addrs = some(peers[i].Addrs)
+		}
+		return &reply[[]Peer]{peers}, nil
+	})
+	route(a, huma.Operation{
+		OperationID: "offers", Method: http.MethodGet, Path: "/offers", Summary: "Who offers what, and why not when it is not usable",
+	}, func(context.Context, *struct{}) (*reply[[]Offer], error) {
+		offers := some(s.cfg.Node.Offers())
+		for i := range offers {
+			offers[i].Warm = some(offers[i].Warm)
+		}
+		return &reply[[]Offer]{offers}, nil
+	})
+	route(a, huma.Operation{
+		OperationID: "tasks", Method: http.MethodGet, Path: "/tasks", Summary: "Tasks of this node, newest first",
+	}, s.listTasks)
+	route(a, huma.Operation{
+		OperationID: "task", Method: http.MethodGet, Path: "/tasks/{id}", Summary: "One task",
+	}, s.getTask)
+}
+
+// nodeRoutes ask the node to do something.
+func (s *Server) nodeRoutes(a huma.API) {
+	type who struct {
+		Peer string `path:"peer" maxLength:"128" doc:"Beginning of a peer ID"`
+	}
+	route(a, huma.Operation{
+		OperationID: "ping", Method: http.MethodPost, Path: "/peers/{peer}/ping", Summary: "Measure one round trip",
+	}, func(ctx context.Context, in *who) (*reply[Pong], error) {
+		id, err := s.findPeer(in.Peer)
+		if err != nil {
+			return nil, err
+		}
+		rtt, err := s.cfg.Node.Ping(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		return &reply[Pong]{Pong{Peer: id, RTTMS: Millis(rtt)}}, nil
+	})
+	route(a, huma.Operation{
+		OperationID: "dashboard-link", Method: http.MethodPost, Path: "/dashboard/link", Summary: "A URL that opens the dashboard once",
+	}, func(context.Context, *struct{}) (*reply[Link], error) {
+		url, err := s.DashboardLink()
+		return &reply[Link]{Link{URL: url}}, err
+	})
+}
+
+// findPeer returns the ID of the one peer, this node included, whose ID begins
+// with prefix. A whole peer ID need not be known yet.
+func (s *Server) findPeer(prefix string) (string, error) {
+	var found []string
+	if self := s.cfg.Node.Status().Peer; strings.HasPrefix(self, prefix) {
+		found = append(found, self)
+	}
+	for _, p := range s.cfg.Node.Peers() {
+		if strings.HasPrefix(p.Peer, prefix) {
+			found = append(found, p.Peer)
+		}
+	}
+	switch {
+	case len(found) == 1 && prefix != "":
+		return found[0], nil
+	case len(found) > 1 || prefix == "":
+		return "", protocol.Errorf(protocol.CodeAmbiguous, "%d peer IDs begin with %q", len(found), prefix).
+			WithHint("give more of it, see 'spare peers -o json'")
+	}
+	if id, err := peer.Decode(prefix); err == nil {
+		return id.String(), nil
+	}
+	return "", protocol.Errorf(protocol.CodeNotFound, "no peer is known whose ID begins with %q", protocol.SafeText(prefix)).
+		WithHint("see 'spare peers'")
+}
+
+// some makes an empty list an empty list in JSON.
+func some[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return slices.Clip(list)
+}
+
+// timeText reads a duration of a query, at most most.
+func timeText(text string, most time.Duration) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		return 0, protocol.Errorf(protocol.CodeBadRequest, "%q is no duration", protocol.SafeText(text)).WithHint("write 500ms, 30s or 2m")
+	}
+	return min(d, most), nil
+}

@@ -1,0 +1,219 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+const (
+	// maxSocketPath is the shortest limit of the systems that spare runs on
+	// (macOS; Linux has 108), in bytes with the closing NUL.
+	maxSocketPath = 104
+	// maxInlineBody is the most that a submission may carry of each of its
+	// module and stdin, before base64. Larger ones are uploaded first.
+	maxInlineBody = 1 << 20
+	maxHeader     = 32 << 10
+	maxBody       = 4 << 20 // two inline bodies in base64, args and env
+
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+	// farewell is how long requests under way may take to notice the end.
+	farewell = time.Second
+)
+
+// Config is what a [Server] needs.
+type Config struct {
+	Socket    string // path of the unix socket; its folder becomes private
+	Dashboard string // loopback address of the dashboard page, or empty
+	Version   string
+	Tasks     Tasks
+	Blobs     Blobs
+	Node      Node
+	Logger    *slog.Logger
+}
+
+// Server serves the API.
+type Server struct {
+	cfg    Config
+	socket net.Listener
+	page   net.Listener // nil when there is no dashboard
+	door   *door
+}
+
+// New opens the socket and, if wanted, the dashboard's address. The caller
+// holds the lock of the home, so that an old socket file is nobody's. It
+// returns a [protocol.Error] when a path or an address cannot be used.
+func New(cfg Config) (*Server, error) {
+	s := &Server{cfg: cfg, door: newDoor()}
+	var err error
+	if s.socket, err = listenSocket(cfg.Socket); err != nil {
+		return nil, err
+	}
+	if cfg.Dashboard != "" {
+		if s.page, err = listenLoopback(cfg.Dashboard); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	return s, nil
+}
+
+// Close gives up the listeners of a Server that is not running.
+func (s *Server) Close() error {
+	err := s.socket.Close()
+	if s.page != nil {
+		err = errors.Join(err, s.page.Close())
+	}
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// DashboardURL returns the page's address, or "" when it is off. It opens
+// nothing without a code, see [Server.DashboardLink].
+func (s *Server) DashboardURL() string {
+	if s.page == nil {
+		return ""
+	}
+	return "http://" + s.page.Addr().String() + "/"
+}
+
+// DashboardLink returns a URL that opens the dashboard once, within ten
+// minutes. It fails with [protocol.CodeNotFound] when the dashboard is off.
+func (s *Server) DashboardLink() (string, error) {
+	if s.page == nil {
+		return "", protocol.Errorf(protocol.CodeNotFound, "this node runs without a dashboard").
+			WithHint("start it without --no-dashboard")
+	}
+	return s.DashboardURL() + "#code=" + s.door.newCode(time.Now()), nil
+}
+
+// Run serves until ctx ends and closes the listeners.
+func (s *Server) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	s.serve(ctx, g, s.socket, s.socketRoutes())
+	if s.page != nil {
+		s.serve(ctx, g, s.page, s.pageRoutes())
+	}
+	return g.Wait()
+}
+
+func (s *Server) serve(ctx context.Context, g *errgroup.Group, l net.Listener, h http.Handler) {
+	srv := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelWarn),
+	}
+	g.Go(func() error {
+		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve %s: %w", l.Addr(), err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+		defer cancel()
+		if srv.Shutdown(last) != nil {
+			return srv.Close()
+		}
+		return nil
+	})
+}
+
+// SocketPath returns the path of the socket of the node in home, or
+// [protocol.CodeSocketPath] when no system would take it.
+func SocketPath(home string) (string, error) {
+	path := filepath.Join(home, "api.sock")
+	return path, checkPath(path)
+}
+
+func checkPath(path string) error {
+	if len(path) < maxSocketPath {
+		return nil
+	}
+	return protocol.Errorf(protocol.CodeSocketPath, "the path of the socket has %d bytes, at most %d work: %s",
+		len(path), maxSocketPath-1, path).WithHint("choose a shorter home with --home or SPARE_HOME")
+}
+
+func listenSocket(path string) (net.Listener, error) {
+	if err := checkPath(path); err != nil {
+		return nil, err
+	}
+	dir := filepath.Dir(path)
+	if err := makePrivate(dir); err != nil {
+		return nil, err
+	}
+	if info, err := os.Lstat(path); err == nil {
+		if info.Mode()&os.ModeSocket == 0 {
+			return nil, protocol.Errorf(protocol.CodeFile, "%s is in the way: it is not a socket", path).
+				WithHint("move it away")
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("remove old socket: %w", err)
+		}
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("open socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("open socket: %w", err), l.Close())
+	}
+	return l, nil
+}
+
+// makePrivate sees to it that nobody else can reach into dir, which also
+// covers the moment between a socket's birth and its chmod.
+func makePrivate(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return protocol.Errorf(protocol.CodeFile, "cannot make the home: %v", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return protocol.Errorf(protocol.CodeFile, "cannot read the home: %v", err)
+	}
+	if info.Mode()&os.ModeSticky != 0 {
+		return protocol.Errorf(protocol.CodeFile, "%s is shared with other users", dir).
+			WithHint("choose a folder of your own with --home or SPARE_HOME")
+	}
+	if info.Mode().Perm()&0o077 == 0 {
+		return nil
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return protocol.Errorf(protocol.CodeFile, "cannot make the home private: %v", err)
+	}
+	return nil
+}
+
+func listenLoopback(addr string) (net.Listener, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, protocol.Errorf(protocol.CodeAddress, "dashboard address %q: want HOST:PORT", addr).
+			WithHint("for example --dashboard 127.0.0.1:0")
+	}
+	if ip := net.ParseIP(host); host != "localhost" && !ip.IsLoopback() {
+		return nil, protocol.Errorf(protocol.CodeAddress, "dashboard address %q is not of this machine alone", addr).
+			WithHint("use 127.0.0.1 and an ssh tunnel")
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, protocol.Errorf(protocol.CodeAddress, "dashboard: %v", err).
+			WithHint("choose another port with --dashboard 127.0.0.1:PORT, or 0 for a free one")
+	}
+	return l, nil
+}

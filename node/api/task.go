@@ -1,0 +1,159 @@
+package api
+
+import (
+	"reflect"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+const (
+	linesType = "application/jsonl"
+	rawType   = "application/octet-stream"
+)
+
+var (
+	taskSchema  = reflect.TypeFor[Task]()
+	eventSchema = reflect.TypeFor[Event]()
+)
+
+// Task is a task as people see it.
+type Task struct {
+	ID           string     `json:"id"`
+	Name         string     `json:"name"`
+	State        string     `json:"state" doc:"queued, fetching, compiling, running, done, refused, lost or cancelled"`
+	Reason       string     `json:"reason"`
+	ExitCode     *int32     `json:"exit_code" doc:"null until it has ended"`
+	ExitSource   *string    `json:"exit_source" doc:"guest or system; null until it has ended"`
+	StdoutDigest *string    `json:"stdout_digest" doc:"sha2-256 in hex; null without a result"`
+	StdoutBytes  uint64     `json:"stdout_bytes"`
+	StderrBytes  uint64     `json:"stderr_bytes"`
+	WallMS       *float64   `json:"wall_ms" doc:"Guest wall time; null when it did not run"`
+	Error        *TaskError `json:"error" doc:"What went wrong; null when nothing did"`
+	Submitted    Time       `json:"submitted"`
+	Ended        *Time      `json:"ended"`
+	Module       string     `json:"module" doc:"CID"`
+	Args         []string   `json:"args" doc:"argv"`
+	Env          []string   `json:"env"`
+	StdinDigest  string     `json:"stdin_digest"`
+	StdinBytes   uint64     `json:"stdin_bytes"`
+	Limits       Limits     `json:"limits"`
+	Seed         uint64     `json:"seed"`
+	Terms        Terms      `json:"terms"`
+	Attempts     []Attempt  `json:"attempts"`
+}
+
+// TaskError says why a task has no result of its program's own.
+type TaskError struct {
+	Code    protocol.Code `json:"code"`
+	Message string        `json:"message"`
+	Hint    string        `json:"hint,omitempty" doc:"What mends it"`
+}
+
+// Attempt is one replica.
+type Attempt struct {
+	Attempt  uint32   `json:"attempt"`
+	Provider string   `json:"provider" doc:"Peer ID"`
+	State    string   `json:"state"`
+	Reason   string   `json:"reason" doc:"Why this provider, then why it ended so"`
+	RTTMS    *float64 `json:"rtt_ms" doc:"null when unknown"`
+	Started  *Time    `json:"started" doc:"When the lease was granted, by the requester's clock"`
+	Ended    *Time    `json:"ended"`
+}
+
+// Event is one line of a followed task. One of its fields is set.
+type Event struct {
+	ID     string   `json:"id,omitempty" doc:"The first line"`
+	Stdout []byte   `json:"stdout,omitempty"`
+	Stderr []byte   `json:"stderr,omitempty"`
+	Task   *Task    `json:"task,omitempty" doc:"Its state has changed"`
+	Ended  *Task    `json:"ended,omitempty" doc:"The last line of a task that has ended"`
+	Error  *Problem `json:"error,omitempty" doc:"The last line when it can be followed no longer"`
+}
+
+// viewTask shows t. Its spec was checked when it was submitted.
+func viewTask(t *protocol.Task) Task {
+	v := Task{
+		ID:        t.Id,
+		Name:      t.Name,
+		State:     t.State.Word(),
+		Reason:    t.Reason,
+		Submitted: Time(time.UnixMilli(t.SubmittedUnixMs)),
+		Ended:     moment(t.EndedUnixMs),
+		Terms: Terms{
+			Replicas: t.Terms.GetReplicas(),
+			Where:    whereWord(t.Terms.GetWhere()),
+			On:       t.Terms.GetOn(),
+			Detached: t.Terms.GetDetached(),
+		},
+		Attempts: make([]Attempt, 0, len(t.Replicas)),
+	}
+	spec := new(protocol.Spec)
+	if err := proto.Unmarshal(t.Spec, spec); err == nil {
+		v.Module = spec.Module.Sum().CID()
+		v.StdinDigest, v.StdinBytes = spec.Stdin.Sum().String(), spec.Stdin.GetSize()
+		v.Limits = Limits{
+			MemoryBytes: spec.Limits.GetMemoryBytes(),
+			OutputBytes: spec.Limits.GetOutputBytes(),
+			WallMS:      spec.Limits.GetWallMs(),
+		}
+		v.Seed = spec.Seed
+	}
+	v.Args, v.Env = some(spec.Args), some(spec.Env)
+	for _, r := range t.Replicas {
+		v.Attempts = append(v.Attempts, viewAttempt(r))
+	}
+	if r := t.Result; r != nil {
+		source, stdout, wall := r.ExitSource.Word(), r.Stdout.Sum().String(), float64(r.WallUs)/1000
+		v.ExitCode, v.ExitSource = &r.ExitCode, &source
+		if r.WallUs > 0 {
+			v.WallMS = &wall
+		}
+		if r.Stdout != nil {
+			v.StdoutDigest = &stdout
+		}
+		v.StdoutBytes, v.StderrBytes = r.Stdout.GetSize(), r.Stderr.GetSize()
+		if r.Code != "" {
+			v.Error = &TaskError{Code: protocol.Code(r.Code), Message: r.Message, Hint: r.Hint}
+		}
+	}
+	return v
+}
+
+func viewAttempt(r *protocol.Replica) Attempt {
+	v := Attempt{
+		Attempt:  r.Attempt,
+		Provider: r.Provider,
+		State:    r.State.Word(),
+		Reason:   r.Reason,
+		Started:  moment(r.StartedUnixMs),
+		Ended:    moment(r.EndedUnixMs),
+	}
+	if r.RttUs >= 0 {
+		rtt := float64(r.RttUs) / 1000
+		v.RTTMS = &rtt
+	}
+	return v
+}
+
+// moment returns nil for a time that is not set.
+func moment(unixMS int64) *Time {
+	if unixMS == 0 {
+		return nil
+	}
+	t := Time(time.UnixMilli(unixMS))
+	return &t
+}
+
+func whereWord(w protocol.Where) string {
+	switch w {
+	case protocol.WhereLocal:
+		return "local"
+	case protocol.WhereRemote:
+		return "remote"
+	default:
+		return "any"
+	}
+}

@@ -1,0 +1,238 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+const (
+	defaultPage = 50
+	// maxWait bounds one long poll; a client asks again.
+	maxWait = 10 * time.Minute
+)
+
+// TaskPage is one page of tasks.
+type TaskPage struct {
+	Tasks []Task `json:"tasks"`
+	Next  string `json:"next" doc:"Pass it as before for the next page; empty on the last"`
+}
+
+type listInput struct {
+	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50"`
+	Before string `query:"before" maxLength:"10" doc:"ID of a task; only earlier ones are listed"`
+}
+
+type taskInput struct {
+	ID string `path:"id" maxLength:"10" doc:"Beginning of a task's ID"`
+}
+
+type waitInput struct {
+	ID   string `path:"id" maxLength:"10" doc:"Beginning of a task's ID"`
+	Wait string `query:"wait" maxLength:"32" doc:"Answer when it has ended, or after this time, at most 10m"`
+}
+
+type submitInput struct {
+	Follow bool `query:"follow" doc:"Answer with the lines of a followed task"`
+	Body   Submission
+}
+
+// taskRoutes submit, follow and end tasks.
+func (s *Server) taskRoutes(a huma.API) {
+	schemas := a.OpenAPI().Components.Schemas
+	lines := map[string]*huma.MediaType{linesType: {Schema: schemas.Schema(eventSchema, true, "")}}
+	raw := map[string]*huma.MediaType{rawType: {Schema: &huma.Schema{Type: "string", Format: "binary"}}}
+
+	route(a, huma.Operation{
+		OperationID: "submit", Method: http.MethodPost, Path: "/tasks", Summary: "Submit a task, and follow it if wanted",
+		Responses: map[string]*huma.Response{
+			"200": {Description: "Lines, one Event each, when followed", Content: lines},
+			"201": {Description: "The task", Content: map[string]*huma.MediaType{
+				"application/json": {Schema: schemas.Schema(taskSchema, true, "")},
+			}},
+		},
+	}, s.submitTask)
+	route(a, huma.Operation{
+		OperationID: "follow", Method: http.MethodGet, Path: "/tasks/{id}/follow", Summary: "A task's output from its start, and its changes",
+		Responses: map[string]*huma.Response{"200": {Description: "Lines, one Event each", Content: lines}},
+	}, func(_ context.Context, in *taskInput) (*huma.StreamResponse, error) {
+		t, err := s.find(in.ID)
+		if err != nil {
+			return nil, err
+		}
+		return s.followed(protocol.TaskID(t.Id)), nil
+	})
+	for fd, name := range map[int]string{1: "stdout", 2: "stderr"} {
+		route(a, huma.Operation{
+			OperationID: name, Method: http.MethodGet, Path: "/tasks/{id}/" + name, Summary: "What it has written to " + name + " so far",
+			Responses: map[string]*huma.Response{"200": {Description: "Raw bytes", Content: raw}},
+		}, func(_ context.Context, in *taskInput) (*huma.StreamResponse, error) { return s.output(in.ID, fd) })
+	}
+	route(a, huma.Operation{
+		OperationID: "cancel", Method: http.MethodPost, Path: "/tasks/{id}/cancel", Summary: "End a task",
+	}, func(_ context.Context, in *taskInput) (*reply[Task], error) {
+		t, err := s.find(in.ID)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.cfg.Tasks.Cancel(protocol.TaskID(t.Id)); err != nil {
+			return nil, err
+		}
+		return s.task(t.Id)
+	})
+}
+
+// find returns the task whose ID begins with prefix.
+func (s *Server) find(prefix string) (*protocol.Task, error) {
+	if !protocol.ValidIDPrefix(prefix) {
+		return nil, protocol.Errorf(protocol.CodeNotFound, "%q is no task's ID", protocol.SafeText(prefix)).WithHint("'spare ps' lists tasks")
+	}
+	return s.cfg.Tasks.Task(prefix)
+}
+
+func (s *Server) task(id string) (*reply[Task], error) {
+	t, err := s.find(id)
+	if err != nil {
+		return nil, err
+	}
+	return &reply[Task]{viewTask(t)}, nil
+}
+
+func (s *Server) listTasks(_ context.Context, in *listInput) (*reply[TaskPage], error) {
+	limit := in.Limit
+	if limit == 0 {
+		limit = defaultPage
+	}
+	// One more than asked for tells whether there is a next page.
+	tasks, err := s.cfg.Tasks.Tasks(limit+1, protocol.TaskID(in.Before))
+	if err != nil {
+		return nil, err
+	}
+	page := TaskPage{Tasks: []Task{}}
+	if len(tasks) > limit {
+		tasks = tasks[:limit]
+		page.Next = tasks[limit-1].Id
+	}
+	for _, t := range tasks {
+		page.Tasks = append(page.Tasks, viewTask(t))
+	}
+	return &reply[TaskPage]{page}, nil
+}
+
+func (s *Server) getTask(ctx context.Context, in *waitInput) (*reply[Task], error) {
+	wait, err := timeText(in.Wait, maxWait)
+	if err != nil {
+		return nil, err
+	}
+	t, err := s.find(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	if wait == 0 || t.State.Ended() {
+		return &reply[Task]{viewTask(t)}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	skip, ignore := func(int, []byte) error { return nil }, func(*protocol.Task) {}
+	t, err = s.cfg.Tasks.Follow(ctx, protocol.TaskID(t.Id), skip, ignore)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return s.task(in.ID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &reply[Task]{viewTask(t)}, nil
+}
+
+func (s *Server) submitTask(ctx context.Context, in *submitInput) (*huma.StreamResponse, error) {
+	spec, terms, err := s.understand(&in.Body)
+	if err != nil {
+		return nil, err
+	}
+	id, err := s.cfg.Tasks.Submit(ctx, spec, terms, in.Body.Name)
+	if err != nil {
+		return nil, err
+	}
+	if in.Follow {
+		return s.followed(id), nil
+	}
+	t, err := s.cfg.Tasks.Task(string(id))
+	if err != nil {
+		return nil, err
+	}
+	return &huma.StreamResponse{Body: func(c huma.Context) {
+		c.SetHeader("Content-Type", "application/json")
+		c.SetHeader("Location", prefix+"/tasks/"+t.Id)
+		c.SetStatus(http.StatusCreated)
+		_ = json.NewEncoder(c.BodyWriter()).Encode(viewTask(t)) // the client has gone
+	}}, nil
+}
+
+// followed answers with a task's events, one line each.
+func (s *Server) followed(id protocol.TaskID) *huma.StreamResponse {
+	return &huma.StreamResponse{Body: func(c huma.Context) {
+		r, w := humago.Unwrap(c)
+		w.Header().Set("Content-Type", linesType)
+		enc, control := json.NewEncoder(w), http.NewResponseController(w)
+		send := func(e Event) error {
+			if err := enc.Encode(e); err != nil {
+				return err
+			}
+			return control.Flush()
+		}
+		if send(Event{ID: string(id)}) != nil {
+			return
+		}
+		changed := func(t *protocol.Task) {
+			if !t.State.Ended() {
+				v := viewTask(t)
+				_ = send(Event{Task: &v}) // the next output, or the end, fails too
+			}
+		}
+		out := func(fd int, p []byte) error {
+			switch {
+			case len(p) == 0:
+				return nil
+			case fd == 1:
+				return send(Event{Stdout: p})
+			default:
+				return send(Event{Stderr: p})
+			}
+		}
+		t, err := s.cfg.Tasks.Follow(r.Context(), id, out, changed)
+		if err != nil {
+			_ = send(Event{Error: problemOf(err)}) // the client has gone
+			return
+		}
+		v := viewTask(t)
+		_ = send(Event{Ended: &v}) // the client has gone
+	}}
+}
+
+func (s *Server) output(id string, fd int) (*huma.StreamResponse, error) {
+	t, err := s.find(id)
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.cfg.Tasks.Output(protocol.TaskID(t.Id), fd)
+	if err != nil {
+		return nil, err
+	}
+	return &huma.StreamResponse{Body: func(c huma.Context) {
+		defer out.Close()
+		c.SetHeader("Content-Type", rawType)
+		if _, err := io.Copy(c.BodyWriter(), out); err != nil {
+			// A length is not announced, so only a broken connection tells the
+			// client that bytes are missing.
+			panic(http.ErrAbortHandler)
+		}
+	}}, nil
+}

@@ -1,0 +1,252 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/multiformats/go-multiaddr"
+
+	"github.com/spare-network/spare/market"
+	"github.com/spare-network/spare/node/api"
+	"github.com/spare-network/spare/node/donor"
+	"github.com/spare-network/spare/node/mesh"
+	"github.com/spare-network/spare/node/provider"
+	"github.com/spare-network/spare/node/requester"
+	"github.com/spare-network/spare/node/sandbox"
+	"github.com/spare-network/spare/protocol"
+	"github.com/spare-network/spare/store"
+)
+
+// Config is what a user may decide about a node.
+type Config struct {
+	Home        string   // directory of everything that the node keeps
+	Network     string   // name of the network, which names its secret in the home
+	Listen      []string // multiaddrs; none: loopback, on a port the kernel chooses
+	Announce    []string // multiaddrs told to others instead of those listened on
+	Bootstrap   []string // multiaddrs ending in /p2p/PEER
+	Slots       int      // replicas that run at once; 0: as donor measures
+	MemoryBytes uint64   // ceiling for one task; 0: as donor measures
+	Donate      string   // "idle" or "always"
+	Dashboard   string   // TCP address on loopback; empty: off
+	Version     string
+	Logger      *slog.Logger
+	Ready       func(Info) // called once when everything serves; may be nil
+}
+
+// Info is what a user is told of a node that has started.
+type Info struct {
+	Peer          string
+	Network       string
+	SecretFile    string
+	NewSecret     bool // it was made just now
+	Addrs         []string
+	Socket        string
+	DashboardLink string // opens the dashboard once; empty when it is off
+	Slots         int
+	MemoryBytes   uint64
+}
+
+const (
+	// socketName and the like are what stands in a home beside the store's.
+	socketName = "api.sock"
+	cacheName  = "cache"
+	// queuePerSlot bounds what waits at a provider: enough to keep slots busy
+	// with short tasks; long ones are kept away by the wait that loads tell.
+	queuePerSlot = 32
+)
+
+// Node is one participant.
+type Node struct {
+	cfg       Config
+	started   time.Time
+	key       crypto.PrivKey
+	self      peer.ID
+	secret    protocol.NetworkSecret
+	newSecret bool
+	capacity  donor.Capacity
+
+	book      *market.Book
+	store     *store.Store
+	donor     *donor.Donor
+	sandbox   *sandbox.Pool
+	network   *network
+	provider  *provider.Provider
+	requester *requester.Requester
+	api       *api.Server
+}
+
+// New opens the home and makes a node. It serves nobody before Run, which must
+// be called, since it closes what New has opened.
+func New(cfg Config) (_ *Node, err error) {
+	n := &Node{cfg: cfg, book: market.NewBook(), started: time.Now()}
+	var opened []func() error
+	defer func() {
+		if err != nil {
+			for i := range opened {
+				err = errors.Join(err, opened[len(opened)-1-i]())
+			}
+		}
+	}()
+	meshConfig, err := n.meshConfig()
+	if err != nil {
+		return nil, err
+	}
+	if n.store, err = store.Open(cfg.Home, store.WithLogger(cfg.Logger)); err != nil {
+		return nil, err
+	}
+	opened = append(opened, n.store.Close)
+	if err := n.readSecrets(); err != nil {
+		return nil, err
+	}
+	if err := n.openSandbox(); err != nil {
+		return nil, err
+	}
+	opened = append(opened, n.sandbox.Close)
+	n.network = &network{self: n.self}
+	if err := n.makeRoles(); err != nil {
+		return nil, err
+	}
+	if n.api, err = api.New(api.Config{
+		Socket:    filepath.Join(cfg.Home, socketName),
+		Dashboard: cfg.Dashboard,
+		Version:   cfg.Version,
+		Tasks:     n.requester,
+		Blobs:     n.store.Blobs(),
+		Node:      view{n},
+		Logger:    cfg.Logger,
+	}); err != nil {
+		return nil, err
+	}
+	opened = append(opened, n.api.Close)
+	return n, n.openMesh(meshConfig)
+}
+
+// meshConfig checks the addresses before anything is opened.
+func (n *Node) meshConfig() (mesh.Config, error) {
+	cfg := mesh.Default()
+	cfg.Network, cfg.Book, cfg.Logger = n.cfg.Network, n.book, n.cfg.Logger
+	var errs [3]error
+	if len(n.cfg.Listen) > 0 {
+		cfg.Listen, errs[0] = parseAddrs(n.cfg.Listen)
+	}
+	cfg.Announce, errs[1] = parseAddrs(n.cfg.Announce)
+	cfg.Bootstrap, errs[2] = parseAddrs(n.cfg.Bootstrap)
+	for _, err := range errs {
+		if err != nil {
+			return cfg, err
+		}
+	}
+	return cfg, nil
+}
+
+func parseAddrs(list []string) ([]multiaddr.Multiaddr, error) {
+	var addrs []multiaddr.Multiaddr
+	for _, s := range list {
+		a, err := multiaddr.NewMultiaddr(s)
+		if err != nil {
+			return nil, protocol.Errorf(protocol.CodeAddress, "%.100q is not a multiaddr: %v", s, err).
+				WithHint("one looks like /ip4/127.0.0.1/tcp/4001 or /ip4/127.0.0.1/udp/4001/quic-v1")
+		}
+		addrs = append(addrs, a)
+	}
+	return addrs, nil
+}
+
+func (n *Node) readSecrets() (err error) {
+	if n.key, err = n.store.Identity(); err != nil {
+		return err
+	}
+	if n.self, err = peer.IDFromPrivateKey(n.key); err != nil {
+		return fmt.Errorf("peer ID: %w", err)
+	}
+	n.secret, n.newSecret, err = n.store.NetworkSecret(n.cfg.Network)
+	return err
+}
+
+func (n *Node) openSandbox() error {
+	limits := donor.Config{
+		Slots:       n.cfg.Slots,
+		MemoryBytes: n.cfg.MemoryBytes,
+		Mode:        donor.Mode(n.cfg.Donate),
+		Changed:     func() { n.provider.NoteAvailability() },
+		Logger:      n.cfg.Logger,
+	}
+	capacity, err := donor.Measure(limits)
+	if err != nil {
+		return err
+	}
+	n.capacity, n.donor = capacity, donor.New(limits)
+	key, err := n.store.Key(cacheName)
+	if err != nil {
+		return err
+	}
+	n.sandbox, err = sandbox.New(sandbox.Config{
+		Dir:    filepath.Join(n.cfg.Home, cacheName),
+		Slots:  capacity.Slots,
+		Key:    key,
+		Logger: n.cfg.Logger,
+	})
+	return err
+}
+
+func (n *Node) makeRoles() (err error) {
+	n.provider, err = provider.New(provider.Config{
+		Self:      n.self,
+		Key:       n.key,
+		NetworkID: n.secret.ID(),
+		Slots:     n.capacity.Slots,
+		Queue:     queuePerSlot * n.capacity.Slots,
+		Ceilings: &protocol.Limits{
+			MemoryBytes: n.capacity.MemoryBytes,
+			OutputBytes: protocol.MaxOutput,
+			WallMs:      uint64(protocol.MaxWall.Milliseconds()),
+		},
+		Speed:        n.capacity.Speed,
+		Version:      n.cfg.Version,
+		Arch:         n.capacity.Arch,
+		Runner:       runner{n.sandbox},
+		Blobs:        n.store.Blobs(),
+		Network:      n.network,
+		Availability: n.donor.State,
+		Sequence:     n.store.OfferSequence,
+		Logger:       n.cfg.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	n.requester, err = requester.New(requester.Config{
+		Self:      n.self,
+		NetworkID: n.secret.ID(),
+		Book:      n.book,
+		Network:   n.network,
+		Journal:   n.store,
+		Blobs:     n.store.Blobs(),
+		Logger:    n.cfg.Logger,
+	})
+	return err
+}
+
+func (n *Node) openMesh(cfg mesh.Config) (err error) {
+	cfg.Key, cfg.Secret = n.key, n.secret
+	if cfg.Remembered, err = n.store.Peers(); err != nil {
+		return err
+	}
+	cfg.Remember = func(info peer.AddrInfo) {
+		if err := n.store.RememberPeer(info, time.Now()); err != nil {
+			n.cfg.Logger.Warn("cannot remember a peer", "err", err)
+		}
+	}
+	if n.network.Mesh, err = mesh.New(cfg); err != nil {
+		return err
+	}
+	n.network.handle(protocol.TaskStream, n.provider.ServeTasks)
+	n.network.handle(protocol.LivenessStream, n.provider.ServeLiveness)
+	n.network.handle(protocol.OutputStream, n.requester.ServeOutput)
+	n.network.handle(protocol.BlobStream, n.requester.ServeBlob)
+	return nil
+}

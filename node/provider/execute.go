@@ -1,0 +1,249 @@
+package provider
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"time"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+// execute takes one admitted replica from its spec to its outcome.
+func (s *session) execute(ctx context.Context, id uint64, r *replica, spec *protocol.Spec, run *protocol.Run) *protocol.Outcome {
+	told := protocol.StateRunning // a lease says so already, unless more is said
+	setState := func(state protocol.State) {
+		r.setState(state)
+		if state != told && ctx.Err() == nil {
+			told = state
+			_ = s.conn.SendSoon(&protocol.Reply{Id: id, Body: &protocol.Reply_Progress{Progress: state}}) // a dead stream ends the session's loop
+		}
+	}
+	x := Execution{Requester: r.requester, Spec: spec, SpecBytes: run.Spec, State: setState}
+
+	module := spec.Module.Sum()
+	defer s.cfg.Blobs.Pin(module)()
+	if err := s.fetch(ctx, r, spec.Module, setState); err != nil {
+		return failure(ctx, err)
+	}
+	x.Module = func() (io.ReadCloser, error) {
+		f, _, err := s.cfg.Blobs.Open(module)
+		return f, err
+	}
+	if !spec.Stdin.IsInline() {
+		stdin := spec.Stdin.Sum()
+		defer s.cfg.Blobs.Pin(stdin)()
+		if err := s.fetch(ctx, r, spec.Stdin, setState); err != nil {
+			return failure(ctx, err)
+		}
+		f, _, err := s.cfg.Blobs.Open(stdin)
+		if err != nil {
+			return failure(ctx, err)
+		}
+		defer f.Close() //nolint:errcheck // opened for reading
+		x.Stdin = f
+	}
+
+	out := newOutput(ctx, s, r)
+	defer out.close()
+	x.Output = out.write
+	end, err := s.cfg.Runner.Run(ctx, x)
+	if err == nil {
+		err = out.finish(end.Stdout, end.Stderr)
+	}
+	if err != nil {
+		return failure(ctx, err)
+	}
+	outcome := out.outcome(end)
+	result := outcome.Result
+	digest := protocol.ResultDigest(end.ExitCode, end.Code, result.Stdout.Sum(), result.Stdout.Size, 0, spec.Profile)
+	result.Digest = digest[:]
+	specDigest := protocol.DigestOf(run.Spec)
+	outcome.Receipt = &protocol.Receipt{
+		Requester:    s.requester,
+		Provider:     s.self,
+		Nonce:        run.Nonce,
+		SpecDigest:   specDigest[:],
+		ResultDigest: result.Digest,
+		WallUs:       result.WallUs,
+		EndedUnixMs:  time.Now().UnixMilli(),
+	}
+	return outcome
+}
+
+// failure is the outcome of a replica that this provider could not run.
+func failure(ctx context.Context, err error) *protocol.Outcome {
+	code := protocol.CodeOf(err)
+	if cause := context.Cause(ctx); cause != nil {
+		code, err = protocol.CodeCancelled, cause
+		if errors.Is(cause, context.Canceled) {
+			code = protocol.CodeShutdown
+		}
+	}
+	message := err.Error()
+	var e *protocol.Error
+	if errors.As(err, &e) {
+		message = e.Message
+	}
+	return &protocol.Outcome{Code: string(code), Message: protocol.SafeText(message)}
+}
+
+// fetchSilence is how long a requester may send nothing of a blob.
+const fetchSilence = 15 * time.Second
+
+// fetch makes sure that a blob is in the store, from the requester if need be.
+// Replicas of one requester that want the same blob share one transfer; a slow
+// requester delays only itself.
+func (s *session) fetch(ctx context.Context, r *replica, b *protocol.Blob, setState func(protocol.State)) error {
+	want := b.Sum()
+	if s.cfg.Blobs.Has(want) {
+		return nil
+	}
+	setState(protocol.StateFetching)
+	_, err, shared := s.fetches.Do(s.requester+want.String(), func() (any, error) {
+		return nil, s.transfer(ctx, r, want, int64(b.Size))
+	})
+	if err != nil && shared && ctx.Err() == nil && !s.cfg.Blobs.Has(want) {
+		// The replica that led the transfer may have been cancelled.
+		return s.transfer(ctx, r, want, int64(b.Size))
+	}
+	return err
+}
+
+func (s *session) transfer(ctx context.Context, r *replica, want protocol.Digest, size int64) error {
+	conn, err := s.cfg.Network.Open(ctx, r.requester, protocol.BlobStream)
+	if err != nil {
+		return notGiven(want, err)
+	}
+	defer conn.Reset()
+	defer context.AfterFunc(ctx, conn.Reset)()
+	if err := conn.Send(&protocol.BlobRequest{Digest: want[:], Nonce: r.nonce[:]}); err != nil {
+		return notGiven(want, err)
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(fetchSilence))
+	header := new(protocol.BlobHeader)
+	if err := conn.Recv(header); err != nil {
+		return notGiven(want, err)
+	}
+	if header.Code != "" || header.Size != uint64(size) {
+		return notGiven(want, fmt.Errorf("it says %d bytes %s", header.Size, protocol.SafeText(header.Code)))
+	}
+	if err := s.cfg.Blobs.PutExpected(want, size, io.LimitReader(&patient{conn}, size)); err != nil {
+		return notGiven(want, err)
+	}
+	return nil
+}
+
+func notGiven(want protocol.Digest, err error) error {
+	return protocol.Errorf(protocol.CodeBlob, "the blob %s did not come from its requester: %v", want.CID(), err)
+}
+
+// patient renews the read deadline with each read.
+type patient struct{ conn *protocol.Conn }
+
+func (p *patient) Read(b []byte) (int, error) {
+	_ = p.conn.SetReadDeadline(time.Now().Add(fetchSilence))
+	return p.conn.Read(b)
+}
+
+// output sends what a guest writes to its requester and sums it up. Output
+// that is small and early enough to be whole when the guest ends rides in the
+// Outcome; everything else goes over a stream of its own.
+type output struct {
+	ctx    context.Context // of the replica
+	s      *session
+	r      *replica
+	conn   *protocol.Conn
+	err    error
+	hashes [2]hash.Hash // of what was streamed
+	sizes  [2]uint64
+	inline [2][]byte
+}
+
+func newOutput(ctx context.Context, s *session, r *replica) *output {
+	return &output{ctx: ctx, s: s, r: r}
+}
+
+// write streams data. The first failure cancels the replica: its requester
+// cannot be reached.
+func (o *output) write(fd uint32, data []byte) {
+	if o.err != nil || fd < 1 || fd > 2 {
+		return
+	}
+	if o.conn == nil {
+		if o.err = o.dial(); o.err != nil {
+			o.r.cancel(errGone)
+			return
+		}
+	}
+	o.hashes[fd-1].Write(data)
+	o.sizes[fd-1] += uint64(len(data))
+	for len(data) > 0 && o.err == nil {
+		n := min(len(data), protocol.MaxOutputChunk)
+		o.err = o.conn.Send(&protocol.OutputChunk{Fd: fd, Data: data[:n]})
+		data = data[n:]
+	}
+	if o.err != nil {
+		o.r.cancel(errGone)
+	}
+}
+
+func (o *output) dial() error {
+	conn, err := o.s.cfg.Network.Open(o.ctx, o.r.requester, protocol.OutputStream)
+	if err != nil {
+		return fmt.Errorf("open output stream: %w", err)
+	}
+	o.conn = conn
+	o.hashes = [2]hash.Hash{sha256.New(), sha256.New()}
+	return conn.Send(&protocol.OutputHeader{Nonce: o.r.nonce[:]})
+}
+
+// finish disposes of the output that was left at the guest's end.
+func (o *output) finish(stdout, stderr []byte) error {
+	if o.conn == nil && o.err == nil && len(stdout)+len(stderr) <= protocol.MaxInline {
+		o.inline = [2][]byte{stdout, stderr}
+		return nil
+	}
+	o.write(1, stdout)
+	o.write(2, stderr)
+	if o.err == nil {
+		o.err = o.conn.Send(&protocol.OutputChunk{})
+	}
+	if o.err == nil {
+		o.err = o.conn.Close()
+	}
+	return o.err
+}
+
+func (o *output) outcome(end Outcome) *protocol.Outcome {
+	blob := func(i int) *protocol.Blob {
+		if o.conn == nil {
+			sum := protocol.DigestOf(o.inline[i])
+			return &protocol.Blob{Digest: sum[:], Size: uint64(len(o.inline[i]))}
+		}
+		return &protocol.Blob{Digest: o.hashes[i].Sum(nil), Size: o.sizes[i]}
+	}
+	return &protocol.Outcome{
+		Streamed: o.conn != nil,
+		Stdout:   o.inline[0],
+		Stderr:   o.inline[1],
+		Result: &protocol.Result{
+			ExitCode:   end.ExitCode,
+			ExitSource: end.Source,
+			Code:       string(end.Code),
+			Message:    protocol.SafeText(end.Message),
+			Stdout:     blob(0),
+			Stderr:     blob(1),
+			WallUs:     uint64(end.Wall.Microseconds()),
+		},
+	}
+}
+
+func (o *output) close() {
+	if o.conn != nil && o.err != nil {
+		o.conn.Reset()
+	}
+}

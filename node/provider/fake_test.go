@@ -1,0 +1,271 @@
+package provider
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/spare-network/spare/protocol"
+	"github.com/spare-network/spare/store"
+)
+
+var testNetwork = protocol.NetworkSecret{4, 5, 6}.ID()
+
+// fakeRunner runs what the test says, without a sandbox.
+type fakeRunner struct {
+	run  func(ctx context.Context, x Execution) (Outcome, error)
+	warm bool
+}
+
+func (f *fakeRunner) Run(ctx context.Context, x Execution) (Outcome, error) { return f.run(ctx, x) }
+func (f *fakeRunner) Warm(peer.ID, protocol.Digest) bool                    { return f.warm }
+func (f *fakeRunner) WarmModules(int) []protocol.Digest                     { return nil }
+func (f *fakeRunner) Load() (running, queued int, mean time.Duration)       { return 0, 0, time.Millisecond }
+
+// echo is a guest that prints its args and ends with 3.
+func echo(_ context.Context, x Execution) (Outcome, error) {
+	return Outcome{ExitCode: 3, Stdout: []byte(x.Spec.Args[0]), Wall: time.Millisecond}, nil
+}
+
+// until is a guest that runs until it is cancelled.
+func until(ctx context.Context, x Execution) (Outcome, error) {
+	x.State(protocol.StateRunning)
+	<-ctx.Done()
+	return Outcome{}, context.Cause(ctx)
+}
+
+// scene is a provider with one requester at the other end of a pipe.
+type scene struct {
+	t         *testing.T
+	provider  *Provider
+	runner    *fakeRunner
+	self      peer.ID // the provider
+	requester peer.ID
+	store     *store.Store
+	module    []byte
+	blobs     map[protocol.Digest][]byte // what the requester gives
+	tasks     *protocol.Conn             // the requester's end
+	replies   chan *protocol.Reply       // read from it, closed at its end
+	wg        sync.WaitGroup
+
+	mu           sync.Mutex
+	availability protocol.Availability
+	published    []*protocol.Offer
+	advertised   int
+	outputs      [2]bytes.Buffer // streamed
+	streams      int
+}
+
+func newIdentity(t *testing.T) (crypto.PrivKey, peer.ID) {
+	t.Helper()
+	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := peer.IDFromPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key, id
+}
+
+// inScene runs a test in virtual time.
+func inScene(t *testing.T, runner *fakeRunner, f func(t *testing.T, s *scene)) {
+	t.Helper()
+	dir := t.TempDir()
+	key, self := newIdentity(t)
+	_, requester := newIdentity(t)
+	synctest.Test(t, func(t *testing.T) {
+		st, err := store.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer st.Close() //nolint:errcheck // the directory goes with it
+		s := &scene{t: t, runner: runner, self: self, requester: requester, store: st, module: []byte("\x00asm module"), blobs: make(map[protocol.Digest][]byte)}
+		s.blobs[protocol.DigestOf(s.module)] = s.module
+		sequence := uint64(0)
+		s.provider, err = New(Config{
+			Self: self, Key: key, NetworkID: testNetwork, Slots: 2, Queue: 2,
+			Ceilings: &protocol.Limits{MemoryBytes: 1 << 30, OutputBytes: 1 << 30, WallMs: 60_000},
+			Speed:    1, Runner: runner, Blobs: st.Blobs(), Network: s,
+			Availability: func() (protocol.Availability, string) {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				return s.availability, "the owner said so"
+			},
+			Sequence: func(time.Time) (uint64, error) { sequence++; return sequence, nil },
+			Logger:   slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.connect()
+		defer s.wg.Wait()
+		defer s.tasks.Reset()
+		f(t, s)
+	})
+}
+
+func (s *scene) connect() {
+	ours, theirs := net.Pipe()
+	s.tasks = protocol.NewConn(ours, s.self, protocol.MaxTaskMessage)
+	there := protocol.NewConn(theirs, s.requester, protocol.MaxTaskMessage)
+	s.wg.Go(func() { s.provider.ServeTasks(context.Background(), there) })
+	s.replies = make(chan *protocol.Reply, 1024) // never full: a pipe has no buffer of its own
+	s.wg.Go(func() {
+		defer close(s.replies)
+		for {
+			reply := new(protocol.Reply)
+			if s.tasks.Recv(reply) != nil {
+				return
+			}
+			s.replies <- reply
+		}
+	})
+}
+
+// Open plays the requester that serves blobs and takes output.
+func (s *scene) Open(_ context.Context, to peer.ID, kind protocol.StreamKind) (*protocol.Conn, error) {
+	if to != s.requester {
+		return nil, errors.New("no route")
+	}
+	ours, theirs := net.Pipe()
+	conn := protocol.NewConn(theirs, s.self, kind.MaxMessage())
+	s.wg.Go(func() {
+		defer conn.Reset()
+		if kind == protocol.BlobStream {
+			s.giveBlob(conn)
+		} else {
+			s.takeOutput(conn)
+		}
+	})
+	return protocol.NewConn(ours, to, kind.MaxMessage()), nil
+}
+
+func (s *scene) giveBlob(conn *protocol.Conn) {
+	request := new(protocol.BlobRequest)
+	if conn.Recv(request) != nil {
+		return
+	}
+	b, ok := s.blobs[protocol.Digest(request.Digest)]
+	if !ok {
+		_ = conn.Send(&protocol.BlobHeader{Code: string(protocol.CodeBlob)})
+		return
+	}
+	_ = conn.Send(&protocol.BlobHeader{Size: uint64(len(b))})
+	_, _ = conn.Write(b)
+}
+
+func (s *scene) takeOutput(conn *protocol.Conn) {
+	if conn.Recv(new(protocol.OutputHeader)) != nil {
+		return
+	}
+	s.mu.Lock()
+	s.streams++
+	s.mu.Unlock()
+	for {
+		chunk := new(protocol.OutputChunk)
+		if conn.Recv(chunk) != nil || chunk.Fd == 0 {
+			return
+		}
+		s.mu.Lock()
+		s.outputs[chunk.Fd-1].Write(chunk.Data)
+		s.mu.Unlock()
+	}
+}
+
+func (s *scene) Publish(_ context.Context, so *protocol.SignedOffer) error {
+	_, o, err := so.Open(testNetwork)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.published = append(s.published, o)
+	return err
+}
+
+func (s *scene) Advertise(_ context.Context, so *protocol.SignedOffer) error {
+	_, o, err := so.Open(testNetwork)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.advertised++
+	if o.GetLoad() != nil {
+		return errors.New("a capability record with a load")
+	}
+	return err
+}
+
+func (s *scene) spec() *protocol.Spec {
+	d := protocol.DigestOf(s.module)
+	return &protocol.Spec{
+		Module: &protocol.Blob{Digest: d[:], Size: uint64(len(s.module))}, Args: []string{"prog"},
+		Stdin: protocol.NewBlob(nil), Profile: protocol.Profile,
+		Limits: &protocol.Limits{MemoryBytes: 1 << 20, OutputBytes: 1 << 20, WallMs: 1000},
+	}
+}
+
+// ask sends a Run of spec.
+func (s *scene) ask(id uint64, spec *protocol.Spec) *protocol.Run {
+	s.t.Helper()
+	raw, err := spec.Marshal()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	nonce := protocol.NewNonce()
+	run := &protocol.Run{Spec: raw, Nonce: nonce[:], Task: string(protocol.NewTaskID()), Attempt: 1}
+	s.send(id, run)
+	return run
+}
+
+func (s *scene) send(id uint64, run *protocol.Run) {
+	s.t.Helper()
+	if err := s.tasks.Send(&protocol.Ask{Id: id, Body: &protocol.Ask_Run{Run: run}}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// next returns the next reply that is not mere progress.
+func (s *scene) next() *protocol.Reply {
+	s.t.Helper()
+	for reply := range s.replies {
+		if _, progress := reply.Body.(*protocol.Reply_Progress); !progress {
+			return reply
+		}
+	}
+	s.t.Fatal("the stream ended")
+	return nil
+}
+
+// running awaits a lease, and that its guest runs.
+func (s *scene) running() {
+	s.t.Helper()
+	if s.next().GetLease() == nil {
+		s.t.Fatal("no lease")
+	}
+	time.Sleep(time.Second)
+}
+
+// outcome skips the lease.
+func (s *scene) outcome() *protocol.Outcome {
+	s.t.Helper()
+	for {
+		reply := s.next()
+		if o := reply.GetOutcome(); o != nil {
+			if err := o.Validate(); err != nil {
+				s.t.Fatal(err)
+			}
+			return o
+		}
+		if refusal := reply.GetRefusal(); refusal != nil {
+			s.t.Fatalf("refused: %s %s", refusal.Code, refusal.Message)
+		}
+	}
+}

@@ -1,0 +1,52 @@
+package requester
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+// blobBuffer is the size of one write of a blob.
+const blobBuffer = 256 << 10
+
+// ServeBlob gives a provider a blob that an attempt it runs for us names, and
+// no other.
+func (r *Requester) ServeBlob(ctx context.Context, conn *protocol.Conn) {
+	defer context.AfterFunc(ctx, conn.Reset)()
+	if err := r.giveBlob(conn); err != nil {
+		r.cfg.Logger.Debug("a blob was not given", "provider", conn.Peer(), "err", err)
+		conn.Reset()
+		return
+	}
+	_ = conn.Close() // the provider checks what it has received
+}
+
+func (r *Requester) giveBlob(conn *protocol.Conn) error {
+	_ = conn.SetReadDeadline(time.Now().Add(dialTimeout))
+	request := new(protocol.BlobRequest)
+	if err := conn.Recv(request); err != nil {
+		return err
+	}
+	want, err := protocol.DigestFrom(request.Digest)
+	if err != nil {
+		return err
+	}
+	a := r.attemptOf(conn.Peer(), request.Nonce)
+	if a == nil || want != a.t.spec.Module.Sum() && want != a.t.spec.Stdin.Sum() {
+		return conn.Send(&protocol.BlobHeader{Code: string(protocol.CodeRefused)})
+	}
+	defer context.AfterFunc(a.ctx, conn.Reset)()
+	f, size, err := r.cfg.Blobs.Open(want)
+	if err != nil {
+		return conn.Send(&protocol.BlobHeader{Code: string(protocol.CodeBlob)})
+	}
+	defer f.Close() //nolint:errcheck // opened for reading
+	if err := conn.Send(&protocol.BlobHeader{Size: uint64(size)}); err != nil {
+		return err
+	}
+	// Plain reader and writer, so that the buffer's size is the one used.
+	_, err = io.CopyBuffer(struct{ io.Writer }{conn}, struct{ io.Reader }{f}, make([]byte, blobBuffer))
+	return err
+}

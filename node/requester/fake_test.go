@@ -1,0 +1,414 @@
+package requester
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/spare-network/spare/market"
+	"github.com/spare-network/spare/protocol"
+	"github.com/spare-network/spare/store"
+)
+
+var testNetwork = protocol.NetworkSecret{1, 2, 3}.ID()
+
+// fakeProvider speaks a provider's side of the protocol over pipes; what it
+// does with a Run is up to the test.
+type fakeProvider struct {
+	id     peer.ID
+	key    crypto.PrivKey
+	run    func(x *exchangeWithFake)
+	load   *protocol.Load
+	speed  float64
+	mu     sync.Mutex
+	frozen bool // neither beats nor answers
+	asked  int  // Runs seen
+	probed int
+}
+
+func newFakeProvider(t *testing.T, run func(*exchangeWithFake)) *fakeProvider {
+	t.Helper()
+	key, pub, err := crypto.GenerateEd25519Key(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := peer.IDFromPublicKey(pub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &fakeProvider{id: id, key: key, run: run, load: &protocol.Load{Slots: 2}, speed: 1}
+}
+
+func (f *fakeProvider) freeze() {
+	f.mu.Lock()
+	f.frozen = true
+	f.mu.Unlock()
+}
+
+func (f *fakeProvider) isFrozen() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.frozen
+}
+
+func (f *fakeProvider) runs() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.asked
+}
+
+// exchangeWithFake is one Run that a fake provider was asked for.
+type exchangeWithFake struct {
+	*fakeProvider
+	world *world
+	conn  *protocol.Conn
+	id    uint64
+	ask   *protocol.Run
+	gone  <-chan struct{} // closed when the stream ends or the Run is withdrawn
+}
+
+func (x *exchangeWithFake) reply(r *protocol.Reply) {
+	r.Id = x.id
+	if !x.isFrozen() {
+		_ = x.conn.Send(r)
+	}
+}
+
+func (x *exchangeWithFake) lease() {
+	x.reply(&protocol.Reply{Body: &protocol.Reply_Lease{Lease: &protocol.Lease{Load: x.load}}})
+}
+
+func (x *exchangeWithFake) refuse(code protocol.Code) {
+	x.reply(&protocol.Reply{Body: &protocol.Reply_Refusal{Refusal: &protocol.Refusal{Code: string(code), Message: "no", Load: x.load}}})
+}
+
+// outcome is an honest one.
+func (x *exchangeWithFake) outcome(exit int32, stdout string) *protocol.Outcome {
+	out, empty := protocol.NewBlob([]byte(stdout)), protocol.NewBlob(nil)
+	out.Inline = nil
+	digest := protocol.ResultDigest(exit, "", out.Sum(), out.Size, 0, protocol.Profile)
+	spec := protocol.DigestOf(x.ask.Spec)
+	return &protocol.Outcome{
+		Stdout: []byte(stdout),
+		Result: &protocol.Result{ExitCode: exit, Stdout: out, Stderr: empty, Digest: digest[:], WallUs: 1000},
+		Receipt: &protocol.Receipt{
+			Requester: x.world.self.String(), Provider: x.fakeProvider.id.String(), Nonce: x.ask.Nonce,
+			SpecDigest: spec[:], ResultDigest: digest[:],
+		},
+	}
+}
+
+func (x *exchangeWithFake) finish(o *protocol.Outcome) {
+	x.reply(&protocol.Reply{Body: &protocol.Reply_Outcome{Outcome: o}})
+}
+
+// stream opens the output stream of the replica.
+func (x *exchangeWithFake) stream() *protocol.Conn {
+	ours, theirs := net.Pipe()
+	conn := protocol.NewConn(theirs, x.fakeProvider.id, protocol.MaxOutputMessage)
+	x.world.wg.Go(func() { x.world.requester.ServeOutput(context.Background(), conn) })
+	out := protocol.NewConn(ours, x.world.self, protocol.MaxOutputMessage)
+	_ = out.Send(&protocol.OutputHeader{Nonce: x.ask.Nonce})
+	return out
+}
+
+func write(conn *protocol.Conn, fd uint32, s string) {
+	_ = conn.Send(&protocol.OutputChunk{Fd: fd, Data: []byte(s)})
+}
+
+// serveTasks is the provider's end of a task stream.
+func (f *fakeProvider) serveTasks(w *world, conn *protocol.Conn) {
+	defer conn.Reset()
+	gone := make(chan struct{})
+	defer close(gone)
+	withdrawn := make(map[uint64]chan struct{})
+	for {
+		ask := new(protocol.Ask)
+		if conn.Recv(ask) != nil {
+			return
+		}
+		switch body := ask.Body.(type) {
+		case *protocol.Ask_Probe:
+			f.mu.Lock()
+			f.probed++
+			f.mu.Unlock()
+			if !f.isFrozen() {
+				_ = conn.Send(&protocol.Reply{Id: ask.Id, Body: &protocol.Reply_Load{Load: f.load}})
+			}
+		case *protocol.Ask_Cancel:
+			if ch := withdrawn[ask.Id]; ch != nil {
+				close(ch)
+				delete(withdrawn, ask.Id)
+			}
+		case *protocol.Ask_Run:
+			f.mu.Lock()
+			f.asked++
+			f.mu.Unlock()
+			ch := make(chan struct{})
+			withdrawn[ask.Id] = ch
+			over := make(chan struct{})
+			w.wg.Go(func() {
+				defer close(over)
+				select {
+				case <-ch:
+				case <-gone:
+				}
+			})
+			x := &exchangeWithFake{fakeProvider: f, world: w, conn: conn, id: ask.Id, ask: body.Run, gone: over}
+			w.wg.Go(func() { f.run(x) })
+		}
+	}
+}
+
+func (f *fakeProvider) serveLiveness(w *world, conn *protocol.Conn) {
+	defer conn.Reset()
+	closed := make(chan struct{})
+	w.wg.Go(func() {
+		defer close(closed)
+		for conn.Recv(new(protocol.Beat)) == nil {
+		}
+	})
+	for {
+		if !f.isFrozen() {
+			_ = conn.Send(&protocol.Beat{Padding: make([]byte, protocol.MinBeat)})
+		}
+		select {
+		case <-closed:
+			return
+		case <-time.After(beatEvery):
+		}
+	}
+}
+
+// world is a requester among fake providers.
+type world struct {
+	t         *testing.T
+	self      peer.ID
+	requester *Requester
+	journal   *memoryJournal
+	book      *market.Book
+	providers map[peer.ID]*fakeProvider
+	store     *store.Store
+	module    *protocol.Blob
+	wg        sync.WaitGroup
+
+	mu     sync.Mutex
+	broken map[peer.ID]bool // cannot be dialled
+	opened map[peer.ID][]*protocol.Conn
+}
+
+// inWorld runs a test in virtual time.
+func inWorld(t *testing.T, providers []*fakeProvider, f func(t *testing.T, w *world)) {
+	t.Helper()
+	dir := t.TempDir()
+	self := newFakeProvider(t, nil)
+	synctest.Test(t, func(t *testing.T) {
+		s, err := store.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close() //nolint:errcheck // the directory goes with it
+		w := &world{
+			t: t, self: self.id, book: market.NewBook(), store: s, journal: newMemoryJournal(),
+			providers: make(map[peer.ID]*fakeProvider), broken: make(map[peer.ID]bool), opened: make(map[peer.ID][]*protocol.Conn),
+		}
+		digest, size, err := s.Blobs().Put(strings.NewReader("\x00asm a module"), 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.module = &protocol.Blob{Digest: digest[:], Size: uint64(size)}
+		for _, p := range providers {
+			w.offer(p)
+		}
+		w.start()
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- w.requester.Run(ctx) }()
+		defer func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("Run: %v", err)
+			}
+			w.wg.Wait()
+		}()
+		f(t, w)
+	})
+}
+
+func (w *world) start() {
+	r, err := New(Config{
+		Self: w.self, NetworkID: testNetwork, Book: w.book, Network: w, Journal: w.journal,
+		Blobs: w.store.Blobs(), Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.requester = r
+}
+
+// offer puts a provider into the Book.
+func (w *world) offer(p *fakeProvider) {
+	w.mu.Lock()
+	w.providers[p.id] = p
+	w.mu.Unlock()
+	o := &protocol.Offer{
+		Provider: p.id.String(), Sequence: uint64(time.Now().UnixNano()), TtlMs: 600_000,
+		MemoryBytes: 1 << 30, OutputBytes: protocol.MaxOutput, WallMs: uint64(protocol.MaxWall.Milliseconds()),
+		Speed: p.speed, Profile: protocol.Profile, Load: p.load,
+	}
+	so, err := protocol.SignOffer(testNetwork, p.key, o)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if !w.book.Put(time.Now(), p.id, so, o) {
+		w.t.Fatal("the Book did not take the offer")
+	}
+}
+
+func (w *world) Open(_ context.Context, to peer.ID, kind protocol.StreamKind) (*protocol.Conn, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.providers[to]
+	if p == nil || w.broken[to] {
+		return nil, errors.New("no route")
+	}
+	ours, theirs := net.Pipe()
+	there := protocol.NewConn(theirs, w.self, kind.MaxMessage())
+	w.opened[to] = append(w.opened[to], there)
+	switch kind {
+	case protocol.TaskStream:
+		w.wg.Go(func() { p.serveTasks(w, there) })
+	case protocol.LivenessStream:
+		w.wg.Go(func() { p.serveLiveness(w, there) })
+	}
+	return protocol.NewConn(ours, to, kind.MaxMessage()), nil
+}
+
+// kill cuts every connection to a provider, for good.
+func (w *world) kill(p *fakeProvider) {
+	p.freeze()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.broken[p.id] = true
+	for _, conn := range w.opened[p.id] {
+		conn.Reset()
+	}
+}
+
+func (w *world) RTT(peer.ID) (time.Duration, bool) { return time.Millisecond, true }
+func (w *world) Drop(p peer.ID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, conn := range w.opened[p] {
+		conn.Reset()
+	}
+}
+func (w *world) Discover(context.Context, uint64) error { return nil }
+
+// spec is a task's that nothing inspects.
+func (w *world) spec() *protocol.Spec {
+	return &protocol.Spec{
+		Module: w.module, Args: []string{"prog"}, Stdin: protocol.NewBlob(nil), Profile: protocol.Profile,
+		Limits: &protocol.Limits{MemoryBytes: 1 << 20, OutputBytes: 1 << 20, WallMs: 60_000},
+	}
+}
+
+// do runs a task to its end.
+func (w *world) do(terms *protocol.Terms) *protocol.Task {
+	w.t.Helper()
+	if terms.Where == protocol.WhereAny {
+		terms.Where = protocol.WhereRemote
+	}
+	task, err := w.requester.Do(context.Background(), w.spec(), terms, "prog.wasm")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return task
+}
+
+// memoryJournal is a Journal that forgets when the process ends.
+type memoryJournal struct {
+	mu    sync.Mutex
+	tasks map[string]*protocol.Task
+	order []string
+}
+
+func newMemoryJournal() *memoryJournal { return &memoryJournal{tasks: make(map[string]*protocol.Task)} }
+
+func (j *memoryJournal) SaveTask(t *protocol.Task) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.tasks[t.Id] == nil {
+		j.order = append(j.order, t.Id)
+	}
+	j.tasks[t.Id] = proto.CloneOf(t)
+	return nil
+}
+
+func (j *memoryJournal) SaveTaskNow(_ context.Context, t *protocol.Task) error { return j.SaveTask(t) }
+
+func (j *memoryJournal) Task(prefix string) (*protocol.Task, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for id, t := range j.tasks {
+		if strings.HasPrefix(id, prefix) {
+			return proto.CloneOf(t), nil
+		}
+	}
+	return nil, protocol.Errorf(protocol.CodeNotFound, "no task %s", prefix)
+}
+
+func (j *memoryJournal) Tasks(limit int, _ protocol.TaskID) ([]*protocol.Task, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var list []*protocol.Task
+	for _, id := range slices.Backward(j.order) {
+		if len(list) < limit {
+			list = append(list, proto.CloneOf(j.tasks[id]))
+		}
+	}
+	return list, nil
+}
+
+func (j *memoryJournal) Unfinished() ([]*protocol.Task, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var list []*protocol.Task
+	for _, t := range j.tasks {
+		if t.Result == nil {
+			list = append(list, proto.CloneOf(t))
+		}
+	}
+	return list, nil
+}
+
+func (j *memoryJournal) SaveReceipts(peer.ID, *protocol.ReceiptBatch, []*protocol.Receipt) error {
+	return nil
+}
+
+// text reads a whole output of a task.
+func (w *world) text(task *protocol.Task, fd int) string {
+	w.t.Helper()
+	rc, err := w.requester.Output(protocol.TaskID(task.Id), fd)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	b, err := io.ReadAll(rc)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(b)
+}

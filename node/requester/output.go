@@ -1,0 +1,239 @@
+package requester
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spare-network/spare/protocol"
+	"github.com/spare-network/spare/store"
+)
+
+var (
+	errDiverged = errors.New("its output differs from what was shown before")
+	errTooMuch  = errors.New("it sent more output than the task allows")
+)
+
+// write takes output of one attempt. Replicas are deterministic: what another
+// one has written already is compared, what is new is kept and shown, so that
+// streamed output survives the loss of a provider. stderr is not compared: it
+// never votes.
+func (t *task) write(a *attempt, fd int, p []byte) error {
+	if len(p) == 0 {
+		return nil
+	}
+	i := fd - 1
+	t.outMu.Lock()
+	defer t.outMu.Unlock()
+	if uint64(a.written[0]+a.written[1])+uint64(len(p)) > t.spec.Limits.OutputBytes {
+		return errTooMuch
+	}
+	if t.out[i] == nil {
+		t.out[i] = t.r.cfg.Blobs.NewSpool(int64(t.spec.Limits.OutputBytes))
+	}
+	spool, at := t.out[i], a.written[i]
+	a.written[i] += int64(len(p))
+	if known := min(spool.Len()-at, int64(len(p))); known > 0 {
+		if fd == 1 {
+			if same, err := equalAt(spool, at, p[:known]); err != nil || !same {
+				return errors.Join(err, errDiverged)
+			}
+		}
+		p = p[known:]
+	}
+	if len(p) == 0 {
+		return nil
+	}
+	if _, err := spool.Write(p); err != nil {
+		return fmt.Errorf("keep output: %w", err)
+	}
+	t.wake()
+	return nil
+}
+
+func equalAt(s *store.Spool, at int64, p []byte) (bool, error) {
+	buf := make([]byte, len(p))
+	if _, err := s.ReadAt(buf, at); err != nil && !errors.Is(err, io.EOF) {
+		return false, fmt.Errorf("compare output: %w", err)
+	}
+	return bytes.Equal(buf, p), nil
+}
+
+// matches reports whether what an attempt has streamed to stdout is b.
+func (t *task) matches(a *attempt, b *protocol.Blob) bool {
+	t.outMu.Lock()
+	defer t.outMu.Unlock()
+	sum := protocol.DigestOf(nil)
+	if a.sums[0] != nil {
+		sum = protocol.Digest(a.sums[0].Sum(nil))
+	}
+	return sum == b.Sum() && uint64(a.written[0]) == b.Size
+}
+
+// ServeOutput takes the output that a provider streams of one attempt.
+func (r *Requester) ServeOutput(ctx context.Context, conn *protocol.Conn) {
+	defer conn.Reset()
+	defer context.AfterFunc(ctx, conn.Reset)()
+	_ = conn.SetReadDeadline(time.Now().Add(dialTimeout))
+	header := new(protocol.OutputHeader)
+	if conn.Recv(header) != nil {
+		return
+	}
+	a := r.attemptOf(conn.Peer(), header.Nonce)
+	if a == nil {
+		return
+	}
+	_ = conn.SetReadDeadline(time.Time{}) // the attempt's end bounds it now
+	defer context.AfterFunc(a.ctx, conn.Reset)()
+	a.t.outMu.Lock()
+	again := a.sums[0] != nil
+	if !again {
+		a.sums[0], a.sums[1] = sha256.New(), sha256.New()
+	}
+	a.t.outMu.Unlock()
+	if again {
+		return // one stream an attempt
+	}
+	if err := a.receive(conn); err != nil {
+		a.send(event{kind: evLost, err: err})
+		return
+	}
+	a.send(event{kind: evOutputEnd})
+}
+
+// receive reads chunks to the one that marks the end.
+func (a *attempt) receive(conn *protocol.Conn) error {
+	chunk := new(protocol.OutputChunk)
+	for {
+		if err := conn.Recv(chunk); err != nil {
+			return fmt.Errorf("its output broke off: %w", err)
+		}
+		switch chunk.Fd {
+		case 0:
+			return nil
+		case 1, 2:
+			a.sums[chunk.Fd-1].Write(chunk.Data)
+			if err := a.t.write(a, int(chunk.Fd), chunk.Data); err != nil {
+				return err
+			}
+		default:
+			return fmt.Errorf("%w: output to descriptor %d", protocol.ErrMalformed, chunk.Fd)
+		}
+	}
+}
+
+// follow is [Requester.Follow] of an open task.
+func (t *task) follow(ctx context.Context, out func(fd int, p []byte) error, changed func(*protocol.Task)) (*protocol.Task, error) {
+	var sent [2]int64
+	state := protocol.State(-1)
+	for {
+		next := t.nextChange()
+		now := t.snapshot()
+		if now.Result != nil {
+			for i, b := range []*protocol.Blob{now.Result.Stdout, now.Result.Stderr} {
+				if err := t.r.replayFrom(b, sent[i], func(p []byte) error { return out(i+1, p) }); err != nil {
+					return nil, err
+				}
+			}
+			return now, nil
+		}
+		if changed != nil && now.State != state {
+			state = now.State
+			changed(now)
+		}
+		for i := range t.out {
+			if err := t.showSince(i, &sent[i], out); err != nil {
+				return nil, err
+			}
+		}
+		select {
+		case <-next:
+		case <-t.done:
+			if t.snapshot().Result == nil {
+				return nil, errStopping
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// showSince passes on what has been written since the offset *sent.
+func (t *task) showSince(i int, sent *int64, out func(fd int, p []byte) error) error {
+	t.outMu.Lock()
+	spool := t.out[i]
+	t.outMu.Unlock()
+	if spool == nil {
+		return nil
+	}
+	buf := make([]byte, protocol.MaxOutputChunk)
+	for {
+		n, err := spool.ReadAt(buf, *sent)
+		if n > 0 {
+			if err := out(i+1, buf[:n]); err != nil {
+				return err
+			}
+			*sent += int64(n)
+		}
+		switch {
+		case errors.Is(err, io.EOF), errors.Is(err, os.ErrClosed):
+			return nil // if the task has ended, its result has the rest
+		case err != nil:
+			return fmt.Errorf("read output: %w", err)
+		}
+	}
+}
+
+// openOutput opens what has been written so far, or returns nil when the task
+// has ended and its record is to be asked.
+func (t *task) openOutput(fd int) io.ReadCloser {
+	if t.snapshot().Result != nil {
+		return nil
+	}
+	t.outMu.Lock()
+	defer t.outMu.Unlock()
+	spool := t.out[fd-1]
+	if spool == nil {
+		return io.NopCloser(bytes.NewReader(nil))
+	}
+	return io.NopCloser(io.NewSectionReader(spool, 0, spool.Len()))
+}
+
+// openBlob opens output that a result names.
+func (r *Requester) openBlob(b *protocol.Blob) (io.ReadCloser, error) {
+	if b == nil || b.IsInline() {
+		return io.NopCloser(bytes.NewReader(b.GetInline())), nil
+	}
+	f, _, err := r.cfg.Blobs.Open(b.Sum())
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// replayFrom passes the bytes of b from offset on to out.
+func (r *Requester) replayFrom(b *protocol.Blob, offset int64, out func(p []byte) error) error {
+	rc, err := r.openBlob(b)
+	if err != nil {
+		return err
+	}
+	_, err = io.CopyN(io.Discard, rc, offset)
+	if err == nil {
+		_, err = io.Copy(writerFunc(out), rc)
+	}
+	return errors.Join(err, rc.Close())
+}
+
+type writerFunc func(p []byte) error
+
+func (f writerFunc) Write(p []byte) (int, error) {
+	if err := f(p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}

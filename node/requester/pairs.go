@@ -1,0 +1,382 @@
+package requester
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+const (
+	// dialTimeout bounds dialling a provider and opening its task stream.
+	dialTimeout = 5 * time.Second
+	// pairIdle is how long an unused task stream is kept for the next task.
+	pairIdle = 5 * time.Minute
+)
+
+// pairs holds one task stream for each provider in use.
+type pairs struct {
+	r *Requester
+
+	mu     sync.Mutex
+	byPeer map[peer.ID]*pairSlot
+}
+
+// pairSlot is a pair, or the promise of one while it is dialled.
+type pairSlot struct {
+	ready chan struct{} // closed when pair or err is set
+	pair  *pair
+	err   error
+}
+
+// ready returns the pair with a provider if its stream is open now.
+func (ps *pairs) ready(to peer.ID) *pair {
+	ps.mu.Lock()
+	slot := ps.byPeer[to]
+	ps.mu.Unlock()
+	if slot == nil {
+		return nil
+	}
+	select {
+	case <-slot.ready:
+		return slot.pair
+	default:
+		return nil
+	}
+}
+
+// get returns the pair with a provider, dialling it at most once at a time.
+func (ps *pairs) get(ctx context.Context, to peer.ID) (*pair, error) {
+	ps.mu.Lock()
+	slot := ps.byPeer[to]
+	if slot == nil {
+		slot = &pairSlot{ready: make(chan struct{})}
+		ps.byPeer[to] = slot
+		ps.r.wg.Go(func() { ps.dial(slot, to) })
+	}
+	ps.mu.Unlock()
+	select {
+	case <-slot.ready:
+		return slot.pair, slot.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (ps *pairs) dial(slot *pairSlot, to peer.ID) {
+	ctx, cancel := context.WithTimeout(ps.r.ctx, dialTimeout)
+	defer cancel()
+	conn, err := ps.r.cfg.Network.Open(ctx, to, protocol.TaskStream)
+	if err != nil {
+		slot.err = err
+		ps.forget(to, slot)
+	} else {
+		slot.pair = newPair(ps.r, slot, conn)
+		ps.r.wg.Go(slot.pair.read)
+	}
+	close(slot.ready)
+}
+
+func (ps *pairs) forget(to peer.ID, slot *pairSlot) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if ps.byPeer[to] == slot {
+		delete(ps.byPeer, to)
+	}
+}
+
+func (ps *pairs) all() []*pair {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	list := make([]*pair, 0, len(ps.byPeer))
+	for _, slot := range ps.byPeer {
+		select {
+		case <-slot.ready:
+			list = append(list, slot.pair)
+		default:
+		}
+	}
+	return list
+}
+
+func (ps *pairs) closeIdle(now time.Time) {
+	for _, p := range ps.all() {
+		if p.idleSince(now) > pairIdle {
+			p.fail(errIdle)
+		}
+	}
+}
+
+func (ps *pairs) closeAll() {
+	for _, p := range ps.all() {
+		p.fail(errStopping)
+	}
+}
+
+var errIdle = errors.New("unused for a while")
+
+// pair is the task stream with one provider: many exchanges, each an Ask and
+// its Replies, told apart by their ID.
+type pair struct {
+	r    *Requester
+	slot *pairSlot
+	peer peer.ID
+	conn *protocol.Conn
+	ctx  context.Context // ends when the pair has failed
+	stop context.CancelFunc
+
+	mu         sync.Mutex
+	last       uint64 // ID of the latest exchange
+	exchanges  map[uint64]*exchange
+	ids        map[*attempt]uint64
+	used       time.Time // when the last exchange ended
+	err        error     // why it failed
+	watched    bool      // a liveness stream is open
+	unverified map[protocol.Nonce]*protocol.Receipt
+}
+
+// exchange is what awaits replies: an attempt, or a probe.
+type exchange struct {
+	attempt  *attempt
+	load     chan *protocol.Load // of a probe; has room for one
+	progress int                 // replies of that kind so far
+}
+
+func newPair(r *Requester, slot *pairSlot, conn *protocol.Conn) *pair {
+	p := &pair{
+		r:          r,
+		slot:       slot,
+		peer:       conn.Peer(),
+		conn:       conn,
+		exchanges:  make(map[uint64]*exchange),
+		ids:        make(map[*attempt]uint64),
+		used:       time.Now(),
+		unverified: make(map[protocol.Nonce]*protocol.Receipt),
+	}
+	p.ctx, p.stop = context.WithCancel(r.ctx)
+	return p
+}
+
+// add registers an exchange and returns its ID.
+func (p *pair) add(x *exchange) (uint64, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err != nil {
+		return 0, p.err
+	}
+	p.last++
+	p.exchanges[p.last] = x
+	if x.attempt != nil {
+		p.ids[x.attempt] = p.last
+		if !p.watched && p.peer != p.r.cfg.Self {
+			p.watched = true
+			p.r.wg.Go(p.keepWatch)
+		}
+	}
+	return p.last, nil
+}
+
+// remove forgets an exchange, so that later replies to it are dropped.
+func (p *pair) remove(id uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if x := p.exchanges[id]; x != nil {
+		delete(p.exchanges, id)
+		delete(p.ids, x.attempt)
+	}
+	p.used = time.Now()
+}
+
+func (p *pair) idleSince(now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.exchanges) > 0 {
+		return 0
+	}
+	return now.Sub(p.used)
+}
+
+// run asks for a lease on an attempt. What becomes of it, the attempt's
+// conductor learns as events.
+func (p *pair) run(a *attempt) {
+	id, err := p.add(&exchange{attempt: a})
+	if err == nil {
+		err = p.conn.Send(&protocol.Ask{Id: id, Body: &protocol.Ask_Run{Run: &protocol.Run{
+			Spec:     a.t.raw,
+			Nonce:    a.nonce[:],
+			Task:     string(a.t.id),
+			Attempt:  a.record.Attempt,
+			Detached: a.t.terms.Detached,
+		}}})
+	}
+	if err != nil {
+		p.remove(id)
+		a.send(event{kind: evLost, err: fmt.Errorf("cannot ask it: %w", err)})
+	}
+}
+
+// withdraw cancels an attempt at its provider.
+func (p *pair) withdraw(a *attempt) {
+	p.mu.Lock()
+	id, open := p.ids[a]
+	p.mu.Unlock()
+	if open {
+		p.remove(id)
+		_ = p.conn.Send(&protocol.Ask{Id: id, Body: &protocol.Ask_Cancel{Cancel: &protocol.Cancel{}}}) // a dead stream cancels it too
+	}
+}
+
+// probe asks for the load now.
+func (p *pair) probe(ctx context.Context) (*protocol.Load, error) {
+	x := &exchange{load: make(chan *protocol.Load, 1)}
+	id, err := p.add(x)
+	if err != nil {
+		return nil, err
+	}
+	defer p.remove(id)
+	if err := p.conn.Send(&protocol.Ask{Id: id, Body: &protocol.Ask_Probe{Probe: &protocol.Probe{}}}); err != nil {
+		return nil, err
+	}
+	select {
+	case load := <-x.load:
+		return load, nil
+	case <-p.ctx.Done():
+		return nil, p.failure()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (p *pair) failure() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}
+
+// read passes replies on until the stream ends.
+func (p *pair) read() {
+	for {
+		reply := new(protocol.Reply)
+		if err := p.conn.Recv(reply); err != nil {
+			p.fail(fmt.Errorf("its connection ended: %w", err))
+			return
+		}
+		if err := p.dispatch(reply); err != nil {
+			p.fail(err)
+			return
+		}
+	}
+}
+
+// maxProgressReplies is above the number of states that one attempt can pass.
+const maxProgressReplies = 8
+
+// dispatch passes one reply to whoever awaits it. Its error means that the
+// provider does not keep to the protocol.
+func (p *pair) dispatch(reply *protocol.Reply) error {
+	if batch := reply.GetReceipts(); batch != nil {
+		return p.signed(batch)
+	}
+	p.mu.Lock()
+	x := p.exchanges[reply.Id]
+	p.mu.Unlock()
+	if x == nil {
+		return nil // it was withdrawn meanwhile
+	}
+	if a := x.attempt; a != nil {
+		return p.dispatchAttempt(reply, x, a)
+	}
+	load := reply.GetLoad()
+	if err := load.Validate(); err != nil || load == nil {
+		return errors.Join(protocol.ErrMalformed, err)
+	}
+	p.r.noteLoad(p.peer, load)
+	select {
+	case x.load <- load:
+	default: // a second answer to one probe
+	}
+	return nil
+}
+
+func (p *pair) dispatchAttempt(reply *protocol.Reply, x *exchange, a *attempt) error {
+	var load *protocol.Load
+	var ev event
+	switch body := reply.Body.(type) {
+	case *protocol.Reply_Lease:
+		load, ev.kind = body.Lease.Load, evLeased
+		x.progress++
+	case *protocol.Reply_Progress:
+		if body.Progress.Ended() {
+			return fmt.Errorf("%w: progress %s", protocol.ErrMalformed, body.Progress)
+		}
+		ev.kind, ev.state = evProgress, body.Progress
+		x.progress++
+	case *protocol.Reply_Refusal:
+		load, ev.kind, ev.refusal = body.Refusal.Load, evRefused, body.Refusal
+		p.remove(reply.Id)
+	case *protocol.Reply_Outcome:
+		if err := body.Outcome.Validate(); err != nil {
+			return err
+		}
+		load, ev.kind, ev.outcome = body.Outcome.Load, evOutcome, body.Outcome
+		p.remove(reply.Id)
+		p.expectSignature(body.Outcome.Receipt)
+	default:
+		return fmt.Errorf("%w: reply %T", protocol.ErrMalformed, reply.Body)
+	}
+	if err := load.Validate(); err != nil {
+		return err
+	}
+	if x.progress > maxProgressReplies {
+		return fmt.Errorf("%w: too many replies to one request", protocol.ErrMalformed)
+	}
+	if load != nil {
+		p.r.noteLoad(p.peer, load)
+	}
+	a.send(ev)
+	return nil
+}
+
+// fail ends the pair: its attempts are lost, the next task dials anew.
+func (p *pair) fail(err error) {
+	p.mu.Lock()
+	if p.err != nil {
+		p.mu.Unlock()
+		return
+	}
+	p.err = err
+	exchanges := p.exchanges
+	p.exchanges, p.ids = nil, nil
+	p.mu.Unlock()
+	p.r.pairs.forget(p.peer, p.slot)
+	p.stop()
+	p.conn.Reset()
+	for _, x := range exchanges {
+		if x.attempt != nil {
+			x.attempt.send(event{kind: evLost, err: err})
+		}
+	}
+}
+
+// suspect tells the conductors of all attempts here that the provider is
+// silent.
+func (p *pair) suspect() {
+	p.mu.Lock()
+	var open []*attempt
+	for a := range p.ids {
+		open = append(open, a)
+	}
+	p.mu.Unlock()
+	for _, a := range open {
+		a.send(event{kind: evSuspected})
+	}
+}
+
+func (r *Requester) noteLoad(provider peer.ID, load *protocol.Load) {
+	r.cfg.Book.SetLoad(time.Now(), provider, load)
+}

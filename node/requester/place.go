@@ -1,0 +1,123 @@
+package requester
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/spare-network/spare/market"
+	"github.com/spare-network/spare/protocol"
+)
+
+// dialAllowance is added to the time that probes may take when a peer must be
+// dialled first.
+const dialAllowance = 300 * time.Millisecond
+
+// place chooses providers for n more replicas: the Book, and the DHT when the
+// Book is thin; then rank, draw, probe, and place.
+func (c *conductor) place(n int) (market.Placement, error) {
+	need := c.need(n)
+	feasible, rejected := c.rank(need)
+	if len(feasible) < n && c.terms.Where != protocol.WhereLocal && need.On == "" {
+		if err := c.r.cfg.Network.Discover(c.ctx, c.spec.Limits.MemoryBytes); err != nil {
+			c.r.cfg.Logger.Debug("discovery failed", "err", err)
+		}
+		feasible, rejected = c.rank(need)
+	}
+	drawn := market.Draw(c.rng, need, feasible, market.Probes+n-1)
+	return market.Place(need, slices.Concat(c.probe(need, drawn), rejected))
+}
+
+func (c *conductor) need(n int) market.Need {
+	return market.Need{
+		Limits:      c.spec.Limits,
+		Profile:     c.spec.Profile,
+		Module:      c.spec.Module.Sum(),
+		ModuleBytes: c.spec.Module.Size,
+		Replicas:    n,
+		Where:       c.terms.Where,
+		On:          c.on,
+		Self:        c.r.cfg.Self,
+		Exclude:     c.excluded,
+	}
+}
+
+func (c *conductor) rank(need market.Need) (feasible, rejected []market.Candidate) {
+	return market.Rank(time.Now(), need, c.r.cfg.Book.All(time.Now()), func(p peer.ID) market.Known {
+		rtt, known := c.r.cfg.Network.RTT(p)
+		return market.Known{RTT: rtt, RTTKnown: known, Warm: c.r.warm.Contains(warmKey{p, need.Module})}
+	})
+}
+
+// answer is what a probe brought.
+type answer struct {
+	from peer.ID
+	load *protocol.Load
+	took time.Duration
+	err  error
+}
+
+// probe asks the drawn candidates for their load, all at once, until no
+// outstanding answer could be better than those that came. It returns the
+// scored first. When all of them are needed there is nothing to compare, and
+// none is asked, unless gossip has it that one takes nothing.
+func (c *conductor) probe(need market.Need, drawn []market.Candidate) []market.Candidate {
+	if len(drawn) <= need.Replicas && !slices.ContainsFunc(drawn, closed) {
+		for i, one := range drawn {
+			drawn[i] = market.Score(need, one)
+		}
+		return drawn
+	}
+	timeout := market.ProbeTimeout(drawn)
+	for _, candidate := range drawn {
+		if c.r.pairs.ready(candidate.Provider) == nil {
+			timeout += dialAllowance
+			break
+		}
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, timeout)
+	defer cancel()
+	answers := make(chan answer, len(drawn))
+	for _, candidate := range drawn {
+		c.r.wg.Go(func() { answers <- c.r.ask(ctx, candidate.Provider) })
+	}
+	var scored []market.Candidate
+	outstanding := slices.Clone(drawn)
+	for range drawn {
+		got := <-answers
+		i := slices.IndexFunc(outstanding, func(m market.Candidate) bool { return m.Provider == got.from })
+		one := outstanding[i]
+		if got.err != nil {
+			if ctx.Err() != nil {
+				break
+			}
+			c.excluded[got.from] = "it could not be asked"
+		} else {
+			one.Load, one.LoadAge = got.load, 0
+			if !one.RTTKnown {
+				one.RTT, one.RTTKnown = got.took, true
+			}
+			scored = append(scored, market.Score(need, one))
+		}
+		outstanding = slices.Delete(outstanding, i, i+1)
+		if market.Enough(need, scored, outstanding) {
+			break
+		}
+	}
+	return append(scored, outstanding...)
+}
+
+func closed(m market.Candidate) bool { return m.Load.GetAvailability() != protocol.Open }
+
+// ask probes one peer.
+func (r *Requester) ask(ctx context.Context, to peer.ID) answer {
+	p, err := r.pairs.get(ctx, to)
+	if err != nil {
+		return answer{from: to, err: err}
+	}
+	start := time.Now()
+	load, err := p.probe(ctx)
+	return answer{from: to, load: load, took: time.Since(start), err: err}
+}

@@ -1,0 +1,60 @@
+package requester
+
+import (
+	"fmt"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+// maxUnverified bounds the receipts of one provider that await a signature;
+// beyond it the oldest knowledge is dropped, since a receipt only serves as
+// evidence later.
+const maxUnverified = 16 * protocol.MaxReceipts
+
+// expectSignature keeps a receipt until the batch that signs it comes.
+func (p *pair) expectSignature(r *protocol.Receipt) {
+	if r == nil {
+		return
+	}
+	nonce, err := protocol.NonceFrom(r.Nonce)
+	if err != nil {
+		return // verify will find it wrong
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.unverified) >= maxUnverified {
+		clear(p.unverified)
+	}
+	p.unverified[nonce] = r
+}
+
+// signed checks a batch's signature off the hot path and keeps it as
+// evidence.
+func (p *pair) signed(batch *protocol.ReceiptBatch) error {
+	if len(batch.Nonces) > protocol.MaxReceipts {
+		return fmt.Errorf("%w: %d receipts signed at once", protocol.ErrMalformed, len(batch.Nonces))
+	}
+	receipts := make([]*protocol.Receipt, 0, len(batch.Nonces))
+	p.mu.Lock()
+	for _, b := range batch.Nonces {
+		nonce, err := protocol.NonceFrom(b)
+		if r := p.unverified[nonce]; err == nil && r != nil {
+			receipts = append(receipts, r)
+			delete(p.unverified, nonce)
+		}
+	}
+	p.mu.Unlock()
+	if len(receipts) != len(batch.Nonces) {
+		return nil // signs what was dropped: worth nothing as evidence
+	}
+	p.r.wg.Go(func() {
+		if err := batch.Verify(p.r.cfg.NetworkID, p.peer, receipts); err != nil {
+			p.fail(err)
+			return
+		}
+		if err := p.r.cfg.Journal.SaveReceipts(p.peer, batch, receipts); err != nil {
+			p.r.cfg.Logger.Error("cannot keep receipts", "err", err)
+		}
+	})
+	return nil
+}

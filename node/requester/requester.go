@@ -1,0 +1,318 @@
+package requester
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/spare-network/spare/market"
+	"github.com/spare-network/spare/protocol"
+	"github.com/spare-network/spare/store"
+)
+
+// Network is the mesh's part that a requester needs.
+type Network interface {
+	// Open opens a stream, dialling when there is no connection. To the node
+	// itself it is a pipe.
+	Open(ctx context.Context, to peer.ID, kind protocol.StreamKind) (*protocol.Conn, error)
+	// RTT returns the measured round trip, or false when it is unknown.
+	RTT(p peer.ID) (time.Duration, bool)
+	// Drop closes the connections to a peer that has been found dead, so that
+	// the next Open dials anew.
+	Drop(p peer.ID)
+	// Discover looks for providers of this much memory, for a bounded time,
+	// and puts their offers into the Book.
+	Discover(ctx context.Context, memoryBytes uint64) error
+}
+
+// Journal is the store's part that keeps tasks.
+type Journal interface {
+	SaveTask(t *protocol.Task) error
+	SaveTaskNow(ctx context.Context, t *protocol.Task) error
+	Task(prefix string) (*protocol.Task, error)
+	Tasks(limit int, before protocol.TaskID) ([]*protocol.Task, error)
+	Unfinished() ([]*protocol.Task, error)
+	SaveReceipts(provider peer.ID, batch *protocol.ReceiptBatch, receipts []*protocol.Receipt) error
+}
+
+// Blobs is the store's part for content-addressed bytes.
+type Blobs interface {
+	Has(d protocol.Digest) bool
+	Open(d protocol.Digest) (*os.File, int64, error)
+	Pin(d protocol.Digest) (release func())
+	NewSpool(max int64) *store.Spool
+}
+
+// Config is what a Requester is made of.
+type Config struct {
+	Self      peer.ID
+	NetworkID protocol.NetworkID
+	Book      *market.Book
+	Network   Network
+	Journal   Journal
+	Blobs     Blobs
+	Logger    *slog.Logger
+}
+
+const (
+	// maxOpen bounds the tasks that are under way at once.
+	maxOpen = 1 << 17
+	// maxWarm bounds the pairs of provider and module known to be warm.
+	maxWarm = 1 << 14
+	// saveEvery is how often open tasks are journaled while they change.
+	saveEvery = 100 * time.Millisecond
+)
+
+// Requester conducts its user's tasks.
+type Requester struct {
+	cfg   Config
+	self  string          // the peer ID in text, which takes a while to make
+	ctx   context.Context // its lifetime, ended by Run
+	stop  context.CancelCauseFunc
+	pairs pairs
+	warm  *lru.Cache[warmKey, struct{}]
+	wg    sync.WaitGroup
+
+	mu       sync.Mutex
+	tasks    map[protocol.TaskID]*task
+	attempts map[protocol.Nonce]*attempt // those that peers may open streams for
+}
+
+type warmKey struct {
+	provider peer.ID
+	module   protocol.Digest
+}
+
+var errStopping = protocol.Errorf(protocol.CodeShutdown, "the node is stopping")
+
+// New returns a Requester that accepts tasks until Run ends.
+func New(cfg Config) (*Requester, error) {
+	warm, err := lru.New[warmKey, struct{}](maxWarm)
+	if err != nil {
+		return nil, fmt.Errorf("remember warm providers: %w", err)
+	}
+	r := &Requester{
+		cfg:      cfg,
+		self:     cfg.Self.String(),
+		warm:     warm,
+		tasks:    make(map[protocol.TaskID]*task),
+		attempts: make(map[protocol.Nonce]*attempt),
+	}
+	r.ctx, r.stop = context.WithCancelCause(context.Background())
+	r.pairs = pairs{r: r, byPeer: make(map[peer.ID]*pairSlot)}
+	return r, nil
+}
+
+// Run takes up the tasks that an earlier run of the node left unfinished and
+// journals open ones, until ctx ends. Tasks that are open then stay in the
+// journal for the next run.
+func (r *Requester) Run(ctx context.Context) error {
+	defer func() {
+		r.stop(errStopping)
+		r.pairs.closeAll()
+		r.wg.Wait()
+	}()
+	unfinished, err := r.cfg.Journal.Unfinished()
+	if err != nil {
+		return fmt.Errorf("read unfinished tasks: %w", err)
+	}
+	for _, record := range unfinished {
+		r.resume(record)
+	}
+	ticker := time.NewTicker(saveEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return r.saveOpen()
+		case <-ticker.C:
+			if err := r.saveOpen(); err != nil {
+				return err
+			}
+			r.pairs.closeIdle(time.Now())
+		}
+	}
+}
+
+// Submit accepts a task: from here on it is seen through, whether or not ctx
+// lives on. A detached task is on disk when Submit returns.
+func (r *Requester) Submit(ctx context.Context, spec *protocol.Spec, terms *protocol.Terms, name string) (protocol.TaskID, error) {
+	t, err := r.newTask(spec, terms, name)
+	if err != nil {
+		return "", err
+	}
+	if terms.Detached {
+		if err := r.cfg.Journal.SaveTaskNow(ctx, t.record); err != nil {
+			return "", fmt.Errorf("journal the task: %w", err)
+		}
+	}
+	return t.id, r.start(t)
+}
+
+// Do submits a task and returns it when it has ended, or fails when ctx or the
+// Requester ends before.
+func (r *Requester) Do(ctx context.Context, spec *protocol.Spec, terms *protocol.Terms, name string) (*protocol.Task, error) {
+	t, err := r.newTask(spec, terms, name)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.start(t); err != nil {
+		return nil, err
+	}
+	select {
+	case <-t.done:
+		record := t.snapshot()
+		if record.Result == nil {
+			return nil, errStopping
+		}
+		return record, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (r *Requester) start(t *task) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ctx.Err() != nil {
+		return errStopping
+	}
+	if len(r.tasks) >= maxOpen {
+		return protocol.Errorf(protocol.CodeBusy, "%d tasks are open already", len(r.tasks)).WithHint("wait for some of them to end")
+	}
+	r.tasks[t.id] = t
+	r.wg.Go(func() { r.conduct(t) })
+	return nil
+}
+
+// resume takes up a task of an earlier run from its beginning.
+func (r *Requester) resume(record *protocol.Task) {
+	spec, err := protocol.ParseSpec(record.Spec)
+	if err != nil {
+		r.cfg.Logger.Error("cannot take up a task", "task", record.Id, "err", err)
+		return
+	}
+	now := time.Now().UnixMilli()
+	for _, a := range record.Replicas {
+		if !a.State.Ended() {
+			a.State, a.EndedUnixMs = protocol.StateLost, now
+			a.Reason += "; the requester was restarted"
+		}
+	}
+	record.State, record.Reason = protocol.StateQueued, "taken up after a restart"
+	t := r.makeTask(spec, record)
+	if err := r.start(t); err != nil {
+		r.cfg.Logger.Error("cannot take up a task", "task", record.Id, "err", err)
+	}
+}
+
+func (r *Requester) saveOpen() error {
+	r.mu.Lock()
+	open := make([]*task, 0, len(r.tasks))
+	for _, t := range r.tasks {
+		open = append(open, t)
+	}
+	r.mu.Unlock()
+	for _, t := range open {
+		if err := t.saveIfChanged(r.cfg.Journal); err != nil {
+			return fmt.Errorf("journal a task: %w", err)
+		}
+	}
+	return nil
+}
+
+// Task returns a snapshot of the one task whose ID begins with prefix.
+func (r *Requester) Task(prefix string) (*protocol.Task, error) {
+	if t := r.openTask(protocol.TaskID(prefix)); t != nil {
+		return t.snapshot(), nil
+	}
+	if err := r.saveOpen(); err != nil { // so that prefixes are looked up among all
+		return nil, err
+	}
+	record, err := r.cfg.Journal.Task(prefix)
+	if err != nil {
+		return nil, err
+	}
+	return r.freshest(record), nil
+}
+
+// Tasks returns at most limit tasks, newest first, that were submitted before
+// the one named; an empty ID is later than all.
+func (r *Requester) Tasks(limit int, before protocol.TaskID) ([]*protocol.Task, error) {
+	if err := r.saveOpen(); err != nil {
+		return nil, err
+	}
+	list, err := r.cfg.Journal.Tasks(limit, before)
+	for i, record := range list {
+		list[i] = r.freshest(record)
+	}
+	return list, err
+}
+
+func (r *Requester) openTask(id protocol.TaskID) *task {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.tasks[id]
+}
+
+// freshest prefers what an open task knows of itself to its record.
+func (r *Requester) freshest(record *protocol.Task) *protocol.Task {
+	if t := r.openTask(protocol.TaskID(record.Id)); t != nil {
+		return t.snapshot()
+	}
+	return record
+}
+
+// Cancel ends a task. One that has ended stays as it is.
+func (r *Requester) Cancel(id protocol.TaskID) error {
+	if t := r.openTask(id); t != nil {
+		t.cancel(errCancelled)
+		return nil
+	}
+	_, err := r.cfg.Journal.Task(string(id))
+	return err
+}
+
+// Follow replays a task's output from its start and goes on with it live. It
+// calls out and changed from the calling goroutine, changed with a snapshot at
+// each change of state, and returns the task when it has ended, or the error
+// of out, or of ctx.
+func (r *Requester) Follow(ctx context.Context, id protocol.TaskID, out func(fd int, p []byte) error, changed func(*protocol.Task)) (*protocol.Task, error) {
+	if t := r.openTask(id); t != nil {
+		return t.follow(ctx, out, changed)
+	}
+	record, err := r.cfg.Journal.Task(string(id))
+	if err != nil {
+		return nil, err
+	}
+	for i, b := range []*protocol.Blob{record.Result.GetStdout(), record.Result.GetStderr()} {
+		if err := r.replayFrom(b, 0, func(p []byte) error { return out(i+1, p) }); err != nil {
+			return nil, err
+		}
+	}
+	return record, nil
+}
+
+// Output opens what a task has written to stdout (1) or stderr (2) so far.
+func (r *Requester) Output(id protocol.TaskID, fd int) (io.ReadCloser, error) {
+	if t := r.openTask(id); t != nil {
+		if rc := t.openOutput(fd); rc != nil {
+			return rc, nil
+		}
+	}
+	record, err := r.cfg.Journal.Task(string(id))
+	if err != nil {
+		return nil, err
+	}
+	if fd == 1 {
+		return r.openBlob(record.Result.GetStdout())
+	}
+	return r.openBlob(record.Result.GetStderr())
+}

@@ -1,0 +1,244 @@
+package requester
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/spare-network/spare/protocol"
+	"github.com/spare-network/spare/store"
+)
+
+var errCancelled = protocol.Errorf(protocol.CodeCancelled, "the user cancelled it")
+
+// task is a task under way.
+type task struct {
+	r      *Requester
+	id     protocol.TaskID
+	spec   *protocol.Spec
+	raw    []byte // the spec's bytes, verbatim
+	digest protocol.Digest
+	terms  *protocol.Terms
+	on     peer.ID         // the only provider wanted, or empty
+	ctx    context.Context // ends when the task does
+	cancel context.CancelCauseFunc
+	events chan event // from peers and timers to conduct
+	done   chan struct{}
+	unpin  []func()
+
+	mu      sync.Mutex
+	record  *protocol.Task
+	changed bool          // since it was last journaled
+	watch   chan struct{} // closed at the next change, if anybody watches
+
+	// outMu serialises what replicas write; it is held while a spool spills
+	// to its file, which nothing else waits for.
+	outMu sync.Mutex
+	out   [2]*store.Spool // of stdout and stderr
+}
+
+// newTask checks what the user wants and makes a task of it.
+func (r *Requester) newTask(spec *protocol.Spec, terms *protocol.Terms, name string) (*task, error) {
+	if err := spec.Validate(); err != nil {
+		return nil, protocol.Errorf(protocol.CodeBadRequest, "%v", err)
+	}
+	if terms.Replicas == 0 {
+		terms.Replicas = 1
+	}
+	if terms.Replicas > protocol.MaxReplicas {
+		return nil, protocol.Errorf(protocol.CodeBadRequest, "%d replicas wanted, at most %d", terms.Replicas, protocol.MaxReplicas)
+	}
+	if terms.On != "" {
+		if _, err := peer.Decode(terms.On); err != nil {
+			return nil, protocol.Errorf(protocol.CodeBadRequest, "%.80q is not a peer ID", terms.On).WithHint("'spare peers' lists them")
+		}
+	}
+	for _, b := range []*protocol.Blob{spec.Module, spec.Stdin} {
+		if !b.IsInline() && !r.cfg.Blobs.Has(b.Sum()) {
+			return nil, protocol.Errorf(protocol.CodeBlob, "the blob %s is not in this node's store", b.Sum().CID()).
+				WithHint("upload it first")
+		}
+	}
+	raw, err := spec.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	return r.makeTask(spec, &protocol.Task{
+		Id:              string(protocol.NewTaskID()),
+		Spec:            raw,
+		Terms:           terms,
+		Name:            protocol.SafeText(name),
+		SubmittedUnixMs: time.Now().UnixMilli(),
+		State:           protocol.StateQueued,
+		Reason:          "looking for a provider",
+	}), nil
+}
+
+func (r *Requester) makeTask(spec *protocol.Spec, record *protocol.Task) *task {
+	t := &task{
+		r:      r,
+		id:     protocol.TaskID(record.Id),
+		spec:   spec,
+		raw:    record.Spec,
+		digest: protocol.DigestOf(record.Spec),
+		terms:  record.Terms,
+		events: make(chan event, eventsPerAttempt*(record.Terms.Replicas+1)),
+		done:   make(chan struct{}),
+		record: record,
+		// An attached task is journaled when it ends or by the next sweep, so
+		// that a short one costs one write.
+		changed: true,
+	}
+	if record.Terms.On != "" {
+		// newTask has checked it; a record that has gone bad means no restriction.
+		t.on, _ = peer.Decode(record.Terms.On)
+	}
+	t.ctx, t.cancel = context.WithCancelCause(r.ctx)
+	for _, b := range []*protocol.Blob{spec.Module, spec.Stdin} {
+		if !b.IsInline() {
+			t.unpin = append(t.unpin, r.cfg.Blobs.Pin(b.Sum()))
+		}
+	}
+	return t
+}
+
+// update changes the record under the lock and wakes whoever watches.
+func (t *task) update(change func(record *protocol.Task)) {
+	t.mu.Lock()
+	change(t.record)
+	t.changed = true
+	t.wakeLocked()
+	t.mu.Unlock()
+}
+
+func (t *task) wake() {
+	t.mu.Lock()
+	t.wakeLocked()
+	t.mu.Unlock()
+}
+
+func (t *task) wakeLocked() {
+	if t.watch != nil {
+		close(t.watch)
+		t.watch = nil
+	}
+}
+
+// nextChange returns a channel that is closed at the next change.
+func (t *task) nextChange() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.watch == nil {
+		t.watch = make(chan struct{})
+	}
+	return t.watch
+}
+
+// snapshot returns the record as it is now. It must not be changed.
+func (t *task) snapshot() *protocol.Task {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.record.Result != nil {
+		return t.record // nothing changes it any more
+	}
+	return proto.CloneOf(t.record)
+}
+
+func (t *task) saveIfChanged(j Journal) error {
+	t.mu.Lock()
+	if !t.changed || t.record.Result != nil { // conclude saves the last one
+		t.mu.Unlock()
+		return nil
+	}
+	t.changed = false
+	snapshot := proto.CloneOf(t.record)
+	t.mu.Unlock()
+	return j.SaveTask(snapshot)
+}
+
+// conclude writes the task's one result. Nothing retracts it.
+func (t *task) conclude(result *protocol.Result, err error) {
+	if result == nil {
+		result = failed(err)
+	}
+	var errs [2]error
+	t.outMu.Lock()
+	result.Stdout, errs[0] = finishSpool(t.out[0])
+	result.Stderr, errs[1] = finishSpool(t.out[1])
+	t.outMu.Unlock()
+	if err := errors.Join(errs[:]...); err != nil {
+		t.r.cfg.Logger.Error("cannot keep a task's output", "task", t.id, "err", err)
+		result.Code, result.ExitSource = string(protocol.CodeFile), protocol.FromSystem
+		result.ExitCode = protocol.ExitSystem
+		result.Message = "its output could not be kept: " + err.Error()
+		result.Stdout, result.Stderr = protocol.NewBlob(nil), protocol.NewBlob(nil)
+	}
+	t.update(func(record *protocol.Task) {
+		record.Result = result
+		record.State = endState(protocol.Code(result.Code))
+		record.Reason = result.Message
+		record.EndedUnixMs = time.Now().UnixMilli()
+	})
+	if err := t.r.cfg.Journal.SaveTask(t.record); err != nil {
+		t.r.cfg.Logger.Error("cannot journal a result", "task", t.id, "err", err)
+	}
+}
+
+func finishSpool(s *store.Spool) (*protocol.Blob, error) {
+	if s == nil {
+		return protocol.NewBlob(nil), nil
+	}
+	return s.Finish()
+}
+
+// close ends the task's life in memory; the journal has what is to be known.
+func (t *task) close() {
+	t.cancel(nil)
+	t.outMu.Lock()
+	for _, s := range t.out {
+		if s != nil {
+			s.Discard()
+		}
+	}
+	t.outMu.Unlock()
+	for _, release := range t.unpin {
+		release()
+	}
+	t.r.mu.Lock()
+	delete(t.r.tasks, t.id)
+	t.r.mu.Unlock()
+	close(t.done)
+	t.wake()
+}
+
+// failed is the result of a task that spare could not bring to one.
+func failed(err error) *protocol.Result {
+	var e *protocol.Error
+	if !errors.As(err, &e) {
+		e = protocol.Errorf(protocol.CodeInternal, "%v", err)
+	}
+	return &protocol.Result{
+		ExitCode:   int32(e.Code.ExitStatus()),
+		ExitSource: protocol.FromSystem,
+		Code:       string(e.Code),
+		Message:    e.Message,
+		Hint:       e.Hint,
+	}
+}
+
+func endState(code protocol.Code) protocol.State {
+	switch code {
+	case protocol.CodeCancelled:
+		return protocol.StateCancelled
+	case protocol.CodeLost:
+		return protocol.StateLost
+	case protocol.CodeNoPeers, protocol.CodeNoOffers, protocol.CodeBusy, protocol.CodeRefused, protocol.CodeNotFound:
+		return protocol.StateRefused
+	default:
+		return protocol.StateDone
+	}
+}

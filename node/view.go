@@ -1,0 +1,137 @@
+package node
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/spare-network/spare/market"
+	"github.com/spare-network/spare/node/api"
+	"github.com/spare-network/spare/protocol"
+)
+
+// view is the node as the API shows it.
+type view struct{ *Node }
+
+// Status tells about the node itself.
+func (v view) Status() api.Status {
+	load := v.provider.Load()
+	_, reason := v.donor.State()
+	id := v.secret.ID()
+	now := time.Now()
+	s := api.Status{
+		Peer:         v.self.String(),
+		Network:      v.cfg.Network,
+		NetworkID:    id.String(),
+		PID:          os.Getpid(),
+		Version:      v.cfg.Version,
+		Started:      api.Time(v.started),
+		Home:         v.cfg.Home,
+		DashboardURL: v.api.DashboardURL(),
+		Donate:       api.Donate{Mode: v.cfg.Donate, State: load.Availability.Word(), Reason: reason},
+		Slots:        load.Slots,
+		Running:      load.Running,
+		Queued:       load.Queued,
+		MemoryBytes:  v.capacity.MemoryBytes,
+		Speed:        v.capacity.Speed,
+	}
+	for _, a := range v.network.Addrs() {
+		s.Addrs = append(s.Addrs, a.String())
+	}
+	for _, p := range v.network.Peers() {
+		if p.ID == v.self {
+			continue
+		}
+		if p.Connected {
+			s.PeersConnected++
+		}
+		if _, ok := v.book.Get(now, p.ID); ok {
+			s.PeersKnown++
+		}
+	}
+	for _, r := range v.network.Refused() {
+		s.Refused = append(s.Refused, api.Refused{
+			Peer: r.Peer.String(), Code: string(r.Code), Message: protocol.SafeText(r.Message), At: api.Time(r.When),
+		})
+	}
+	s.Blobs.Count, s.Blobs.Bytes = v.store.Blobs().Usage()
+	for _, d := range v.sandbox.WarmModules(protocol.MaxWarm) {
+		s.Warm = append(s.Warm, api.WarmModule{Module: d.CID(), Workers: v.sandbox.Workers(d)})
+	}
+	return s
+}
+
+// Peers tells about the other members that are connected or have an offer.
+func (v view) Peers() []api.Peer {
+	now := time.Now()
+	list := []api.Peer{}
+	for _, p := range v.network.Peers() {
+		if p.ID == v.self {
+			continue
+		}
+		out := api.Peer{Peer: p.ID.String(), Connected: p.Connected, RTTMS: millis(p.RTT, p.RTTKnown)}
+		for _, a := range p.Addrs {
+			out.Addrs = append(out.Addrs, protocol.SafeText(a.String()))
+		}
+		if e, ok := v.book.Get(now, p.ID); ok {
+			age := now.Sub(e.Received).Milliseconds()
+			out.OfferAgeMS = &age
+			out.Slots, out.Inflight = e.Load.GetSlots(), e.Load.GetRunning()+e.Load.GetQueued()
+			out.Speed, out.MemoryBytes, out.Warm = e.Offer.Speed, e.Offer.MemoryBytes, len(e.Offer.Warm)
+			out.Availability = e.Load.GetAvailability().Word()
+			out.Version, out.Arch = protocol.SafeText(e.Offer.Version), protocol.SafeText(e.Offer.Arch)
+		}
+		list = append(list, out)
+	}
+	return list
+}
+
+// Offers tells what every provider gives, the node itself included.
+func (v view) Offers() []api.Offer {
+	now := time.Now()
+	need := market.Need{Profile: protocol.Profile, Limits: &protocol.Limits{}, Self: v.self}
+	feasible, rejected := market.Rank(now, need, v.book.All(now), func(p peer.ID) market.Known {
+		rtt, known := v.network.RTT(p)
+		return market.Known{RTT: rtt, RTTKnown: known}
+	})
+	list := []api.Offer{}
+	for _, c := range append(feasible, rejected...) {
+		e, ok := v.book.Get(now, c.Provider)
+		if !ok {
+			continue // it has expired since
+		}
+		o := api.Offer{
+			Provider: c.Provider.String(), Self: c.Provider == v.self, Usable: c.Feasible && c.Reason == "", Reason: c.Reason,
+			AgeMS: now.Sub(e.Received).Milliseconds(), TTLMS: e.Offer.TTL().Milliseconds(), RTTMS: millis(c.RTT, c.RTTKnown),
+			Slots: c.Load.GetSlots(), Running: c.Load.GetRunning(), Queued: c.Load.GetQueued(), Availability: c.Load.GetAvailability().Word(),
+			MemoryBytes: e.Offer.MemoryBytes, OutputBytes: e.Offer.OutputBytes, WallMS: e.Offer.WallMs,
+			Speed: e.Offer.Speed, Profile: e.Offer.Profile,
+			Version: protocol.SafeText(e.Offer.Version), Arch: protocol.SafeText(e.Offer.Arch),
+		}
+		for _, w := range e.Offer.Warm {
+			o.Warm = append(o.Warm, protocol.Digest(w).CID())
+		}
+		list = append(list, o)
+	}
+	return list
+}
+
+// Ping measures one fresh round trip.
+func (v view) Ping(ctx context.Context, id string) (time.Duration, error) {
+	p, err := peer.Decode(id)
+	if err != nil {
+		return 0, protocol.Errorf(protocol.CodeBadRequest, "%.80q is not a peer ID", id).WithHint("'spare peers' lists them")
+	}
+	return v.network.Ping(ctx, p)
+}
+
+// millis is a round trip for JSON: unknown is null, never 0.
+func millis(d time.Duration, known bool) *float64 {
+	if !known {
+		return nil
+	}
+	ms := api.Millis(d)
+	return &ms
+}
