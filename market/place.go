@@ -50,7 +50,7 @@ func Place(need Need, list []Candidate) (Placement, error) {
 	for i, c := range takers {
 		if !c.Scored {
 			answers = min(answers, i)
-			takers[i].Reason = "gave no answer in time, " + need.place(c)
+			takers[i].Reason = "next in the draw, " + need.place(c)
 		}
 	}
 	if answers > 1 {

@@ -100,9 +100,10 @@ func Rank(now time.Time, need Need, entries []Entry, known func(peer.ID) Known) 
 }
 
 func sortByProvider(list []Candidate) {
-	slices.SortFunc(list, func(a, b Candidate) int {
-		return strings.Compare(string(a.Provider), string(b.Provider))
-	})
+	byProvider := func(a, b Candidate) int { return strings.Compare(string(a.Provider), string(b.Provider)) }
+	if !slices.IsSortedFunc(list, byProvider) { // a Book's are sorted
+		slices.SortFunc(list, byProvider)
+	}
 }
 
 // bars says why the requester does not want c whatever it offers, or nothing.

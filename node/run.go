@@ -68,8 +68,9 @@ func (n *Node) runSandbox(ctx context.Context) error {
 	return n.sandbox.Close()
 }
 
-// Do runs a task to its end, for a program that embeds a node. The blobs that
-// the spec names are put by Blobs before.
+// Do runs a task to its end, for a program that embeds a node; when ctx ends
+// before, the task is cancelled. The blobs that the spec names are put by Blobs
+// before.
 func (n *Node) Do(ctx context.Context, spec *protocol.Spec, terms *protocol.Terms, name string) (*protocol.Task, error) {
 	return n.requester.Do(ctx, spec, terms, name)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/spare-network/spare/protocol"
 )
@@ -72,7 +73,7 @@ func openDatabase(root *os.Root, name string) (*database, error) {
 	case db.damaged.Load() != nil:
 		_ = file.Close() // bbolt has not, and nothing was written
 		return nil, err
-	case errors.Is(err, bbolt.ErrInvalid), errors.Is(err, bbolt.ErrChecksum), errors.Is(err, bbolt.ErrVersionMismatch):
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
 		return nil, db.damage(err)
 	default:
 		return nil, fileError("open", db.path, err)

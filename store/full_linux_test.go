@@ -63,7 +63,7 @@ func fillDisk(home string) error {
 	}
 	spool.Discard()
 	if left, err := os.ReadDir(filepath.Join(home, tempDir)); err != nil || len(left) > 0 {
-		return fmt.Errorf("left: %v, %v", left, err)
+		return fmt.Errorf("left: %v, %w", left, err)
 	}
 
 	filler, err := os.Create(filepath.Join(home, "filler"))

@@ -95,7 +95,7 @@ func (s *Store) loadPeers(tx *bbolt.Tx) error {
 	return tx.Bucket(peersBucket).ForEach(func(key, record []byte) error {
 		r, err := decodePeer(record)
 		if err != nil || string(r.Info.ID) != string(key) {
-			return s.db.damage(fmt.Errorf("peer %.40x: %v", key, err))
+			return s.db.damage(fmt.Errorf("peer %.40x: %w", key, err))
 		}
 		s.peers[r.Info.ID] = r
 		return nil

@@ -90,7 +90,7 @@ func inScene(t *testing.T, runner *fakeRunner, f func(t *testing.T, s *scene)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer st.Close() //nolint:errcheck // the directory goes with it
+		defer st.Close()
 		s := &scene{t: t, runner: runner, self: self, requester: requester, store: st, module: []byte("\x00asm module"), blobs: make(map[protocol.Digest][]byte)}
 		s.blobs[protocol.DigestOf(s.module)] = s.module
 		sequence := uint64(0)

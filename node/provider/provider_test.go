@@ -130,7 +130,7 @@ func TestMissingModuleComesFromItsRequester(t *testing.T) {
 		if err != nil {
 			return Outcome{}, err
 		}
-		defer rc.Close() //nolint:errcheck // opened for reading
+		defer rc.Close()
 		var b bytes.Buffer
 		if _, err := b.ReadFrom(rc); err != nil {
 			return Outcome{}, err

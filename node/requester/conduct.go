@@ -22,6 +22,7 @@ const maxFailures = 10
 // conduct is the way of one task: place it, follow its attempts, start others
 // for those that fail, conclude with exactly one result.
 func (r *Requester) conduct(t *task) {
+	defer r.wg.Done()
 	defer t.close()
 	c := &conductor{
 		task:     t,

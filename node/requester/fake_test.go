@@ -220,7 +220,7 @@ func inWorld(t *testing.T, providers []*fakeProvider, f func(t *testing.T, w *wo
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer s.Close() //nolint:errcheck // the directory goes with it
+		defer s.Close()
 		w := &world{
 			t: t, self: self.id, book: market.NewBook(), store: s, journal: newMemoryJournal(),
 			providers: make(map[peer.ID]*fakeProvider), broken: make(map[peer.ID]bool), opened: make(map[peer.ID][]*protocol.Conn),

@@ -156,29 +156,35 @@ func (r *Requester) Submit(ctx context.Context, spec *protocol.Spec, terms *prot
 	return t.id, r.start(t)
 }
 
-// Do submits a task and returns it when it has ended, or fails when ctx or the
-// Requester ends before.
+// Do runs a task to its end in the calling goroutine, or fails when the
+// Requester ends before. When ctx ends before, the task is cancelled.
 func (r *Requester) Do(ctx context.Context, spec *protocol.Spec, terms *protocol.Terms, name string) (*protocol.Task, error) {
 	t, err := r.newTask(spec, terms, name)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.start(t); err != nil {
+	if err := r.open(t); err != nil {
 		return nil, err
 	}
-	select {
-	case <-t.done:
-		record := t.snapshot()
-		if record.Result == nil {
-			return nil, errStopping
-		}
-		return record, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	defer context.AfterFunc(ctx, func() { t.cancel(errCancelled) })()
+	r.conduct(t)
+	record := t.snapshot()
+	if record.Result == nil {
+		return nil, errStopping
 	}
+	return record, nil
 }
 
 func (r *Requester) start(t *task) error {
+	if err := r.open(t); err != nil {
+		return err
+	}
+	go r.conduct(t)
+	return nil
+}
+
+// open makes t known. It is to be conducted then.
+func (r *Requester) open(t *task) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ctx.Err() != nil {
@@ -188,7 +194,7 @@ func (r *Requester) start(t *task) error {
 		return protocol.Errorf(protocol.CodeBusy, "%d tasks are open already", len(r.tasks)).WithHint("wait for some of them to end")
 	}
 	r.tasks[t.id] = t
-	r.wg.Go(func() { r.conduct(t) })
+	r.wg.Add(1)
 	return nil
 }
 

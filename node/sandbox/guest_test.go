@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/spare-network/spare/protocol"
@@ -156,6 +157,33 @@ func TestMemoryIsFresh(t *testing.T) {
 			t.Error("more than one worker")
 		}
 	}
+}
+
+// The flusher rests while a guest is silent, and must not sleep on.
+func TestOutputIsFlushedAfterALongSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var pipe bytes.Buffer
+		o := newOutput(&pipe)
+		go func() {
+			for range 2 * restAfter {
+				time.Sleep(flushTick)
+				if o.tick() {
+					<-o.wake
+				}
+			}
+		}()
+		o.begin(1, 100)
+		time.Sleep(2 * restAfter * flushTick)
+		o.write(1, []byte("late"))
+		time.Sleep(3 * flushTick)
+		o.mu.Lock()
+		if pipe.Len() == 0 {
+			t.Error("what was written after a silence is held back")
+		}
+		o.mu.Unlock()
+		time.Sleep(2 * restAfter * flushTick)
+		o.write(1, []byte("end")) // ends the rest, and so the goroutine
+	})
 }
 
 func TestOutputKeepsItsOrder(t *testing.T) {

@@ -13,7 +13,7 @@ const (
 	// have seen is sent, so it is at most two ticks late, and the output of a
 	// task shorter than one tick always rides in its last reply.
 	flushTick = 10 * time.Millisecond
-	// restAfter is how many ticks without a task send the flusher to sleep.
+	// restAfter is how many ticks without output send the flusher to sleep.
 	restAfter = 100
 	// maxHeldReplies bounds the bytes of finished replies that wait for company.
 	maxHeldReplies = 32 << 10
@@ -39,7 +39,7 @@ type output struct {
 	left     uint64 // bytes of output that it may still write
 	over     bool   // it wanted to write more
 	aged     bool   // a tick has seen what is held
-	quiet    int    // ticks since a task began
+	quiet    int    // ticks since a task began or wrote
 	resting  bool
 }
 
@@ -57,9 +57,15 @@ func newOutput(w io.Writer) *output {
 func (o *output) begin(id, limit uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.id, o.left, o.over, o.streamed, o.quiet = id, limit, false, false, 0
+	o.id, o.left, o.over, o.streamed = id, limit, false, false
 	o.data, o.segments = o.data[:0], o.segments[:0]
 	o.aged = o.aged && len(o.frames) > 0
+	o.rouse()
+}
+
+// rouse ends the flusher's rest.
+func (o *output) rouse() {
+	o.quiet = 0
 	if o.resting {
 		o.resting = false
 		o.wake <- struct{}{}
@@ -71,6 +77,7 @@ func (o *output) begin(id, limit uint64) {
 func (o *output) write(fd uint32, p []byte) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.rouse()
 	if uint64(len(p)) > o.left {
 		o.over = true
 		p = p[:o.left]
@@ -143,7 +150,7 @@ func (o *output) keepFlushing() {
 	}
 }
 
-// tick reports whether there is nothing to do until a task begins.
+// tick reports whether there is nothing to do until a task begins or writes.
 func (o *output) tick() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
