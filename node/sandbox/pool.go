@@ -41,7 +41,9 @@ type Execution struct {
 	// Run's context has ended. With nil, all output is in the Outcome.
 	Output func(fd uint32, data []byte)
 	// State is told of compiling and running, the latter again when the run
-	// moves to another worker before it began. It may be nil.
+	// moves to another worker before it began. Of a run that is expected to be
+	// over in a moment it is told at its end, or when it takes longer after
+	// all. It may be nil.
 	State func(protocol.State)
 }
 

@@ -98,8 +98,22 @@ func TestManyAtOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if running, queued, _ := p.Load(); running != 0 || queued != 0 {
-		t.Errorf("afterwards %d run and %d wait", running, queued)
+	// A call that was moved still runs where it was first, for nobody.
+	eventually(t, "nothing runs or waits", func() bool {
+		running, queued, _ := p.Load()
+		return running == 0 && queued == 0
+	})
+}
+
+func TestLateAnswerOfAWorkerThatIsKilledCountsForNothing(t *testing.T) {
+	late, next := &call{id: 1, overdue: true}, &call{id: 2}
+	w := &worker{ready: true, calls: []*call{late, next}}
+	p := newPool(t, 1)
+	if err := p.receive(w, &protocol.WorkerReply{Id: 1, End: true}, new(actions)); !errors.Is(err, errTooLate) {
+		t.Errorf("it was taken: %v", err)
+	}
+	if len(w.calls) != 2 || w.calls[0] != late {
+		t.Error("the next call counts as begun, and would be blamed for the worker's end")
 	}
 }
 

@@ -185,7 +185,10 @@ func (p *Pool) read(w *worker) {
 	p.bury(w, how)
 }
 
-var errImpossible = errors.New("the worker's answer is impossible")
+var (
+	errImpossible = errors.New("the worker's answer is impossible")
+	errTooLate    = errors.New("the worker is being killed")
+)
 
 // receive handles one reply. What it decides is done with the next unlock of
 // a, so that replies that came together are answered together.
@@ -196,6 +199,10 @@ func (p *Pool) receive(w *worker, r *protocol.WorkerReply, a *actions) error {
 		return fmt.Errorf("%w: it is about no task of its own", errImpossible)
 	}
 	c := w.calls[0]
+	if c.overdue { // else the next call would be blamed for the end of w
+		p.mu.Unlock()
+		return errTooLate
+	}
 	if c.gone.IsZero() {
 		n := len(r.Stdout) + len(r.Stderr)
 		c.written += uint64(n)
