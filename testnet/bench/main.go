@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	golog "github.com/ipfs/go-log/v2"
+
+	"github.com/spare-network/spare/node/sandbox"
+)
+
+// options are the program's flags.
+type options struct {
+	program, module string
+	rounds          int
+	lasts           time.Duration // each load
+}
+
+func main() {
+	sandbox.WorkerMain()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if os.Args[0] == referenceName {
+		exit(serveReference(context.Background(), os.Args[1])) // not ctx: it ends with its client
+	}
+	var o options
+	flag.StringVar(&o.program, "spare", "bin/spare", "`PROGRAM` to measure")
+	flag.StringVar(&o.module, "module", "bin/examples/echo-c.wasm", "`FILE` of the module that copies stdin to stdout")
+	flag.IntVar(&o.rounds, "rounds", 7, "rounds, `N`")
+	flag.DurationVar(&o.lasts, "duration", time.Second, "of each load in a round")
+	flag.Parse()
+	if o.rounds < 1 || o.lasts <= 0 || flag.NArg() > 0 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	exit(run(ctx, o))
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func run(ctx context.Context, o options) (err error) {
+	golog.SetAllLoggers(golog.LevelError) // libp2p warns of a network that has one node yet
+	for _, file := range []string{o.program, o.module} {
+		if _, err := os.Stat(file); err != nil {
+			return fmt.Errorf("%w; 'make bench' builds what is needed, where clang can build for WASI", err)
+		}
+	}
+	dir, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	r, err := startReference(ctx, o.module)
+	if err != nil {
+		return fmt.Errorf("start the reference: %w", err)
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
+	p, err := startPair(ctx, dir, o.program, o.module)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	b := &bench{options: o, cases: []*comparison{
+		{name: "in the node", inFlight: 1, reference: r.echo, spare: p.echo, targets: targets{p50: atMost("P1", 1.3)}},
+		{name: "in the node", inFlight: 16, reference: r.echo, spare: p.echo, targets: targets{rate: atLeast("P2", 1)}},
+		{name: "in the node", inFlight: 64, reference: r.echo, spare: p.echo, targets: targets{rate: atLeast("P2", 1.5)}},
+		{name: "by the socket", inFlight: 1, reference: r.echo, spare: p.echoBySocket},
+		{name: "spare run", inFlight: 1, reference: runTrue, spare: p.echoByCommand, targets: targets{p50: within("P3", 20*time.Millisecond)}},
+	}}
+	if err := b.measure(ctx); err != nil {
+		return err
+	}
+	return b.print(os.Stdout)
+}
