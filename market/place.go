@@ -50,7 +50,7 @@ func Place(need Need, list []Candidate) (Placement, error) {
 	for i, c := range takers {
 		if !c.Scored {
 			answers = min(answers, i)
-			takers[i].Reason = "next in the draw, " + need.place(c)
+			takers[i].Reason = need.unasked(len(takers)) + ", " + need.place(c)
 		}
 	}
 	if answers > 1 {
@@ -60,6 +60,19 @@ func Place(need Need, list []Candidate) (Placement, error) {
 		}
 	}
 	return Placement{Chosen: takers[:n:n], Spares: append(takers[n:], later...)}, nil
+}
+
+// unasked says why one of so many takers is named that has told nothing of its
+// load.
+func (n Need) unasked(takers int) string {
+	switch {
+	case n.On != "":
+		return "asked for by name"
+	case takers == n.replicas():
+		return "the only choice"
+	default:
+		return "next in the draw"
+	}
 }
 
 func unanswered(c Candidate) int {

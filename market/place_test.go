@@ -39,7 +39,7 @@ func TestPlace(t *testing.T) {
 		{"equal scores in the order of the draw", 1, []market.Candidate{answered("b", 3), answered("a", 3)}, []peer.ID{"b"}, []peer.ID{"a"}, "idle; best of 2 asked"},
 		{"full ones are the last spares", 1, []market.Candidate{full, answered("a", 9), silent}, []peer.ID{"a"}, []peer.ID{"silent", "full"}, "idle"},
 		{"silent ones after those who answered", 2, []market.Candidate{silent, answered("a", 9), unfit}, []peer.ID{"a", "silent"}, nil, "idle"},
-		{"a silent one rather than nobody", 1, []market.Candidate{unfit, silent}, []peer.ID{"silent"}, nil, "next in the draw, 1.2 ms away"},
+		{"a silent one rather than nobody", 1, []market.Candidate{unfit, silent}, []peer.ID{"silent"}, nil, "the only choice, 1.2 ms away"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

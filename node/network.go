@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -20,6 +21,9 @@ type network struct {
 	*mesh.Mesh
 	self     peer.ID
 	handlers map[protocol.StreamKind]func(context.Context, *protocol.Conn)
+
+	once    sync.Once
+	offered chan struct{} // closed when the node has published an offer
 
 	mu     sync.Mutex
 	ctx    context.Context // of Run; nil before and after it
@@ -37,14 +41,24 @@ func (n *network) handle(kind protocol.StreamKind, f func(context.Context, *prot
 
 // Run runs the mesh and, until ctx ends, lets the node open streams to itself.
 func (n *network) Run(ctx context.Context) error {
+	served, cancel := context.WithCancel(ctx)
 	n.mu.Lock()
-	n.ctx = ctx
+	n.ctx = served
 	n.mu.Unlock()
 	err := n.Mesh.Run(ctx)
 	n.mu.Lock()
 	n.ctx = nil
 	n.mu.Unlock()
+	cancel()
 	n.served.Wait()
+	return err
+}
+
+// Publish gossips an offer. With the first one the node is in its own Book,
+// and can be given tasks.
+func (n *network) Publish(ctx context.Context, offer *protocol.SignedOffer) error {
+	err := n.Mesh.Publish(ctx, offer)
+	n.once.Do(func() { close(n.offered) })
 	return err
 }
 
@@ -66,6 +80,12 @@ func (n *network) Open(ctx context.Context, to peer.ID, kind protocol.StreamKind
 
 // runner joins the provider to the sandbox, which do not know each other.
 type runner struct{ *sandbox.Pool }
+
+// MeanRun returns the moving average of recent run times.
+func (r runner) MeanRun() time.Duration {
+	_, _, mean := r.Load()
+	return mean
+}
 
 // Run runs x in a worker that is its requester's own.
 func (r runner) Run(ctx context.Context, x provider.Execution) (provider.Outcome, error) {

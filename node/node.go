@@ -107,7 +107,7 @@ func New(cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	opened = append(opened, n.sandbox.Close)
-	n.network = &network{self: n.self}
+	n.network = &network{self: n.self, offered: make(chan struct{})}
 	if err := n.makeRoles(); err != nil {
 		return nil, err
 	}

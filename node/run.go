@@ -10,56 +10,76 @@ import (
 	"github.com/spare-network/spare/store"
 )
 
-// service is a part of a node that runs as long as the node does.
-type service struct {
-	name string
-	run  func(context.Context) error
+// services are the parts of a node that run as long as it does.
+type services struct {
+	failed chan error // what ended a part before it was stopped; the first is kept
+	stops  []func() error
+}
+
+// start runs a part until it fails or stop is called.
+func (s *services) start(name string, run func(context.Context) error) {
+	if s.failed == nil {
+		s.failed = make(chan error, 1)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		err := run(ctx)
+		if err == nil && ctx.Err() == nil {
+			err = errors.New("it ended by itself")
+		}
+		if err != nil {
+			err = fmt.Errorf("%s: %w", name, err)
+			if ctx.Err() == nil {
+				select {
+				case s.failed <- err:
+					err = nil // told once
+				default:
+				}
+			}
+		}
+		done <- err
+	}()
+	s.stops = append(s.stops, func() error { cancel(); return <-done })
+}
+
+// stop ends the parts, the last one first, and returns what went wrong.
+func (s *services) stop() error {
+	var errs []error
+	for i := range s.stops {
+		errs = append(errs, s.stops[len(s.stops)-1-i]())
+	}
+	return errors.Join(errs...)
 }
 
 // Run runs the node until ctx ends or a part of it fails. The parts are
 // started from the bottom up and stopped from the top down, so that each still
 // has below it what it needs for an orderly end.
 func (n *Node) Run(ctx context.Context) error {
-	services := []service{
-		{"store", n.store.Run},
-		{"sandbox", n.runSandbox},
-		{"donor", n.donor.Run},
-		{"mesh", n.network.Run},
-		{"provider", n.provider.Run},
-		{"requester", n.requester.Run},
-		{"api", n.api.Run},
-	}
-	failed := make(chan error, len(services))
-	var stops []func()
-	for _, s := range services {
-		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			if err := s.run(ctx); err != nil {
-				failed <- fmt.Errorf("%s: %w", s.name, err)
-			} else if ctx.Err() == nil {
-				failed <- fmt.Errorf("%s ended by itself", s.name)
-			}
-		}()
-		stops = append(stops, func() { cancel(); <-done })
-	}
-	if n.cfg.Ready != nil {
-		n.cfg.Ready(n.info())
-	}
+	var s services
+	s.start("store", n.store.Run)
+	s.start("sandbox", n.runSandbox)
+	s.start("donor", n.donor.Run)
+	s.start("mesh", n.network.Run)
+	s.start("provider", n.provider.Run)
+	s.start("requester", n.requester.Run)
 	var err error
 	select {
+	case <-n.network.offered: // users are served when the node can serve itself
+		s.start("api", n.api.Run)
+		if n.cfg.Ready != nil {
+			n.cfg.Ready(n.info())
+		}
+		select {
+		case <-ctx.Done():
+		case err = <-s.failed:
+		}
 	case <-ctx.Done():
-	case err = <-failed:
+		err = n.api.Close()
+	case err = <-s.failed:
+		err = errors.Join(err, n.api.Close())
 	}
-	for i := range stops {
-		stops[len(stops)-1-i]()
-	}
-	close(failed)
-	for later := range failed {
-		err = errors.Join(err, later)
-	}
-	return errors.Join(err, n.store.Close())
+	return errors.Join(err, s.stop(), n.store.Close())
 }
 
 // runSandbox keeps the sandbox open until ctx ends.

@@ -41,9 +41,6 @@ func (v view) Status() api.Status {
 		s.Addrs = append(s.Addrs, a.String())
 	}
 	for _, p := range v.network.Peers() {
-		if p.ID == v.self {
-			continue
-		}
 		if p.Connected {
 			s.PeersConnected++
 		}
@@ -68,9 +65,6 @@ func (v view) Peers() []api.Peer {
 	now := time.Now()
 	list := []api.Peer{}
 	for _, p := range v.network.Peers() {
-		if p.ID == v.self {
-			continue
-		}
 		out := api.Peer{Peer: p.ID.String(), Connected: p.Connected, RTTMS: millis(p.RTT, p.RTTKnown)}
 		for _, a := range p.Addrs {
 			out.Addrs = append(out.Addrs, protocol.SafeText(a.String()))

@@ -25,8 +25,9 @@ type Stream interface {
 var ErrClosed = errors.New("connection is closed")
 
 const (
-	// writeTimeout bounds one write to a peer that does not read.
+	// writeTimeout bounds the write of one piece to a peer that does not read.
 	writeTimeout = 10 * time.Second
+	maxPiece     = 64 << 10
 	// maxPending bounds the bytes that wait behind a write under way; beyond
 	// it Send blocks, so that a slow peer slows its writers, not the memory.
 	maxPending = 4 << 20
@@ -133,10 +134,7 @@ func (c *Conn) drain() error {
 		c.spare = nil
 		c.room.Broadcast()
 		c.mu.Unlock()
-		err := c.stream.SetWriteDeadline(time.Now().Add(writeTimeout))
-		if err == nil {
-			_, err = c.stream.Write(out)
-		}
+		err := c.writeAll(out)
 		c.mu.Lock()
 		if cap(out) <= maxPending {
 			c.spare = out
@@ -150,6 +148,22 @@ func (c *Conn) drain() error {
 	err := c.err
 	c.mu.Unlock()
 	return err
+}
+
+// writeAll writes in pieces with a deadline each, so that a slow line has
+// enough time for much that came together.
+func (c *Conn) writeAll(out []byte) error {
+	for len(out) > 0 {
+		if err := c.stream.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+			return err
+		}
+		n := min(len(out), maxPiece)
+		if _, err := c.stream.Write(out[:n]); err != nil {
+			return err
+		}
+		out = out[n:]
+	}
+	return nil
 }
 
 // Recv reads the next message into m. It returns [io.EOF] when the other end

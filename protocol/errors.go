@@ -76,6 +76,17 @@ func (c Code) ExitStatus() int {
 	}
 }
 
+// EndsGuest reports whether c is how a guest can end other than by itself, so
+// that every provider would say the same of it.
+func (c Code) EndsGuest() bool {
+	switch c {
+	case CodeTrap, CodeTimeout, CodeOutputLimit, CodeMemoryLimit, CodeBadModule, CodeImport:
+		return true
+	default:
+		return false
+	}
+}
+
 // Error is a failure that a person is told: what happened and why, and what to
 // do about it. Message and Hint are lower case, without a period at the end.
 type Error struct {

@@ -210,7 +210,7 @@ func ResultDigest(exitCode int32, code Code, stdout Digest, stdoutSize, gas uint
 // What it claims is for the requester to judge.
 func (o *Outcome) Validate() error {
 	if o.Code != "" {
-		return validateTexts(o.Code, o.Message)
+		return validateFailure(o.Code, o.Message)
 	}
 	r := o.Result
 	if r == nil || o.Receipt == nil || r.Stdout == nil || r.Stderr == nil {
@@ -230,7 +230,43 @@ func (o *Outcome) Validate() error {
 			return fmt.Errorf("%w: output of %d bytes", ErrMalformed, b.Size)
 		}
 	}
-	return validateTexts(r.Code, r.Message)
+	if err := o.Receipt.validate(); err != nil {
+		return err
+	}
+	if r.ExitSource != FromGuest && r.ExitSource != FromSystem || (r.ExitSource == FromGuest) != (r.Code == "") {
+		return fmt.Errorf("%w: exit source %d with code %.40q", ErrMalformed, r.ExitSource, r.Code)
+	}
+	if code := Code(r.Code); code != "" && (!code.EndsGuest() || int(r.ExitCode) != code.ExitStatus()) {
+		return fmt.Errorf("%w: a guest ended by %.40q with %d", ErrMalformed, r.Code, r.ExitCode)
+	}
+	return validateTexts(r.Message)
+}
+
+// Validate checks a Refusal from a peer, except for its load.
+func (r *Refusal) Validate() error { return validateFailure(r.Code, r.Message) }
+
+// validate checks that a receipt is no larger than one must be.
+func (r *Receipt) validate() error {
+	_, err := NonceFrom(r.Nonce)
+	if err == nil {
+		_, err = DigestFrom(r.SpecDigest)
+	}
+	if err == nil {
+		_, err = DigestFrom(r.ResultDigest)
+	}
+	if err == nil && (len(r.Requester) > maxPeerIDLen || len(r.Provider) > maxPeerIDLen) {
+		err = fmt.Errorf("%w: peer ID in a receipt", ErrMalformed)
+	}
+	return err
+}
+
+// validateFailure checks a code, which may be of a later version, and its
+// message.
+func validateFailure(code, message string) error {
+	if len(code) > 40 || !strings.HasPrefix(code, "E-") || strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-") != "" {
+		return fmt.Errorf("%w: code %.40q", ErrMalformed, code)
+	}
+	return validateTexts(message)
 }
 
 func validateTexts(texts ...string) error {

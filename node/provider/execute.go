@@ -7,14 +7,14 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/spare-network/spare/protocol"
 )
 
 // execute takes one admitted replica from its spec to its outcome.
-func (s *session) execute(ctx context.Context, id uint64, r *replica, spec *protocol.Spec, run *protocol.Run) *protocol.Outcome {
-	told := protocol.StateRunning // a lease says so already, unless more is said
+func (s *session) execute(ctx context.Context, id uint64, r *replica, spec *protocol.Spec, run *protocol.Run, told protocol.State) *protocol.Outcome {
 	setState := func(state protocol.State) {
 		r.setState(state)
 		if state != told && ctx.Err() == nil {
@@ -27,7 +27,7 @@ func (s *session) execute(ctx context.Context, id uint64, r *replica, spec *prot
 	module := spec.Module.Sum()
 	defer s.cfg.Blobs.Pin(module)()
 	if err := s.fetch(ctx, r, spec.Module, setState); err != nil {
-		return failure(ctx, err)
+		return s.failure(ctx, err)
 	}
 	x.Module = func() (io.ReadCloser, error) {
 		f, _, err := s.cfg.Blobs.Open(module)
@@ -37,25 +37,25 @@ func (s *session) execute(ctx context.Context, id uint64, r *replica, spec *prot
 		stdin := spec.Stdin.Sum()
 		defer s.cfg.Blobs.Pin(stdin)()
 		if err := s.fetch(ctx, r, spec.Stdin, setState); err != nil {
-			return failure(ctx, err)
+			return s.failure(ctx, err)
 		}
 		f, _, err := s.cfg.Blobs.Open(stdin)
 		if err != nil {
-			return failure(ctx, err)
+			return s.failure(ctx, err)
 		}
 		defer f.Close() //nolint:errcheck // opened for reading
 		x.Stdin = f
 	}
 
 	out := newOutput(ctx, s, r)
-	defer out.close()
+	defer out.abort()
 	x.Output = out.write
 	end, err := s.cfg.Runner.Run(ctx, x)
 	if err == nil {
 		err = out.finish(end.Stdout, end.Stderr)
 	}
 	if err != nil {
-		return failure(ctx, err)
+		return s.failure(ctx, err)
 	}
 	outcome := out.outcome(end)
 	result := outcome.Result
@@ -75,78 +75,19 @@ func (s *session) execute(ctx context.Context, id uint64, r *replica, spec *prot
 }
 
 // failure is the outcome of a replica that this provider could not run.
-func failure(ctx context.Context, err error) *protocol.Outcome {
-	code := protocol.CodeOf(err)
-	if cause := context.Cause(ctx); cause != nil {
-		code, err = protocol.CodeCancelled, cause
-		if errors.Is(cause, context.Canceled) {
-			code = protocol.CodeShutdown
-		}
-	}
-	message := err.Error()
+// A stranger learns the text only of errors that are meant for people.
+func (s *session) failure(ctx context.Context, err error) *protocol.Outcome {
 	var e *protocol.Error
-	if errors.As(err, &e) {
-		message = e.Message
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, context.Canceled):
+		e = protocol.Errorf(protocol.CodeShutdown, "the provider is stopping")
+	case cause != nil:
+		e = protocol.Errorf(protocol.CodeCancelled, "%v", cause)
+	case !errors.As(err, &e):
+		s.cfg.Logger.Error("cannot run a replica", "requester", s.conn.Peer(), "err", err)
+		e = protocol.Errorf(protocol.CodeInternal, "the provider has a defect; its log tells more")
 	}
-	return &protocol.Outcome{Code: string(code), Message: protocol.SafeText(message)}
-}
-
-// fetchSilence is how long a requester may send nothing of a blob.
-const fetchSilence = 15 * time.Second
-
-// fetch makes sure that a blob is in the store, from the requester if need be.
-// Replicas of one requester that want the same blob share one transfer; a slow
-// requester delays only itself.
-func (s *session) fetch(ctx context.Context, r *replica, b *protocol.Blob, setState func(protocol.State)) error {
-	want := b.Sum()
-	if s.cfg.Blobs.Has(want) {
-		return nil
-	}
-	setState(protocol.StateFetching)
-	_, err, shared := s.fetches.Do(s.requester+want.String(), func() (any, error) {
-		return nil, s.transfer(ctx, r, want, int64(b.Size))
-	})
-	if err != nil && shared && ctx.Err() == nil && !s.cfg.Blobs.Has(want) {
-		// The replica that led the transfer may have been cancelled.
-		return s.transfer(ctx, r, want, int64(b.Size))
-	}
-	return err
-}
-
-func (s *session) transfer(ctx context.Context, r *replica, want protocol.Digest, size int64) error {
-	conn, err := s.cfg.Network.Open(ctx, r.requester, protocol.BlobStream)
-	if err != nil {
-		return notGiven(want, err)
-	}
-	defer conn.Reset()
-	defer context.AfterFunc(ctx, conn.Reset)()
-	if err := conn.Send(&protocol.BlobRequest{Digest: want[:], Nonce: r.nonce[:]}); err != nil {
-		return notGiven(want, err)
-	}
-	_ = conn.SetReadDeadline(time.Now().Add(fetchSilence))
-	header := new(protocol.BlobHeader)
-	if err := conn.Recv(header); err != nil {
-		return notGiven(want, err)
-	}
-	if header.Code != "" || header.Size != uint64(size) {
-		return notGiven(want, fmt.Errorf("it says %d bytes %s", header.Size, protocol.SafeText(header.Code)))
-	}
-	if err := s.cfg.Blobs.PutExpected(want, size, io.LimitReader(&patient{conn}, size)); err != nil {
-		return notGiven(want, err)
-	}
-	return nil
-}
-
-func notGiven(want protocol.Digest, err error) error {
-	return protocol.Errorf(protocol.CodeBlob, "the blob %s did not come from its requester: %v", want.CID(), err)
-}
-
-// patient renews the read deadline with each read.
-type patient struct{ conn *protocol.Conn }
-
-func (p *patient) Read(b []byte) (int, error) {
-	_ = p.conn.SetReadDeadline(time.Now().Add(fetchSilence))
-	return p.conn.Read(b)
+	return &protocol.Outcome{Code: string(e.Code), Message: protocol.SafeText(e.Message)}
 }
 
 // output sends what a guest writes to its requester and sums it up. Output
@@ -156,8 +97,10 @@ type output struct {
 	ctx    context.Context // of the replica
 	s      *session
 	r      *replica
+	mu     sync.Mutex // of whole, and of conn while others may abort it
 	conn   *protocol.Conn
 	err    error
+	whole  bool         // nothing more is to come, and the stream is closed
 	hashes [2]hash.Hash // of what was streamed
 	sizes  [2]uint64
 	inline [2][]byte
@@ -197,6 +140,8 @@ func (o *output) dial() error {
 		return fmt.Errorf("open output stream: %w", err)
 	}
 	o.conn = conn
+	// A requester that does not read must not hold up a cancelled guest.
+	context.AfterFunc(o.ctx, o.abort)
 	o.hashes = [2]hash.Hash{sha256.New(), sha256.New()}
 	return conn.Send(&protocol.OutputHeader{Nonce: o.r.nonce[:]})
 }
@@ -215,6 +160,9 @@ func (o *output) finish(stdout, stderr []byte) error {
 	if o.err == nil {
 		o.err = o.conn.Close()
 	}
+	o.mu.Lock()
+	o.whole = o.err == nil
+	o.mu.Unlock()
 	return o.err
 }
 
@@ -242,8 +190,11 @@ func (o *output) outcome(end Outcome) *protocol.Outcome {
 	}
 }
 
-func (o *output) close() {
-	if o.conn != nil && o.err != nil {
+// abort resets a stream that was not brought to its end.
+func (o *output) abort() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.conn != nil && !o.whole {
 		o.conn.Reset()
 	}
 }

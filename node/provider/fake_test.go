@@ -30,7 +30,7 @@ type fakeRunner struct {
 func (f *fakeRunner) Run(ctx context.Context, x Execution) (Outcome, error) { return f.run(ctx, x) }
 func (f *fakeRunner) Warm(peer.ID, protocol.Digest) bool                    { return f.warm }
 func (f *fakeRunner) WarmModules(int) []protocol.Digest                     { return nil }
-func (f *fakeRunner) Load() (running, queued int, mean time.Duration)       { return 0, 0, time.Millisecond }
+func (f *fakeRunner) MeanRun() time.Duration                                { return time.Millisecond }
 
 // echo is a guest that prints its args and ends with 3.
 func echo(_ context.Context, x Execution) (Outcome, error) {

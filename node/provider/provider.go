@@ -12,7 +12,6 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"golang.org/x/sync/singleflight"
 
 	"github.com/spare-network/spare/protocol"
 )
@@ -28,9 +27,8 @@ type Runner interface {
 	// WarmModules returns at most max digests of compiled modules, the most
 	// recently used first.
 	WarmModules(max int) []protocol.Digest
-	// Load returns how many guests run, how many wait for a slot, and the
-	// moving average of recent run times.
-	Load() (running, queued int, mean time.Duration)
+	// MeanRun returns the moving average of recent run times.
+	MeanRun() time.Duration
 }
 
 // Execution is one replica to be run.
@@ -100,11 +98,13 @@ type Provider struct {
 	cfg     Config
 	self    string // the peer ID in text
 	seen    *lru.Cache[protocol.Nonce, struct{}]
-	fetches singleflight.Group
 	changed chan struct{} // wakes the offer loop
+	// transfers has room for the blobs that may come in at once.
+	transfers chan struct{}
 
-	mu   sync.Mutex
-	open map[protocol.Nonce]*replica
+	mu       sync.Mutex
+	open     map[protocol.Nonce]*replica
+	fetching map[fetchKey]chan struct{} // closed when the transfer has ended
 }
 
 // replica is one admitted Run.
@@ -126,11 +126,13 @@ func New(cfg Config) (*Provider, error) {
 		return nil, fmt.Errorf("remember nonces: %w", err)
 	}
 	return &Provider{
-		cfg:     cfg,
-		self:    cfg.Self.String(),
-		seen:    seen,
-		changed: make(chan struct{}, 1),
-		open:    make(map[protocol.Nonce]*replica),
+		cfg:       cfg,
+		self:      cfg.Self.String(),
+		seen:      seen,
+		changed:   make(chan struct{}, 1),
+		transfers: make(chan struct{}, maxTransfers),
+		open:      make(map[protocol.Nonce]*replica),
+		fetching:  make(map[fetchKey]chan struct{}),
 	}, nil
 }
 
@@ -143,7 +145,6 @@ func (p *Provider) Load() *protocol.Load {
 }
 
 func (p *Provider) load(admitted int) *protocol.Load {
-	_, _, mean := p.cfg.Runner.Load()
 	availability, _ := p.cfg.Availability()
 	if availability == protocol.Open && admitted >= p.cfg.Slots+p.cfg.Queue {
 		availability = protocol.Full
@@ -153,7 +154,7 @@ func (p *Provider) load(admitted int) *protocol.Load {
 		Slots:        uint32(p.cfg.Slots),
 		Running:      uint32(running),
 		Queued:       uint32(admitted - running),
-		MeanRunUs:    uint64(mean.Microseconds()),
+		MeanRunUs:    uint64(p.cfg.Runner.MeanRun().Microseconds()),
 		Availability: availability,
 	}
 }

@@ -110,6 +110,10 @@ func (s *session) run(ctx context.Context, id uint64, run *protocol.Run) *protoc
 	s.noteChange()
 
 	warm := s.cfg.Runner.Warm(r.requester, spec.Module.Sum())
+	told := protocol.StateQueued
+	if warm && load.Queued == 0 {
+		told = protocol.StateRunning // as the requester understands such a lease
+	}
 	lease := &protocol.Reply{Id: id, Body: &protocol.Reply_Lease{Lease: &protocol.Lease{Load: load, Warm: warm}}}
 	// A warm short task has its outcome before the linger is over: lease and
 	// outcome then leave in one write.
@@ -120,7 +124,7 @@ func (s *session) run(ctx context.Context, id uint64, run *protocol.Run) *protoc
 	}
 	s.wg.Go(func() {
 		defer cancel(nil)
-		outcome := s.execute(ctx, id, r, spec, run)
+		outcome := s.execute(ctx, id, r, spec, run, told)
 		s.mu.Lock()
 		delete(s.byID, id)
 		s.mu.Unlock()

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -34,14 +36,14 @@ const eventsPerAttempt = 8
 type event struct {
 	attempt *attempt
 	kind    eventKind
-	state   protocol.State    // of evProgress
+	state   protocol.State    // of evLeased and evProgress
 	refusal *protocol.Refusal // of evRefused
 	outcome *protocol.Outcome // of evOutcome
 	err     error             // of evLost
 }
 
 func (ev event) why() string {
-	return fmt.Sprintf("refused: %s %s", protocol.SafeText(ev.refusal.Code), protocol.SafeText(ev.refusal.Message))
+	return fmt.Sprintf("refused: %s: %s", ev.refusal.Code, protocol.SafeText(ev.refusal.Message))
 }
 
 // attempt is one replica of a task, as its requester sees it.
@@ -56,6 +58,12 @@ type attempt struct {
 	over        bool
 	outcome     *protocol.Outcome
 	outputEnded bool
+	timer       *time.Timer // ends the attempt when what it must do next does not come
+
+	// What the pair has heard of it.
+	answered atomic.Bool  // an outcome
+	named    atomic.Int64 // unix ns of its lease, then of the last beat that named it; 0 before
+	beat     atomic.Int32 // state in that beat
 
 	// Guarded by t.outMu: how much of stdout and stderr it has written, and
 	// their sums when they came over a stream.
@@ -75,14 +83,14 @@ func (c *conductor) newAttempt(candidate market.Candidate) *attempt {
 	}
 	c.update(func(record *protocol.Task) {
 		a.record = &protocol.Replica{
-			Attempt:  uint32(len(record.Replicas) + 1),
+			Attempt:  nextAttempt(record),
 			Nonce:    a.nonce[:],
 			Provider: a.provider.String(),
 			State:    protocol.StateQueued,
 			Reason:   candidate.Reason,
 			RttUs:    rtt,
 		}
-		record.Replicas = append(record.Replicas, a.record)
+		record.Replicas = append(forgetRefused(record.Replicas), a.record)
 		record.Reason = "asking a provider"
 	})
 	c.r.mu.Lock()
@@ -91,9 +99,86 @@ func (c *conductor) newAttempt(candidate market.Candidate) *attempt {
 	return a
 }
 
+// maxReplicasKept bounds the record of a task that waits for long: beyond it
+// the oldest refusals are forgotten.
+const maxReplicasKept = 64
+
+func forgetRefused(list []*protocol.Replica) []*protocol.Replica {
+	if len(list) < maxReplicasKept {
+		return list
+	}
+	i := slices.IndexFunc(list, func(r *protocol.Replica) bool { return r.State == protocol.StateRefused })
+	if i < 0 {
+		return list // at most maxFailures and the replicas wanted are not refused
+	}
+	return slices.Delete(list, i, i+1)
+}
+
+func nextAttempt(record *protocol.Task) uint32 {
+	if n := len(record.Replicas); n > 0 {
+		return record.Replicas[n-1].Attempt + 1
+	}
+	return 1
+}
+
+const (
+	// leaseTimeout bounds reaching a provider and its answer to a Run.
+	leaseTimeout = dialTimeout + 5*time.Second
+	// outputGrace bounds the wait for streamed output whose end a provider has
+	// told already.
+	outputGrace = 30 * time.Second
+	// wallGrace is how far behind its deadline a provider may stop a guest.
+	wallGrace = 10 * time.Second
+	// forgottenAfter is how long beats may leave out a leased attempt.
+	forgottenAfter = 5 * time.Second
+)
+
+var (
+	errNoLease   = errors.New("it gave no answer")
+	errNoOutput  = errors.New("its output did not come")
+	errOverdue   = errors.New("it lets the guest run beyond its deadline")
+	errForgotten = errors.New("it beats, but runs this no more")
+)
+
+// expect ends the attempt with err unless something else happens within d.
+func (a *attempt) expect(d time.Duration, err error) {
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+	a.timer = time.AfterFunc(d, func() { a.send(event{kind: evLost, err: err}) })
+}
+
+// leased notes that the provider has promised to run it.
+func (a *attempt) leased(state protocol.State) {
+	a.timer.Stop()
+	a.named.CompareAndSwap(0, time.Now().UnixNano())
+	a.setState(state, "")
+}
+
+// heard takes what a beat says of the attempt.
+func (a *attempt) heard(now time.Time, p *protocol.Progress) {
+	a.named.Store(now.UnixNano())
+	wall := time.Duration(min(p.WallUs, uint64(protocol.MaxWall.Microseconds())*2)) * time.Microsecond
+	if wall > a.t.spec.Limits.Wall()+wallGrace {
+		a.send(event{kind: evLost, err: errOverdue})
+		return
+	}
+	if p.State > protocol.StateQueued && p.State <= protocol.StateRunning && a.beat.Swap(int32(p.State)) != int32(p.State) {
+		a.send(event{kind: evProgress, state: p.State})
+	}
+}
+
+// forgotten reports whether the provider beats without naming the attempt,
+// although it has promised to run it and has not answered.
+func (a *attempt) forgotten(now time.Time) bool {
+	named := a.named.Load()
+	return named != 0 && !a.answered.Load() && now.Sub(time.Unix(0, named)) > forgottenAfter
+}
+
 // begin asks the provider for a lease. With a stream at hand that is one
 // write; otherwise a goroutine dials.
 func (a *attempt) begin() {
+	a.expect(leaseTimeout, errNoLease)
 	if p := a.t.r.pairs.ready(a.provider); p != nil {
 		p.run(a)
 		return
@@ -121,7 +206,7 @@ func (a *attempt) send(ev event) {
 func (a *attempt) setState(state protocol.State, why string) {
 	a.t.update(func(record *protocol.Task) {
 		now := time.Now().UnixMilli()
-		if a.record.StartedUnixMs == 0 && state < protocol.StateRefused {
+		if a.record.StartedUnixMs == 0 && !state.Ended() {
 			a.record.StartedUnixMs = now
 		}
 		a.record.State = state
@@ -161,8 +246,8 @@ func (a *attempt) verify() error {
 		string(rc.Nonce) != string(a.nonce[:]), string(rc.SpecDigest) != string(a.t.digest[:]),
 		string(rc.ResultDigest) != string(r.Digest):
 		return errors.New("its receipt is of something else")
-	case r.ExitSource == protocol.FromSystem && r.Code == "", r.ExitSource == protocol.FromGuest && r.Code != "":
-		return errors.New("its result contradicts itself")
+	case r.Code == "" && a.t.shown() > r.Stdout.Size:
+		return errDiverged // it ended before what was shown before
 	}
 	return nil
 }
@@ -172,7 +257,11 @@ var errOutput = errors.New("its output is not what its result says")
 // close ends what the provider may still do for the attempt.
 func (a *attempt) close() {
 	a.over = true
+	a.timer.Stop()
 	a.cancel()
+	if p := a.t.r.pairs.ready(a.provider); p != nil {
+		p.forget(a)
+	}
 	a.t.r.mu.Lock()
 	delete(a.t.r.attempts, a.nonce)
 	a.t.r.mu.Unlock()

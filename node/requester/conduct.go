@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -14,10 +15,14 @@ import (
 	"github.com/spare-network/spare/protocol"
 )
 
-// maxFailures is how many attempts of one task may be lost or fail at their
-// provider before it is given up: by then the task is the likelier cause.
-// Refusals do not count.
-const maxFailures = 10
+const (
+	// maxFailures is how many attempts of one task may be lost or fail at
+	// their provider before it is given up: by then the task is the likelier
+	// cause. Refusals do not count.
+	maxFailures = 10
+	// spareFresh is how long the spares of a placement are worth asking.
+	spareFresh = 5 * time.Second
+)
 
 // conduct is the way of one task: place it, follow its attempts, start others
 // for those that fail, conclude with exactly one result.
@@ -30,6 +35,11 @@ func (r *Requester) conduct(t *task) {
 		excluded: make(map[peer.ID]string),
 	}
 	result, err := c.run()
+	// Whatever ended the context is why the task ends: what failed because of
+	// that tells nothing of its own.
+	if cause := context.Cause(c.ctx); cause != nil && result == nil {
+		err = cause
+	}
 	c.withdraw(result != nil)
 	if errors.Is(err, errStopping) {
 		return // it stays in the journal, to be taken up again
@@ -50,98 +60,128 @@ type conductor struct {
 	rng      *rand.Rand
 	live     []*attempt
 	spares   []market.Candidate
+	sparesAt time.Time
 	excluded map[peer.ID]string // peers not to be asked again, and why
 	failures int
-	pauses   int // in a row, without a lease between them
+	refusals int // in a row, without a lease between them
+	pauses   int // likewise
 	retry    <-chan time.Time
 }
 
 // run returns the task's result, or why there is none.
 func (c *conductor) run() (*protocol.Result, error) {
-	if err := c.launch(int(c.terms.Replicas)); err != nil {
-		if err = c.retryLater(err); err != nil {
-			return nil, err
-		}
-	}
+	err := c.launch()
 	for {
-		var err error
+		if err != nil {
+			if err = c.pause(err); err != nil {
+				return nil, err
+			}
+		}
 		select {
 		case <-c.ctx.Done():
 			return nil, context.Cause(c.ctx)
 		case <-c.retry:
 			c.retry = nil
-			err = c.launch(1)
+			err = c.launch()
 		case ev := <-c.events:
 			var result *protocol.Result
 			if result, err = c.handle(ev); result != nil {
 				return result, nil
 			}
 		}
-		if err != nil {
-			if err = c.retryLater(err); err != nil {
-				return nil, err
-			}
-		}
 	}
 }
 
-// retryLater decides whether a failure to place an attempt ends the task. It
-// does not while another attempt lives, nor when providers exist that may be
-// free, or back, later.
-func (c *conductor) retryLater(err error) error {
-	switch code := protocol.CodeOf(err); {
-	case code == protocol.CodeDiverged || c.failures >= maxFailures:
+// errFinal is wrapped by what no further attempt could mend.
+var errFinal = errors.New("no further attempt would help")
+
+// pause decides whether a failure to place an attempt ends the task. It does
+// not while another attempt lives, nor when providers exist that may be free,
+// or back, later.
+func (c *conductor) pause(err error) error {
+	code := protocol.CodeOf(err)
+	mayChange := code == protocol.CodeBusy || time.Now().Before(c.settled) ||
+		slices.ContainsFunc(slices.Collect(maps.Values(c.excluded)), func(why string) bool { return why != whyWrong })
+	switch {
+	case errors.Is(err, errFinal):
 		return err
-	case len(c.live) > 0:
+	case len(c.live) > 0 && code != protocol.CodeBusy:
 		return nil
-	case code != protocol.CodeBusy && len(c.excluded) == 0:
+	case len(c.live) == 0 && !mayChange:
 		return err // nobody there could ever run it
 	}
 	c.retry = time.After(market.Backoff(c.rng, market.Patience+c.pauses))
 	c.pauses++
-	for p, why := range c.excluded {
-		if why != whyWrong {
-			delete(c.excluded, p)
-		}
+	maps.DeleteFunc(c.excluded, func(_ peer.ID, why string) bool { return why != whyWrong && why != whyRunning })
+	if len(c.live) == 0 {
+		c.update(func(record *protocol.Task) {
+			record.State = protocol.StateQueued
+			record.Reason = "waiting to ask again: " + failed(err).Message
+		})
 	}
-	c.update(func(record *protocol.Task) {
-		record.State = protocol.StateQueued
-		record.Reason = fmt.Sprintf("waiting to ask again: %s", failed(err).Message)
-	})
 	return nil
 }
 
-// launch starts n more attempts, on spares as long as there are some.
-func (c *conductor) launch(n int) error {
-	for ; n > 0; n-- {
+// launch starts as many attempts as replicas are wanted beyond those that
+// live, on spares as long as there are some. Under suspicion an attempt does
+// not count as living.
+func (c *conductor) launch() error {
+	for {
+		if c.ctx.Err() != nil {
+			return context.Cause(c.ctx)
+		}
+		trusted := 0
+		for _, a := range c.live {
+			if !a.suspected {
+				trusted++
+			}
+		}
+		missing := int(c.terms.Replicas) - trusted
+		if missing <= 0 {
+			return nil
+		}
 		candidate, ok := c.nextSpare()
 		if !ok {
-			placement, err := c.place(n)
+			placement, err := c.place(missing)
+			if protocol.CodeOf(err) == protocol.CodeBusy && missing > 1 {
+				placement, err = c.place(1) // those that are free need not wait for the others
+			}
 			if err != nil {
 				return err
 			}
-			candidate, c.spares = placement.Chosen[0], slices.Concat(placement.Chosen[1:], placement.Spares)
+			candidate = placement.Chosen[0]
+			c.spares, c.sparesAt = slices.Concat(placement.Chosen[1:], placement.Spares), time.Now()
 		}
 		c.begin(candidate)
 	}
-	return nil
 }
 
 func (c *conductor) nextSpare() (market.Candidate, bool) {
+	now := time.Now()
+	if now.Sub(c.sparesAt) > spareFresh {
+		c.spares = nil
+	}
 	for len(c.spares) > 0 {
 		spare := c.spares[0]
 		c.spares = c.spares[1:]
-		if _, no := c.excluded[spare.Provider]; !no {
+		_, offers := c.r.cfg.Book.Get(now, spare.Provider)
+		if _, no := c.excluded[spare.Provider]; offers && !no {
 			return spare, true
 		}
 	}
 	return market.Candidate{}, false
 }
 
+// Why a peer is excluded for longer than to the next pause.
+const (
+	whyWrong   = "its result was not what it claimed"
+	whyRunning = "it runs an attempt of this task"
+)
+
 // begin opens an attempt with a candidate. Another attempt of the same task is
 // never given to the same peer while one lives.
 func (c *conductor) begin(candidate market.Candidate) {
-	c.excluded[candidate.Provider] = "it runs an attempt of this task"
+	c.excluded[candidate.Provider] = whyRunning
 	a := c.newAttempt(candidate)
 	c.live = append(c.live, a)
 	a.begin()
@@ -156,19 +196,19 @@ func (c *conductor) handle(ev event) (*protocol.Result, error) {
 	}
 	switch ev.kind {
 	case evLeased:
-		a.setState(protocol.StateRunning, "")
-		c.pauses = 0
+		a.leased(ev.state)
+		c.pauses, c.refusals = 0, 0
 	case evProgress:
 		a.setState(ev.state, "")
 	case evSuspected:
-		if a.suspected {
-			return nil, nil
-		}
 		a.suspected = true
-		return nil, c.launch(1)
+		return nil, c.launch()
 	case evRefused:
 		c.end(a, protocol.StateRefused, ev.why())
-		return nil, c.launch(1)
+		if c.refusals++; c.refusals%market.Patience == 0 {
+			return nil, protocol.Errorf(protocol.CodeBusy, "%d providers in a row refused", c.refusals)
+		}
+		return nil, c.launch()
 	case evLost:
 		return nil, c.lose(a, ev.err)
 	case evOutcome, evOutputEnd:
@@ -177,7 +217,11 @@ func (c *conductor) handle(ev event) (*protocol.Result, error) {
 		} else {
 			a.outputEnded = true
 		}
-		if a.outcome == nil || a.outcome.Streamed && !a.outputEnded {
+		if a.outcome == nil {
+			return nil, nil
+		}
+		if a.outcome.Streamed && !a.outputEnded {
+			a.expect(outputGrace, errNoOutput)
 			return nil, nil
 		}
 		return c.judge(a)
@@ -188,27 +232,28 @@ func (c *conductor) handle(ev event) (*protocol.Result, error) {
 // lose ends an attempt whose lease is lost and starts another, unless one was
 // started when it fell under suspicion.
 func (c *conductor) lose(a *attempt, err error) error {
-	if errors.Is(err, errDiverged) {
-		c.end(a, protocol.StateLost, err.Error())
-		return protocol.Errorf(protocol.CodeDiverged, "attempt %d wrote other output than was shown before", a.record.Attempt).
-			WithHint("a provider lies or the program is not deterministic; try --replicas 3")
-	}
+	c.end(a, protocol.StateLost, protocol.SafeText(err.Error()))
 	c.failures++
-	c.end(a, protocol.StateLost, err.Error())
-	if c.failures >= maxFailures {
-		return protocol.Errorf(protocol.CodeLost, "%d attempts failed, the last one: %v", c.failures, err)
+	switch {
+	case errors.Is(err, errDiverged):
+		return final(protocol.CodeDiverged, "attempt %d wrote other output than was shown before", a.record.Attempt)
+	case errors.Is(err, errKeep):
+		return final(protocol.CodeFile, "this node cannot keep the output: %v", err)
+	case c.failures >= maxFailures:
+		return final(protocol.CodeLost, "%d attempts failed, the last one: %s", c.failures, protocol.SafeText(err.Error()))
 	}
-	if a.suspected && len(c.live) > 0 {
-		return nil
-	}
-	return c.launch(1)
+	return c.launch()
+}
+
+func final(code protocol.Code, format string, args ...any) error {
+	return fmt.Errorf("%w: %w", errFinal, protocol.Errorf(code, format, args...))
 }
 
 // judge accepts an attempt's outcome as the task's result, or drops it.
 func (c *conductor) judge(a *attempt) (*protocol.Result, error) {
 	o := a.outcome
 	if o.Code != "" {
-		return nil, c.lose(a, protocol.Errorf(protocol.Code(o.Code), "the provider failed: %s", protocol.SafeText(o.Message)))
+		return nil, c.lose(a, fmt.Errorf("the provider failed: %s: %s", o.Code, o.Message))
 	}
 	if err := a.verify(); err != nil {
 		lost := c.lose(a, err)
@@ -222,9 +267,6 @@ func (c *conductor) judge(a *attempt) (*protocol.Result, error) {
 	result.Message = protocol.SafeText(result.Message)
 	return result, nil
 }
-
-// whyWrong excludes a peer for good: its result was not what it claimed.
-const whyWrong = "its result was not what it claimed"
 
 // end closes an attempt's books.
 func (c *conductor) end(a *attempt, state protocol.State, why string) {

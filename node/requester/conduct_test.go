@@ -5,7 +5,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/spare-network/spare/protocol"
@@ -56,7 +55,7 @@ func TestTaskRunsOnAPeer(t *testing.T) {
 			t.Errorf("stdout is %q", got)
 		}
 		a := task.Replicas[0]
-		if a.Provider != p.id.String() || a.Attempt != 1 || a.RttUs != 1000 || !strings.Contains(a.Reason, "idle") || a.StartedUnixMs == 0 || a.EndedUnixMs == 0 {
+		if a.Provider != p.id.String() || a.Attempt != 1 || a.RttUs != 1000 || !strings.Contains(a.Reason, "the only choice, 1 ms away") || a.StartedUnixMs == 0 || a.EndedUnixMs == 0 {
 			t.Errorf("the attempt is recorded as %v", a)
 		}
 	})
@@ -223,7 +222,6 @@ func TestLiesAreNotAccepted(t *testing.T) {
 		"other exit than its digest":   func(o *protocol.Outcome) { o.Result.ExitCode = 3 },
 		"another's receipt":            func(o *protocol.Outcome) { o.Receipt.Nonce = make([]byte, 16) },
 		"a receipt to somebody else":   func(o *protocol.Outcome) { o.Receipt.Requester = o.Receipt.Provider },
-		"a system failure without one": func(o *protocol.Outcome) { o.Result.ExitSource = protocol.FromSystem },
 		"output announced, not sent":   func(o *protocol.Outcome) { o.Result.Stdout.Size = 1 << 20 },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -250,12 +248,15 @@ func TestLiesAreNotAccepted(t *testing.T) {
 
 func TestMalformedRepliesEndTheStream(t *testing.T) {
 	for name, reply := range map[string]*protocol.Reply{
-		"a load beyond reason":   {Body: &protocol.Reply_Lease{Lease: &protocol.Lease{Load: &protocol.Load{Slots: 1 << 30}}}},
-		"an outcome of nothing":  {Body: &protocol.Reply_Outcome{Outcome: &protocol.Outcome{}}},
-		"a load to a lease":      {Body: &protocol.Reply_Load{Load: &protocol.Load{}}},
-		"progress that is none":  {Body: &protocol.Reply_Progress{Progress: protocol.StateDone}},
-		"nothing":                {},
-		"text without a measure": {Body: &protocol.Reply_Outcome{Outcome: &protocol.Outcome{Code: "X", Message: strings.Repeat("x", protocol.MaxText+1)}}},
+		"a load beyond reason":    {Body: &protocol.Reply_Lease{Lease: &protocol.Lease{Load: &protocol.Load{Slots: 1 << 30}}}},
+		"an outcome of nothing":   {Body: &protocol.Reply_Outcome{Outcome: &protocol.Outcome{}}},
+		"a load to a lease":       {Body: &protocol.Reply_Load{Load: &protocol.Load{Slots: 2}}},
+		"a refusal beyond reason": {Body: &protocol.Reply_Refusal{Refusal: &protocol.Refusal{Code: "E-BUSY", Load: &protocol.Load{Queued: 1 << 30}}}},
+		"a code with an escape":   {Body: &protocol.Reply_Refusal{Refusal: &protocol.Refusal{Code: "E-\x1b[2J"}}},
+		"a state from nowhere":    {Body: &protocol.Reply_Progress{Progress: -7}},
+		"progress that is none":   {Body: &protocol.Reply_Progress{Progress: protocol.StateDone}},
+		"nothing":                 {},
+		"text without a measure":  {Body: &protocol.Reply_Outcome{Outcome: &protocol.Outcome{Code: "X", Message: strings.Repeat("x", protocol.MaxText+1)}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bad := newFakeProvider(t, func(x *exchangeWithFake) { x.reply(reply) })
@@ -306,7 +307,7 @@ func TestReplicasGoToDistinctPeersAndTheFirstWins(t *testing.T) {
 		if len(seen) != 3 || len(task.Replicas) != 3 {
 			t.Errorf("3 replicas ran on %d peers in %d attempts", len(seen), len(task.Replicas))
 		}
-		synctest.Wait()
+		time.Sleep(100 * time.Millisecond)
 		if n := withdrawn.Load(); n != 2 {
 			t.Errorf("%d of 2 losers were told", n)
 		}
@@ -330,10 +331,10 @@ func TestNobodyToRunItEndsAtOnce(t *testing.T) {
 }
 
 func TestCancelEndsATaskAndTellsItsProvider(t *testing.T) {
-	told := false
+	var told atomic.Bool
 	p := newFakeProvider(t, func(x *exchangeWithFake) {
 		hangs(x)
-		told = true
+		told.Store(true)
 	})
 	inWorld(t, []*fakeProvider{p}, func(t *testing.T, w *world) {
 		id, err := w.requester.Submit(context.Background(), w.spec(), &protocol.Terms{Where: protocol.WhereRemote}, "prog")
@@ -344,13 +345,13 @@ func TestCancelEndsATaskAndTellsItsProvider(t *testing.T) {
 		if err := w.requester.Cancel(id); err != nil {
 			t.Fatal(err)
 		}
-		synctest.Wait()
+		time.Sleep(100 * time.Millisecond)
 		task, err := w.requester.Task(string(id))
 		if err != nil {
 			t.Fatal(err)
 		}
 		check(t, task, protocol.StateCancelled, protocol.ExitSystem, protocol.CodeCancelled)
-		if !told {
+		if !told.Load() {
 			t.Error("the provider still runs it")
 		}
 	})
@@ -387,6 +388,184 @@ func TestUnfinishedTasksAreTakenUpAfterARestart(t *testing.T) {
 		}
 		stop()
 		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestSystemEndsMustAddUp(t *testing.T) {
+	for name, change := range map[string]func(*protocol.Result){
+		"a system failure without a code": func(r *protocol.Result) { r.ExitSource = protocol.FromSystem },
+		"a guest's end with a code":       func(r *protocol.Result) { r.Code = string(protocol.CodeTrap) },
+		"a cancellation nobody asked for": func(r *protocol.Result) {
+			r.ExitSource, r.Code, r.ExitCode = protocol.FromSystem, string(protocol.CodeCancelled), protocol.ExitSystem
+		},
+		"a timeout that exits with 0": func(r *protocol.Result) {
+			r.ExitSource, r.Code = protocol.FromSystem, string(protocol.CodeTimeout)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bad := newFakeProvider(t, func(x *exchangeWithFake) {
+				x.lease()
+				o := x.outcome(0, "hello\n")
+				change(o.Result)
+				x.finish(o)
+			})
+			inWorld(t, []*fakeProvider{bad}, func(t *testing.T, w *world) {
+				check(t, w.do(&protocol.Terms{}), protocol.StateLost, protocol.ExitSystem, protocol.CodeLost)
+			})
+		})
+	}
+}
+
+func TestRestartedNodeWaitsForItsPeers(t *testing.T) {
+	late := newFakeProvider(t, honest)
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		time.Sleep(settleNew) // the node is not new any more
+		spec, err := w.spec().Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.requester.resume(&protocol.Task{
+			Id: "aaaaaaaaaa", Spec: spec, Terms: &protocol.Terms{Replicas: 1, Where: protocol.WhereRemote, Detached: true},
+		})
+		time.Sleep(10 * time.Second)
+		w.offer(late)
+		time.Sleep(10 * time.Second)
+		task, err := w.requester.Task("aaaaaaaaaa")
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(t, task, protocol.StateDone, 0, "")
+	})
+}
+
+func TestProviderThatNeverAnswersIsGivenUp(t *testing.T) {
+	for name, run := range map[string]func(*exchangeWithFake){
+		"it gives no lease":         func(x *exchangeWithFake) { <-x.gone },
+		"it forgets what it leases": func(x *exchangeWithFake) { x.lease(); <-x.gone }, // its beats name nothing
+		"its output never comes": func(x *exchangeWithFake) {
+			x.lease()
+			o := x.outcome(0, "hello\n")
+			o.Streamed, o.Stdout = true, nil
+			x.finish(o)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bad, good := newFakeProvider(t, run), newFakeProvider(t, honest)
+			bad.speed = 4 // so that it is the first choice
+			inWorld(t, []*fakeProvider{bad, good}, func(t *testing.T, w *world) {
+				task := w.do(&protocol.Terms{})
+				check(t, task, protocol.StateDone, 0, "")
+				if got := states(task); got != "lost done" {
+					t.Errorf("the attempts ended %s", got)
+				}
+			})
+		})
+	}
+}
+
+func TestShorterOutputAfterAFailoverIsNotAccepted(t *testing.T) {
+	var w *world
+	first := newFakeProvider(t, func(x *exchangeWithFake) {
+		x.lease()
+		write(x.stream(), 1, "one\ntwo\n")
+		time.Sleep(time.Second)
+		w.kill(x.fakeProvider)
+	})
+	inWorld(t, []*fakeProvider{first}, func(t *testing.T, world *world) {
+		w = world
+		go func() {
+			time.Sleep(500 * time.Millisecond)
+			w.offer(newFakeProvider(t, func(x *exchangeWithFake) {
+				x.lease()
+				x.finish(x.outcome(0, "one\n"))
+			}))
+		}()
+		check(t, w.do(&protocol.Terms{}), protocol.StateDone, protocol.ExitSystem, protocol.CodeDiverged)
+	})
+}
+
+func TestOnlyLiarsEndTheTask(t *testing.T) {
+	liar := newFakeProvider(t, func(x *exchangeWithFake) {
+		x.lease()
+		o := x.outcome(0, "hello\n")
+		o.Stdout = []byte("hellO\n")
+		x.finish(o)
+	})
+	inWorld(t, []*fakeProvider{liar}, func(t *testing.T, w *world) {
+		time.Sleep(settleNew)
+		check(t, w.do(&protocol.Terms{}), protocol.StateRefused, protocol.ExitSystem, protocol.CodeNoOffers)
+		if liar.runs() != 1 {
+			t.Errorf("it was asked %d times", liar.runs())
+		}
+	})
+}
+
+func TestReplicasAreKeptWhenPeersAreBusyAtFirst(t *testing.T) {
+	busy := newFakeProvider(t, honest)
+	busy.load = &protocol.Load{Slots: 2, Availability: protocol.Full}
+	slow := func(x *exchangeWithFake) {
+		x.lease()
+		time.Sleep(4 * time.Second)
+		x.finish(x.outcome(0, "hello\n"))
+	}
+	busy.run = slow
+	inWorld(t, []*fakeProvider{busy, newFakeProvider(t, slow)}, func(t *testing.T, w *world) {
+		go func() {
+			time.Sleep(time.Second)
+			busy.mu.Lock()
+			busy.load = &protocol.Load{Slots: 2}
+			busy.mu.Unlock()
+		}()
+		task := w.do(&protocol.Terms{Replicas: 2})
+		check(t, task, protocol.StateDone, 0, "")
+		if len(task.Replicas) < 2 {
+			t.Errorf("2 replicas became %d", len(task.Replicas))
+		}
+	})
+}
+
+func TestShutdownWhilePlacingLeavesTheTaskOpen(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		w.discovering = func(ctx context.Context) { <-ctx.Done() }
+		id, err := w.requester.Submit(context.Background(), w.spec(), &protocol.Terms{Where: protocol.WhereRemote, Detached: true}, "prog")
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		w.requester.stop(errStopping)
+		time.Sleep(time.Second)
+		task, err := w.journal.Task(string(id))
+		if err != nil || task.Result != nil {
+			t.Errorf("the shutdown concluded it as %v, %v", task.GetResult(), err)
+		}
+	})
+}
+
+func TestRefusalsArePacedAndTheirRecordBounded(t *testing.T) {
+	var providers []*fakeProvider
+	for range 6 {
+		providers = append(providers, newFakeProvider(t, refusing(protocol.CodeBusy)))
+	}
+	inWorld(t, providers, func(t *testing.T, w *world) {
+		id, err := w.requester.Submit(context.Background(), w.spec(), &protocol.Terms{Where: protocol.WhereRemote}, "prog")
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Minute)
+		asked := 0
+		for _, p := range providers {
+			asked += p.runs()
+		}
+		task, err := w.requester.Task(string(id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if asked > 10*60*3 || asked < 100 || len(task.Replicas) > maxReplicasKept {
+			t.Errorf("asked %d times in 10 minutes, %d attempts kept", asked, len(task.Replicas))
+		}
+		if err := w.requester.Cancel(id); err != nil {
 			t.Fatal(err)
 		}
 	})

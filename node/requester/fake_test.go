@@ -146,7 +146,10 @@ func (f *fakeProvider) serveTasks(w *world, conn *protocol.Conn) {
 			f.probed++
 			f.mu.Unlock()
 			if !f.isFrozen() {
-				_ = conn.Send(&protocol.Reply{Id: ask.Id, Body: &protocol.Reply_Load{Load: f.load}})
+				f.mu.Lock()
+				load := f.load
+				f.mu.Unlock()
+				_ = conn.Send(&protocol.Reply{Id: ask.Id, Body: &protocol.Reply_Load{Load: load}})
 			}
 		case *protocol.Ask_Cancel:
 			if ch := withdrawn[ask.Id]; ch != nil {
@@ -204,6 +207,8 @@ type world struct {
 	store     *store.Store
 	module    *protocol.Blob
 	wg        sync.WaitGroup
+
+	discovering func(context.Context) // what Discover does; nil: nothing
 
 	mu     sync.Mutex
 	broken map[peer.ID]bool // cannot be dialled
@@ -316,7 +321,13 @@ func (w *world) Drop(p peer.ID) {
 		conn.Reset()
 	}
 }
-func (w *world) Discover(context.Context, uint64) error { return nil }
+
+func (w *world) Discover(ctx context.Context, _ uint64) error {
+	if w.discovering != nil {
+		w.discovering(ctx)
+	}
+	return nil
+}
 
 // spec is a task's that nothing inspects.
 func (w *world) spec() *protocol.Spec {

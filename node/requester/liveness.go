@@ -41,8 +41,14 @@ func (p *pair) keepWatch() {
 		defer context.AfterFunc(ctx, conn.Reset)()
 		streams <- conn
 		beat := new(protocol.Beat)
+		var taken time.Time
 		for conn.Recv(beat) == nil && len(beat.Progress) <= protocol.MaxProgress {
-			heard.Store(time.Now().UnixNano())
+			now := time.Now()
+			heard.Store(now.UnixNano())
+			if now.Sub(taken) >= watchEvery { // however fast it beats
+				taken = now
+				p.progress(now, beat)
+			}
 		}
 	})
 	w := &watch{pair: p, heard: &heard}
@@ -92,7 +98,7 @@ func (w *watch) tick(now time.Time) bool {
 		if w.beat.Padding == nil {
 			w.beat.Padding = make([]byte, protocol.MinBeat)
 		}
-		_ = w.conn.Send(&w.beat) // silence tells
+		_ = w.conn.SendSoon(&w.beat) // silence tells; a write that blocks must not stop the watch
 	}
 	switch silence := now.Sub(time.Unix(0, w.heard.Load())); {
 	case silence >= lostAfter:
@@ -105,7 +111,33 @@ func (w *watch) tick(now time.Time) bool {
 		w.suspected = true
 		w.suspect()
 	}
+	w.loseForgotten(now)
 	return !w.endIfIdle(now)
+}
+
+// progress takes what a beat says of the attempts there.
+func (p *pair) progress(now time.Time, beat *protocol.Beat) {
+	for _, one := range beat.Progress {
+		if a := p.r.attemptOf(p.peer, one.Nonce); a != nil {
+			a.heard(now, one)
+		}
+	}
+}
+
+// loseForgotten ends attempts that the provider has promised to run and that
+// its beats do not name any more.
+func (w *watch) loseForgotten(now time.Time) {
+	var forgotten []*attempt
+	w.mu.Lock()
+	for a := range w.ids {
+		if len(w.ids) <= protocol.MaxProgress && a.forgotten(now) {
+			forgotten = append(forgotten, a)
+		}
+	}
+	w.mu.Unlock()
+	for _, a := range forgotten {
+		a.send(event{kind: evLost, err: errForgotten})
+	}
 }
 
 // endIfIdle ends the watch when no attempt has been open for a while.

@@ -17,6 +17,7 @@ import (
 var (
 	errDiverged = errors.New("its output differs from what was shown before")
 	errTooMuch  = errors.New("it sent more output than the task allows")
+	errKeep     = errors.New("output cannot be kept") // our own failure, not a provider's
 )
 
 // write takes output of one attempt. Replicas are deterministic: what another
@@ -40,8 +41,12 @@ func (t *task) write(a *attempt, fd int, p []byte) error {
 	a.written[i] += int64(len(p))
 	if known := min(spool.Len()-at, int64(len(p))); known > 0 {
 		if fd == 1 {
-			if same, err := equalAt(spool, at, p[:known]); err != nil || !same {
-				return errors.Join(err, errDiverged)
+			same, err := equalAt(spool, at, p[:known])
+			if err != nil {
+				return err
+			}
+			if !same {
+				return errDiverged
 			}
 		}
 		p = p[known:]
@@ -50,7 +55,7 @@ func (t *task) write(a *attempt, fd int, p []byte) error {
 		return nil
 	}
 	if _, err := spool.Write(p); err != nil {
-		return fmt.Errorf("keep output: %w", err)
+		return fmt.Errorf("%w: %w", errKeep, err)
 	}
 	t.wake()
 	return nil
@@ -59,9 +64,19 @@ func (t *task) write(a *attempt, fd int, p []byte) error {
 func equalAt(s *store.Spool, at int64, p []byte) (bool, error) {
 	buf := make([]byte, len(p))
 	if _, err := s.ReadAt(buf, at); err != nil && !errors.Is(err, io.EOF) {
-		return false, fmt.Errorf("compare output: %w", err)
+		return false, fmt.Errorf("%w: %w", errKeep, err)
 	}
 	return bytes.Equal(buf, p), nil
+}
+
+// shown returns how much of stdout is known from any attempt.
+func (t *task) shown() uint64 {
+	t.outMu.Lock()
+	defer t.outMu.Unlock()
+	if t.out[0] == nil {
+		return 0
+	}
+	return uint64(t.out[0].Len())
 }
 
 // matches reports whether what an attempt has streamed to stdout is b.
@@ -133,18 +148,19 @@ func (t *task) follow(ctx context.Context, out func(fd int, p []byte) error, cha
 	state := protocol.State(-1)
 	for {
 		next := t.nextChange()
-		now := t.snapshot()
-		if now.Result != nil {
-			for i, b := range []*protocol.Blob{now.Result.Stdout, now.Result.Stderr} {
+		now, ended := t.stateNow()
+		if ended {
+			record := t.snapshot()
+			for i, b := range []*protocol.Blob{record.Result.Stdout, record.Result.Stderr} {
 				if err := t.r.replayFrom(b, sent[i], func(p []byte) error { return out(i+1, p) }); err != nil {
 					return nil, err
 				}
 			}
-			return now, nil
+			return record, nil
 		}
-		if changed != nil && now.State != state {
-			state = now.State
-			changed(now)
+		if changed != nil && now != state {
+			state = now
+			changed(t.snapshot())
 		}
 		for i := range t.out {
 			if err := t.showSince(i, &sent[i], out); err != nil {
@@ -154,7 +170,7 @@ func (t *task) follow(ctx context.Context, out func(fd int, p []byte) error, cha
 		select {
 		case <-next:
 		case <-t.done:
-			if t.snapshot().Result == nil {
+			if _, ended := t.stateNow(); !ended {
 				return nil, errStopping
 			}
 		case <-ctx.Done():
@@ -189,19 +205,80 @@ func (t *task) showSince(i int, sent *int64, out func(fd int, p []byte) error) e
 	}
 }
 
+// outputReader reads what an open task had written when it was opened. Should
+// the task end meanwhile, the rest comes from its result.
+type outputReader struct {
+	t       *task
+	i       int // 0 stdout, 1 stderr
+	at, end int64
+	result  io.ReadCloser
+}
+
 // openOutput opens what has been written so far, or returns nil when the task
 // has ended and its record is to be asked.
 func (t *task) openOutput(fd int) io.ReadCloser {
-	if t.snapshot().Result != nil {
+	t.mu.Lock()
+	ended := t.record.Result != nil
+	t.mu.Unlock()
+	if ended {
 		return nil
 	}
+	r := &outputReader{t: t, i: fd - 1}
 	t.outMu.Lock()
 	defer t.outMu.Unlock()
-	spool := t.out[fd-1]
-	if spool == nil {
-		return io.NopCloser(bytes.NewReader(nil))
+	if spool := t.out[r.i]; spool != nil {
+		r.end = spool.Len()
 	}
-	return io.NopCloser(io.NewSectionReader(spool, 0, spool.Len()))
+	return r
+}
+
+// Read implements [io.Reader].
+func (r *outputReader) Read(p []byte) (int, error) {
+	if r.at >= r.end {
+		return 0, io.EOF
+	}
+	p = p[:min(int64(len(p)), r.end-r.at)]
+	if r.result == nil {
+		r.t.outMu.Lock()
+		spool := r.t.out[r.i]
+		r.t.outMu.Unlock()
+		if n, _ := spool.ReadAt(p, r.at); n > 0 {
+			r.at += int64(n)
+			return n, nil
+		}
+		if err := r.turnToResult(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := r.result.Read(p)
+	r.at += int64(n)
+	return n, err
+}
+
+func (r *outputReader) turnToResult() error {
+	result := r.t.snapshot().Result
+	if result == nil {
+		return errStopping
+	}
+	blob := result.Stdout
+	if r.i == 1 {
+		blob = result.Stderr
+	}
+	rc, err := r.t.r.openBlob(blob)
+	if err != nil {
+		return err
+	}
+	r.result = rc
+	_, err = io.CopyN(io.Discard, rc, r.at)
+	return err
+}
+
+// Close implements [io.Closer].
+func (r *outputReader) Close() error {
+	if r.result != nil {
+		return r.result.Close()
+	}
+	return nil
 }
 
 // openBlob opens output that a result names.

@@ -78,6 +78,7 @@ func (ps *pairs) dial(slot *pairSlot, to peer.ID) {
 	} else {
 		slot.pair = newPair(ps.r, slot, conn)
 		ps.r.wg.Go(slot.pair.read)
+		context.AfterFunc(ps.r.ctx, func() { slot.pair.fail(errStopping) })
 	}
 	close(slot.ready)
 }
@@ -106,15 +107,7 @@ func (ps *pairs) all() []*pair {
 
 func (ps *pairs) closeIdle(now time.Time) {
 	for _, p := range ps.all() {
-		if p.idleSince(now) > pairIdle {
-			p.fail(errIdle)
-		}
-	}
-}
-
-func (ps *pairs) closeAll() {
-	for _, p := range ps.all() {
-		p.fail(errStopping)
+		p.failIf(errIdle, func() bool { return len(p.exchanges) == 0 && now.Sub(p.used) > pairIdle })
 	}
 }
 
@@ -142,9 +135,9 @@ type pair struct {
 
 // exchange is what awaits replies: an attempt, or a probe.
 type exchange struct {
-	attempt  *attempt
-	load     chan *protocol.Load // of a probe; has room for one
-	progress int                 // replies of that kind so far
+	attempt *attempt
+	load    chan *protocol.Load // of a probe; has room for one
+	replies int                 // so far
 }
 
 func newPair(r *Requester, slot *pairSlot, conn *protocol.Conn) *pair {
@@ -192,15 +185,6 @@ func (p *pair) remove(id uint64) {
 	p.used = time.Now()
 }
 
-func (p *pair) idleSince(now time.Time) time.Duration {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.exchanges) > 0 {
-		return 0
-	}
-	return now.Sub(p.used)
-}
-
 // run asks for a lease on an attempt. What becomes of it, the attempt's
 // conductor learns as events.
 func (p *pair) run(a *attempt) {
@@ -216,7 +200,18 @@ func (p *pair) run(a *attempt) {
 	}
 	if err != nil {
 		p.remove(id)
-		a.send(event{kind: evLost, err: fmt.Errorf("cannot ask it: %w", err)})
+		// The conductor may be who calls, and it is who takes events.
+		p.r.wg.Go(func() { a.send(event{kind: evLost, err: fmt.Errorf("cannot ask it: %w", err)}) })
+	}
+}
+
+// forget drops what still comes for an attempt.
+func (p *pair) forget(a *attempt) {
+	p.mu.Lock()
+	id, open := p.ids[a]
+	p.mu.Unlock()
+	if open {
+		p.remove(id)
 	}
 }
 
@@ -227,7 +222,7 @@ func (p *pair) withdraw(a *attempt) {
 	p.mu.Unlock()
 	if open {
 		p.remove(id)
-		_ = p.conn.Send(&protocol.Ask{Id: id, Body: &protocol.Ask_Cancel{Cancel: &protocol.Cancel{}}}) // a dead stream cancels it too
+		_ = p.conn.SendSoon(&protocol.Ask{Id: id, Body: &protocol.Ask_Cancel{Cancel: &protocol.Cancel{}}}) // a dead stream cancels it too
 	}
 }
 
@@ -273,79 +268,13 @@ func (p *pair) read() {
 	}
 }
 
-// maxProgressReplies is above the number of states that one attempt can pass.
-const maxProgressReplies = 8
-
-// dispatch passes one reply to whoever awaits it. Its error means that the
-// provider does not keep to the protocol.
-func (p *pair) dispatch(reply *protocol.Reply) error {
-	if batch := reply.GetReceipts(); batch != nil {
-		return p.signed(batch)
-	}
-	p.mu.Lock()
-	x := p.exchanges[reply.Id]
-	p.mu.Unlock()
-	if x == nil {
-		return nil // it was withdrawn meanwhile
-	}
-	if a := x.attempt; a != nil {
-		return p.dispatchAttempt(reply, x, a)
-	}
-	load := reply.GetLoad()
-	if err := load.Validate(); err != nil || load == nil {
-		return errors.Join(protocol.ErrMalformed, err)
-	}
-	p.r.noteLoad(p.peer, load)
-	select {
-	case x.load <- load:
-	default: // a second answer to one probe
-	}
-	return nil
-}
-
-func (p *pair) dispatchAttempt(reply *protocol.Reply, x *exchange, a *attempt) error {
-	var load *protocol.Load
-	var ev event
-	switch body := reply.Body.(type) {
-	case *protocol.Reply_Lease:
-		load, ev.kind = body.Lease.Load, evLeased
-		x.progress++
-	case *protocol.Reply_Progress:
-		if body.Progress.Ended() {
-			return fmt.Errorf("%w: progress %s", protocol.ErrMalformed, body.Progress)
-		}
-		ev.kind, ev.state = evProgress, body.Progress
-		x.progress++
-	case *protocol.Reply_Refusal:
-		load, ev.kind, ev.refusal = body.Refusal.Load, evRefused, body.Refusal
-		p.remove(reply.Id)
-	case *protocol.Reply_Outcome:
-		if err := body.Outcome.Validate(); err != nil {
-			return err
-		}
-		load, ev.kind, ev.outcome = body.Outcome.Load, evOutcome, body.Outcome
-		p.remove(reply.Id)
-		p.expectSignature(body.Outcome.Receipt)
-	default:
-		return fmt.Errorf("%w: reply %T", protocol.ErrMalformed, reply.Body)
-	}
-	if err := load.Validate(); err != nil {
-		return err
-	}
-	if x.progress > maxProgressReplies {
-		return fmt.Errorf("%w: too many replies to one request", protocol.ErrMalformed)
-	}
-	if load != nil {
-		p.r.noteLoad(p.peer, load)
-	}
-	a.send(ev)
-	return nil
-}
-
 // fail ends the pair: its attempts are lost, the next task dials anew.
-func (p *pair) fail(err error) {
+func (p *pair) fail(err error) { p.failIf(err, func() bool { return true }) }
+
+// failIf is fail if condition, which is called with mu held.
+func (p *pair) failIf(err error, condition func() bool) {
 	p.mu.Lock()
-	if p.err != nil {
+	if p.err != nil || !condition() {
 		p.mu.Unlock()
 		return
 	}
@@ -375,8 +304,4 @@ func (p *pair) suspect() {
 	for _, a := range open {
 		a.send(event{kind: evSuspected})
 	}
-}
-
-func (r *Requester) noteLoad(provider peer.ID, load *protocol.Load) {
-	r.cfg.Book.SetLoad(time.Now(), provider, load)
 }

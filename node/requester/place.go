@@ -65,9 +65,6 @@ type answer struct {
 // none is asked, unless gossip has it that one takes nothing.
 func (c *conductor) probe(need market.Need, drawn []market.Candidate) []market.Candidate {
 	if len(drawn) <= need.Replicas && !slices.ContainsFunc(drawn, closed) {
-		for i, one := range drawn {
-			drawn[i] = market.Score(need, one)
-		}
 		return drawn
 	}
 	timeout := market.ProbeTimeout(drawn)
@@ -86,13 +83,15 @@ func (c *conductor) probe(need market.Need, drawn []market.Candidate) []market.C
 	var scored []market.Candidate
 	outstanding := slices.Clone(drawn)
 	for range drawn {
-		got := <-answers
+		var got answer
+		select {
+		case got = <-answers:
+		case <-ctx.Done():
+			return append(scored, outstanding...)
+		}
 		i := slices.IndexFunc(outstanding, func(m market.Candidate) bool { return m.Provider == got.from })
 		one := outstanding[i]
 		if got.err != nil {
-			if ctx.Err() != nil {
-				break
-			}
 			c.excluded[got.from] = "it could not be asked"
 		} else {
 			one.Load, one.LoadAge = got.load, 0

@@ -13,13 +13,7 @@ const maxUnverified = 16 * protocol.MaxReceipts
 
 // expectSignature keeps a receipt until the batch that signs it comes.
 func (p *pair) expectSignature(r *protocol.Receipt) {
-	if r == nil {
-		return
-	}
-	nonce, err := protocol.NonceFrom(r.Nonce)
-	if err != nil {
-		return // verify will find it wrong
-	}
+	nonce := protocol.Nonce(r.Nonce) // Validate has seen its length
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.unverified) >= maxUnverified {
@@ -31,7 +25,7 @@ func (p *pair) expectSignature(r *protocol.Receipt) {
 // signed checks a batch's signature off the hot path and keeps it as
 // evidence.
 func (p *pair) signed(batch *protocol.ReceiptBatch) error {
-	if len(batch.Nonces) > protocol.MaxReceipts {
+	if len(batch.Nonces) == 0 || len(batch.Nonces) > protocol.MaxReceipts {
 		return fmt.Errorf("%w: %d receipts signed at once", protocol.ErrMalformed, len(batch.Nonces))
 	}
 	receipts := make([]*protocol.Receipt, 0, len(batch.Nonces))

@@ -68,17 +68,23 @@ const (
 	maxWarm = 1 << 14
 	// saveEvery is how often open tasks are journaled while they change.
 	saveEvery = 100 * time.Millisecond
+	// While a node that has just started meets its peers, a task for which
+	// there is nobody waits: a new one for so long after the start, one taken
+	// up again for longer, since nobody may be there to submit it once more.
+	settleNew     = 3 * time.Second
+	settleResumed = time.Minute
 )
 
 // Requester conducts its user's tasks.
 type Requester struct {
-	cfg   Config
-	self  string          // the peer ID in text, which takes a while to make
-	ctx   context.Context // its lifetime, ended by Run
-	stop  context.CancelCauseFunc
-	pairs pairs
-	warm  *lru.Cache[warmKey, struct{}]
-	wg    sync.WaitGroup
+	cfg     Config
+	self    string          // the peer ID in text, which takes a while to make
+	ctx     context.Context // its lifetime, ended by Run
+	stop    context.CancelCauseFunc
+	started time.Time
+	pairs   pairs
+	warm    *lru.Cache[warmKey, struct{}]
+	wg      sync.WaitGroup
 
 	mu       sync.Mutex
 	tasks    map[protocol.TaskID]*task
@@ -100,6 +106,7 @@ func New(cfg Config) (*Requester, error) {
 	}
 	r := &Requester{
 		cfg:      cfg,
+		started:  time.Now(),
 		self:     cfg.Self.String(),
 		warm:     warm,
 		tasks:    make(map[protocol.TaskID]*task),
@@ -115,8 +122,9 @@ func New(cfg Config) (*Requester, error) {
 // journal for the next run.
 func (r *Requester) Run(ctx context.Context) error {
 	defer func() {
+		r.mu.Lock() // no task is opened while, or after, the others are told
 		r.stop(errStopping)
-		r.pairs.closeAll()
+		r.mu.Unlock()
 		r.wg.Wait()
 	}()
 	unfinished, err := r.cfg.Journal.Unfinished()
@@ -148,12 +156,19 @@ func (r *Requester) Submit(ctx context.Context, spec *protocol.Spec, terms *prot
 	if err != nil {
 		return "", err
 	}
+	if err := r.open(t); err != nil {
+		return "", err
+	}
 	if terms.Detached {
 		if err := r.cfg.Journal.SaveTaskNow(ctx, t.record); err != nil {
+			// It may be on disk all the same, and nobody knows its ID.
+			t.cancel(errCancelled)
+			r.conduct(t)
 			return "", fmt.Errorf("journal the task: %w", err)
 		}
 	}
-	return t.id, r.start(t)
+	go r.conduct(t)
+	return t.id, nil
 }
 
 // Do runs a task to its end in the calling goroutine, or fails when the
@@ -175,15 +190,7 @@ func (r *Requester) Do(ctx context.Context, spec *protocol.Spec, terms *protocol
 	return record, nil
 }
 
-func (r *Requester) start(t *task) error {
-	if err := r.open(t); err != nil {
-		return err
-	}
-	go r.conduct(t)
-	return nil
-}
-
-// open makes t known. It is to be conducted then.
+// open makes t known and keeps what it needs. It must be conducted then.
 func (r *Requester) open(t *task) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -193,16 +200,27 @@ func (r *Requester) open(t *task) error {
 	if len(r.tasks) >= maxOpen {
 		return protocol.Errorf(protocol.CodeBusy, "%d tasks are open already", len(r.tasks)).WithHint("wait for some of them to end")
 	}
+	t.ctx, t.cancel = context.WithCancelCause(r.ctx)
+	for _, b := range []*protocol.Blob{t.spec.Module, t.spec.Stdin} {
+		if !b.IsInline() {
+			t.unpin = append(t.unpin, r.cfg.Blobs.Pin(b.Sum()))
+		}
+	}
 	r.tasks[t.id] = t
-	r.wg.Add(1)
+	r.wg.Add(1) // conduct ends it
 	return nil
 }
 
 // resume takes up a task of an earlier run from its beginning.
 func (r *Requester) resume(record *protocol.Task) {
 	spec, err := protocol.ParseSpec(record.Spec)
-	if err != nil {
+	if err != nil || record.Terms == nil {
 		r.cfg.Logger.Error("cannot take up a task", "task", record.Id, "err", err)
+		record.Result = failed(protocol.Errorf(protocol.CodeInternal, "its record is damaged: %v", err))
+		record.State, record.Reason = protocol.StateDone, record.Result.Message
+		if err := r.cfg.Journal.SaveTask(record); err != nil {
+			r.cfg.Logger.Error("cannot journal a result", "task", record.Id, "err", err)
+		}
 		return
 	}
 	now := time.Now().UnixMilli()
@@ -214,9 +232,12 @@ func (r *Requester) resume(record *protocol.Task) {
 	}
 	record.State, record.Reason = protocol.StateQueued, "taken up after a restart"
 	t := r.makeTask(spec, record)
-	if err := r.start(t); err != nil {
+	t.settled = time.Now().Add(settleResumed)
+	if err := r.open(t); err != nil {
 		r.cfg.Logger.Error("cannot take up a task", "task", record.Id, "err", err)
+		return
 	}
+	go r.conduct(t)
 }
 
 func (r *Requester) saveOpen() error {

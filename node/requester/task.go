@@ -29,6 +29,13 @@ type task struct {
 	events chan event // from peers and timers to conduct
 	done   chan struct{}
 	unpin  []func()
+	// settled is until when a lack of peers or offers may be due to the node's
+	// own start, and ends no task.
+	settled time.Time
+
+	// saving serialises what is journaled, so that nothing earlier lands upon
+	// the last record. It is held across the journal's queue.
+	saving sync.Mutex
 
 	mu      sync.Mutex
 	record  *protocol.Task
@@ -80,15 +87,16 @@ func (r *Requester) newTask(spec *protocol.Spec, terms *protocol.Terms, name str
 
 func (r *Requester) makeTask(spec *protocol.Spec, record *protocol.Task) *task {
 	t := &task{
-		r:      r,
-		id:     protocol.TaskID(record.Id),
-		spec:   spec,
-		raw:    record.Spec,
-		digest: protocol.DigestOf(record.Spec),
-		terms:  record.Terms,
-		events: make(chan event, eventsPerAttempt*(record.Terms.Replicas+1)),
-		done:   make(chan struct{}),
-		record: record,
+		r:       r,
+		id:      protocol.TaskID(record.Id),
+		spec:    spec,
+		raw:     record.Spec,
+		digest:  protocol.DigestOf(record.Spec),
+		terms:   record.Terms,
+		events:  make(chan event, eventsPerAttempt*(record.Terms.Replicas+1)),
+		done:    make(chan struct{}),
+		record:  record,
+		settled: r.started.Add(settleNew),
 		// An attached task is journaled when it ends or by the next sweep, so
 		// that a short one costs one write.
 		changed: true,
@@ -96,12 +104,6 @@ func (r *Requester) makeTask(spec *protocol.Spec, record *protocol.Task) *task {
 	if record.Terms.On != "" {
 		// newTask has checked it; a record that has gone bad means no restriction.
 		t.on, _ = peer.Decode(record.Terms.On)
-	}
-	t.ctx, t.cancel = context.WithCancelCause(r.ctx)
-	for _, b := range []*protocol.Blob{spec.Module, spec.Stdin} {
-		if !b.IsInline() {
-			t.unpin = append(t.unpin, r.cfg.Blobs.Pin(b.Sum()))
-		}
 	}
 	return t
 }
@@ -148,7 +150,16 @@ func (t *task) snapshot() *protocol.Task {
 	return proto.CloneOf(t.record)
 }
 
+// stateNow returns the state, and whether the task has its result.
+func (t *task) stateNow() (protocol.State, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.record.State, t.record.Result != nil
+}
+
 func (t *task) saveIfChanged(j Journal) error {
+	t.saving.Lock()
+	defer t.saving.Unlock()
 	t.mu.Lock()
 	if !t.changed || t.record.Result != nil { // conclude saves the last one
 		t.mu.Unlock()
@@ -183,6 +194,8 @@ func (t *task) conclude(result *protocol.Result, err error) {
 		record.Reason = result.Message
 		record.EndedUnixMs = time.Now().UnixMilli()
 	})
+	t.saving.Lock()
+	defer t.saving.Unlock()
 	if err := t.r.cfg.Journal.SaveTask(t.record); err != nil {
 		t.r.cfg.Logger.Error("cannot journal a result", "task", t.id, "err", err)
 	}
