@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -50,10 +51,12 @@ func runAttached(ctx context.Context, c *client.Client, in *api.Submission, modu
 	}()
 
 	var id string
+	var wait waiting
 	t, err := c.Run(watched, in, module, func(e api.Event) error {
 		if e.ID != "" {
 			id = e.ID
 		}
+		wait.note(e.Task, time.Now())
 		if err := write(os.Stdout, e.Stdout); err != nil {
 			return err
 		}
@@ -71,6 +74,19 @@ func runAttached(ctx context.Context, c *client.Client, in *api.Submission, modu
 	default:
 		return err
 	}
+}
+
+// waiting tells people why nothing seems to happen, at most every 30 s.
+type waiting struct{ told time.Time }
+
+const tellEvery = 30 * time.Second
+
+func (w *waiting) note(t *api.Task, now time.Time) {
+	if t == nil || t.State != protocol.StateQueued.Word() || !strings.HasPrefix(t.Reason, "waiting") || now.Sub(w.told) < tellEvery {
+		return
+	}
+	w.told = now
+	fmt.Fprintf(os.Stderr, "spare: task %s is %s\n", t.ID, protocol.SafeText(t.Reason))
 }
 
 func write(f *os.File, p []byte) error {

@@ -92,6 +92,7 @@ func (c *conductor) newAttempt(candidate market.Candidate) *attempt {
 		}
 		record.Replicas = append(forgetRefused(record.Replicas), a.record)
 		record.Reason = "asking a provider"
+		c.waiting = ""
 	})
 	c.r.mu.Lock()
 	c.r.attempts[a.nonce] = a
@@ -134,10 +135,11 @@ const (
 )
 
 var (
-	errNoLease   = errors.New("it gave no answer")
-	errNoOutput  = errors.New("its output did not come")
-	errOverdue   = errors.New("it lets the guest run beyond its deadline")
-	errForgotten = errors.New("it beats, but runs this no more")
+	errUnreachable = errors.New("it cannot be reached")
+	errNoLease     = errors.New("it gave no answer")
+	errNoOutput    = errors.New("its output did not come")
+	errOverdue     = errors.New("it lets the guest run beyond its deadline")
+	errForgotten   = errors.New("it beats, but runs this no more")
 )
 
 // expect ends the attempt with err unless something else happens within d.
@@ -186,7 +188,8 @@ func (a *attempt) begin() {
 	a.t.r.wg.Go(func() {
 		p, err := a.t.r.pairs.get(a.ctx, a.provider)
 		if err != nil {
-			a.send(event{kind: evLost, err: fmt.Errorf("cannot reach it: %w", err)})
+			a.t.r.cfg.Logger.Debug("cannot reach a provider", "provider", a.provider, "err", err)
+			a.send(event{kind: evLost, err: errUnreachable})
 			return
 		}
 		p.run(a)

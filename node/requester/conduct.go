@@ -18,8 +18,11 @@ import (
 const (
 	// maxFailures is how many attempts of one task may be lost or fail at
 	// their provider before it is given up: by then the task is the likelier
-	// cause. Refusals do not count.
+	// cause. Refusals do not count, nor do peers that cannot be reached.
 	maxFailures = 10
+	// tellAfter is after how many pauses a follower is told of the wait: some
+	// tenths of a second, so that a moment's shortage is not talked about.
+	tellAfter = 4
 	// spareFresh is how long the spares of a placement are worth asking.
 	spareFresh = 5 * time.Second
 )
@@ -117,6 +120,9 @@ func (c *conductor) pause(err error) error {
 		c.update(func(record *protocol.Task) {
 			record.State = protocol.StateQueued
 			record.Reason = "waiting to ask again: " + failed(err).Message
+			if c.pauses >= tellAfter {
+				c.waiting = record.Reason
+			}
 		})
 	}
 	return nil
@@ -233,7 +239,10 @@ func (c *conductor) handle(ev event) (*protocol.Result, error) {
 // started when it fell under suspicion.
 func (c *conductor) lose(a *attempt, err error) error {
 	c.end(a, protocol.StateLost, protocol.SafeText(err.Error()))
-	c.failures++
+	if !errors.Is(err, errUnreachable) {
+		c.failures++
+	}
+	c.settled = time.Now().Add(settleLost)
 	switch {
 	case errors.Is(err, errDiverged):
 		return final(protocol.CodeDiverged, "attempt %d wrote other output than was shown before", a.record.Attempt)

@@ -494,8 +494,11 @@ func TestOnlyLiarsEndTheTask(t *testing.T) {
 		x.finish(o)
 	})
 	inWorld(t, []*fakeProvider{liar}, func(t *testing.T, w *world) {
-		time.Sleep(settleNew)
+		start := time.Now()
 		check(t, w.do(&protocol.Terms{}), protocol.StateRefused, protocol.ExitSystem, protocol.CodeNoOffers)
+		if took := time.Since(start); took > 2*settleLost {
+			t.Errorf("it took %s to give up", took)
+		}
 		if liar.runs() != 1 {
 			t.Errorf("it was asked %d times", liar.runs())
 		}
@@ -567,6 +570,28 @@ func TestRefusalsArePacedAndTheirRecordBounded(t *testing.T) {
 		}
 		if err := w.requester.Cancel(id); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+func TestLastPeerMayComeBack(t *testing.T) {
+	p := newFakeProvider(t, nil)
+	inWorld(t, []*fakeProvider{p}, func(t *testing.T, w *world) {
+		p.run = func(x *exchangeWithFake) {
+			if x.ask.Attempt > 1 {
+				honest(x)
+				return
+			}
+			x.lease()
+			time.Sleep(time.Second)
+			w.kill(p)
+			time.Sleep(30 * time.Second)
+			w.revive(p)
+		}
+		task := w.do(&protocol.Terms{})
+		check(t, task, protocol.StateDone, 0, "")
+		if a := task.Replicas[1]; a.State != protocol.StateLost || !strings.Contains(a.Reason, errUnreachable.Error()) {
+			t.Errorf("the second attempt: %v", a)
 		}
 	})
 }

@@ -423,3 +423,13 @@ func (w *world) text(task *protocol.Task, fd int) string {
 	}
 	return string(b)
 }
+
+// revive undoes kill.
+func (w *world) revive(p *fakeProvider) {
+	p.mu.Lock()
+	p.frozen = false
+	p.mu.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.broken[p.id] = false
+}

@@ -145,11 +145,11 @@ func (a *attempt) receive(conn *protocol.Conn) error {
 // follow is [Requester.Follow] of an open task.
 func (t *task) follow(ctx context.Context, out func(fd int, p []byte) error, changed func(*protocol.Task)) (*protocol.Task, error) {
 	var sent [2]int64
-	state := protocol.State(-1)
+	last := stage{state: -1}
 	for {
 		next := t.nextChange()
-		now, ended := t.stateNow()
-		if ended {
+		now := t.stageNow()
+		if now.ended {
 			record := t.snapshot()
 			for i, b := range []*protocol.Blob{record.Result.Stdout, record.Result.Stderr} {
 				if err := t.r.replayFrom(b, sent[i], func(p []byte) error { return out(i+1, p) }); err != nil {
@@ -158,8 +158,8 @@ func (t *task) follow(ctx context.Context, out func(fd int, p []byte) error, cha
 			}
 			return record, nil
 		}
-		if changed != nil && now != state {
-			state = now
+		if changed != nil && now != last {
+			last = now
 			changed(t.snapshot())
 		}
 		for i := range t.out {
@@ -170,7 +170,7 @@ func (t *task) follow(ctx context.Context, out func(fd int, p []byte) error, cha
 		select {
 		case <-next:
 		case <-t.done:
-			if _, ended := t.stateNow(); !ended {
+			if !t.stageNow().ended {
 				return nil, errStopping
 			}
 		case <-ctx.Done():
@@ -217,10 +217,7 @@ type outputReader struct {
 // openOutput opens what has been written so far, or returns nil when the task
 // has ended and its record is to be asked.
 func (t *task) openOutput(fd int) io.ReadCloser {
-	t.mu.Lock()
-	ended := t.record.Result != nil
-	t.mu.Unlock()
-	if ended {
+	if t.stageNow().ended {
 		return nil
 	}
 	r := &outputReader{t: t, i: fd - 1}

@@ -73,6 +73,8 @@ const (
 	// up again for longer, since nobody may be there to submit it once more.
 	settleNew     = 3 * time.Second
 	settleResumed = time.Minute
+	// settleLost is how long a task waits for peers after it has lost one.
+	settleLost = time.Minute
 )
 
 // Requester conducts its user's tasks.

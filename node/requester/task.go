@@ -39,6 +39,7 @@ type task struct {
 
 	mu      sync.Mutex
 	record  *protocol.Task
+	waiting string        // why no provider is asked now, or empty
 	changed bool          // since it was last journaled
 	watch   chan struct{} // closed at the next change, if anybody watches
 
@@ -150,11 +151,18 @@ func (t *task) snapshot() *protocol.Task {
 	return proto.CloneOf(t.record)
 }
 
-// stateNow returns the state, and whether the task has its result.
-func (t *task) stateNow() (protocol.State, bool) {
+// stage is what a follower is told when it changes.
+type stage struct {
+	state   protocol.State
+	waiting string // why no provider is asked now, or empty
+	ended   bool
+}
+
+// stageNow returns where the task is.
+func (t *task) stageNow() stage {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.record.State, t.record.Result != nil
+	return stage{t.record.State, t.waiting, t.record.Result != nil}
 }
 
 func (t *task) saveIfChanged(j Journal) error {
