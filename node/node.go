@@ -45,16 +45,15 @@ type Info struct {
 	SecretFile    string
 	NewSecret     bool // it was made just now
 	Addrs         []string
-	Socket        string
 	DashboardLink string // opens the dashboard once; empty when it is off
 	Slots         int
 	MemoryBytes   uint64
 }
 
 const (
-	// socketName and the like are what stands in a home beside the store's.
-	socketName = "api.sock"
-	cacheName  = "cache"
+	// cacheName is the directory of compiled code in a home, and the name of
+	// the key that authenticates it.
+	cacheName = "cache"
 	// queuePerSlot bounds what waits at a provider: enough to keep slots busy
 	// with short tasks; long ones are kept away by the wait that loads tell.
 	queuePerSlot = 32
@@ -92,6 +91,10 @@ func New(cfg Config) (_ *Node, err error) {
 			}
 		}
 	}()
+	socket, err := api.SocketPath(cfg.Home)
+	if err != nil {
+		return nil, err
+	}
 	meshConfig, err := n.meshConfig()
 	if err != nil {
 		return nil, err
@@ -112,7 +115,7 @@ func New(cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	if n.api, err = api.New(api.Config{
-		Socket:    filepath.Join(cfg.Home, socketName),
+		Socket:    socket,
 		Dashboard: cfg.Dashboard,
 		Version:   cfg.Version,
 		Tasks:     n.requester,

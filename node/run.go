@@ -104,7 +104,6 @@ func (n *Node) info() Info {
 		Network:     n.cfg.Network,
 		SecretFile:  filepath.Join(n.cfg.Home, "networks", n.cfg.Network+".secret"),
 		NewSecret:   n.newSecret,
-		Socket:      filepath.Join(n.cfg.Home, socketName),
 		Slots:       n.capacity.Slots,
 		MemoryBytes: n.capacity.MemoryBytes,
 	}

@@ -99,6 +99,11 @@ The exit status is the program's own, or:
 				return err
 			}
 			if !f.noStdin {
+				// A pipe may stay open for long: what can fail before it is
+				// read to its end should.
+				if err := c.Reach(cmd.Context()); err != nil {
+					return err
+				}
 				if in.Stdin, err = spoolStdin(cmd.Context(), c, os.Stdin); err != nil {
 					return err
 				}

@@ -12,10 +12,6 @@ import (
 	"github.com/spare-network/spare/protocol"
 )
 
-type blobInput struct {
-	Digest string `path:"digest" maxLength:"128" doc:"sha2-256 in hex, or a CID"`
-}
-
 // upload takes the body as a stream: huma would read it whole.
 type upload struct {
 	body io.Reader
@@ -46,21 +42,5 @@ func (s *Server) blobRoutes(a huma.API) {
 			return nil, err
 		}
 		return &reply[BlobRef]{BlobRef{Digest: d.String(), Size: size}}, nil
-	})
-	route(a, huma.Operation{
-		OperationID: "has-blob", Method: http.MethodHead, Path: "/blobs/{digest}", Summary: "Whether a blob is here",
-	}, func(_ context.Context, in *blobInput) (*struct{}, error) {
-		d, err := protocol.ParseDigest(in.Digest)
-		if err != nil {
-			return nil, err
-		}
-		f, _, err := s.cfg.Blobs.Open(d)
-		if protocol.CodeOf(err) == protocol.CodeBlob && err != nil {
-			return nil, protocol.Errorf(protocol.CodeNotFound, "no blob %s", d)
-		}
-		if err != nil {
-			return nil, err
-		}
-		return nil, f.Close()
 	})
 }

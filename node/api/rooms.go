@@ -21,7 +21,7 @@ type Tasks interface {
 	// Follow replays a task's output from its start, goes on with it live and
 	// returns the task when it has ended. It calls out and changed from one
 	// goroutine, changed with a snapshot at each change of state, and ends
-	// early with the error of out, or of ctx.
+	// early with the error of out, or of ctx. Either may be nil.
 	Follow(ctx context.Context, id protocol.TaskID, out func(fd int, p []byte) error, changed func(*protocol.Task)) (*protocol.Task, error)
 	// Output opens what a task has written to stdout (1) or stderr (2) so far.
 	Output(id protocol.TaskID, fd int) (io.ReadCloser, error)

@@ -141,8 +141,7 @@ func (s *Server) getTask(ctx context.Context, in *waitInput) (*reply[Task], erro
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	skip, ignore := func(int, []byte) error { return nil }, func(*protocol.Task) {}
-	t, err = s.cfg.Tasks.Follow(ctx, protocol.TaskID(t.Id), skip, ignore)
+	t, err = s.cfg.Tasks.Follow(ctx, protocol.TaskID(t.Id), nil, nil)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return s.task(in.ID)
 	}

@@ -151,18 +151,16 @@ func (t *task) follow(ctx context.Context, out func(fd int, p []byte) error, cha
 		now := t.stageNow()
 		if now.ended {
 			record := t.snapshot()
-			for i, b := range []*protocol.Blob{record.Result.Stdout, record.Result.Stderr} {
-				if err := t.r.replayFrom(b, sent[i], func(p []byte) error { return out(i+1, p) }); err != nil {
-					return nil, err
-				}
-			}
-			return record, nil
+			return record, t.r.replay(record.Result, sent, out)
 		}
 		if changed != nil && now != last {
 			last = now
 			changed(t.snapshot())
 		}
 		for i := range t.out {
+			if out == nil {
+				break
+			}
 			if err := t.showSince(i, &sent[i], out); err != nil {
 				return nil, err
 			}
@@ -290,17 +288,26 @@ func (r *Requester) openBlob(b *protocol.Blob) (io.ReadCloser, error) {
 	return f, nil
 }
 
-// replayFrom passes the bytes of b from offset on to out.
-func (r *Requester) replayFrom(b *protocol.Blob, offset int64, out func(p []byte) error) error {
-	rc, err := r.openBlob(b)
-	if err != nil {
-		return err
+// replay passes on what a result holds of stdout and stderr beyond what was
+// sent of each.
+func (r *Requester) replay(result *protocol.Result, sent [2]int64, out func(fd int, p []byte) error) error {
+	if out == nil {
+		return nil
 	}
-	_, err = io.CopyN(io.Discard, rc, offset)
-	if err == nil {
-		_, err = io.Copy(writerFunc(out), rc)
+	for i, b := range []*protocol.Blob{result.GetStdout(), result.GetStderr()} {
+		rc, err := r.openBlob(b)
+		if err != nil {
+			return err
+		}
+		_, err = io.CopyN(io.Discard, rc, sent[i])
+		if err == nil {
+			_, err = io.Copy(writerFunc(func(p []byte) error { return out(i+1, p) }), rc)
+		}
+		if err = errors.Join(err, rc.Close()); err != nil {
+			return err
+		}
 	}
-	return errors.Join(err, rc.Close())
+	return nil
 }
 
 type writerFunc func(p []byte) error

@@ -312,7 +312,7 @@ func (r *Requester) Cancel(id protocol.TaskID) error {
 // Follow replays a task's output from its start and goes on with it live. It
 // calls out and changed from the calling goroutine, changed with a snapshot at
 // each change of state, and returns the task when it has ended, or the error
-// of out, or of ctx.
+// of out, or of ctx. Either function may be nil.
 func (r *Requester) Follow(ctx context.Context, id protocol.TaskID, out func(fd int, p []byte) error, changed func(*protocol.Task)) (*protocol.Task, error) {
 	if t := r.openTask(id); t != nil {
 		return t.follow(ctx, out, changed)
@@ -321,12 +321,7 @@ func (r *Requester) Follow(ctx context.Context, id protocol.TaskID, out func(fd 
 	if err != nil {
 		return nil, err
 	}
-	for i, b := range []*protocol.Blob{record.Result.GetStdout(), record.Result.GetStderr()} {
-		if err := r.replayFrom(b, 0, func(p []byte) error { return out(i+1, p) }); err != nil {
-			return nil, err
-		}
-	}
-	return record, nil
+	return record, r.replay(record.Result, [2]int64{}, out)
 }
 
 // Output opens what a task has written to stdout (1) or stderr (2) so far.

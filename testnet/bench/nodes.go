@@ -80,7 +80,11 @@ func (p *pair) startRequester(ctx context.Context) (info node.Info, err error) {
 	case err := <-p.ended:
 		return info, err
 	}
-	p.socket = client.New(info.Socket)
+	socket, err := api.SocketPath(p.home)
+	if err != nil {
+		return info, err
+	}
+	p.socket = client.New(socket)
 	digest, size, err := p.requester.Blobs().Put(bytes.NewReader(p.wasm), protocol.MaxBlob)
 	p.module = &protocol.Blob{Digest: digest[:], Size: uint64(size)}
 	return info, err

@@ -251,8 +251,10 @@ func (n *Node) Follow(ctx context.Context, id protocol.TaskID, out func(int, []b
 	n.mu.Lock()
 	now := t.snapshot
 	n.mu.Unlock()
-	changed(now)
-	for fd := 1; fd <= 2; fd++ {
+	if changed != nil {
+		changed(now)
+	}
+	for fd := 1; fd <= 2 && out != nil; fd++ {
 		for piece := range slices.Chunk(t.out[fd], protocol.MaxOutputChunk) {
 			if err := out(fd, piece); err != nil {
 				return nil, err
@@ -265,7 +267,7 @@ func (n *Node) Follow(ctx context.Context, id protocol.TaskID, out func(int, []b
 	case <-t.done:
 	}
 	end, err := n.Task(string(id))
-	if err == nil && end != now {
+	if err == nil && end != now && changed != nil {
 		changed(end)
 	}
 	return end, err

@@ -24,19 +24,21 @@ const base = "http://spare/api/v1"
 // Client calls the API of one node. It is safe for concurrent use.
 type Client struct {
 	socket string
+	dialer net.Dialer
 	http   *http.Client
 }
 
 // New returns a Client of the node that listens on socket. It connects with
 // the first call.
 func New(socket string) *Client {
-	var d net.Dialer
-	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{
+	c := &Client{socket: socket}
+	c.http = &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return d.DialContext(ctx, "unix", socket)
+			return c.dialer.DialContext(ctx, "unix", socket)
 		},
 		DisableCompression: true,
-	}}}
+	}}
+	return c
 }
 
 // Status returns what the node says about itself.
@@ -113,17 +115,14 @@ func (c *Client) PutBlob(ctx context.Context, r io.Reader) (api.BlobRef, error) 
 	return decode[api.BlobRef](body)
 }
 
-// HasBlob reports whether the node holds a blob.
-func (c *Client) HasBlob(ctx context.Context, d protocol.Digest) (bool, error) {
-	body, err := c.do(ctx, http.MethodHead, "/blobs/"+d.String(), "", nil)
-	switch {
-	case err == nil:
-		return true, body.Close()
-	case protocol.CodeOf(err) == protocol.CodeNotFound:
-		return false, nil
-	default:
-		return false, err
+// Reach reports whether a node listens at all, which is quick to know: before
+// a user's input is read, say.
+func (c *Client) Reach(ctx context.Context) error {
+	conn, err := c.dialer.DialContext(ctx, "unix", c.socket)
+	if err != nil {
+		return c.unreachable(ctx, err)
 	}
+	return conn.Close()
 }
 
 func taskPath(prefix string) string { return "/tasks/" + url.PathEscape(prefix) }
@@ -171,9 +170,6 @@ func (c *Client) do(ctx context.Context, method, path, contentType string, body 
 		return res.Body, nil
 	}
 	defer res.Body.Close()
-	if method == http.MethodHead && res.StatusCode == http.StatusNotFound {
-		return nil, protocol.Errorf(protocol.CodeNotFound, "%s is not there", path)
-	}
 	p := new(api.Problem)
 	if err := json.NewDecoder(res.Body).Decode(p); err != nil || p.Code == "" {
 		return nil, protocol.Errorf(protocol.CodeInternal, "the node answered %s", res.Status)
