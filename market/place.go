@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+
+	"github.com/spare-network/spare/protocol"
 )
 
 // Placement is where the replicas of a task go.
@@ -19,6 +21,9 @@ type Placement struct {
 // take nothing now come last among the spares. The list may hold what Rank
 // rejected, which is never chosen but serves to say why nothing was.
 //
+// The own node is the last resort even while it is paused for others: a pause
+// protects its owner from strangers.
+//
 // Without enough providers it returns a *protocol.Error of CodeNoPeers when
 // nobody is known, CodeNoOffers when nobody could run the task, or CodeBusy
 // when those who could take nothing now.
@@ -26,10 +31,12 @@ type Placement struct {
 // Replicas are spread over providers, and not over networks as well, since an
 // Offer names no address.
 func Place(need Need, list []Candidate) (Placement, error) {
-	var takers, later []Candidate
+	var takers, later, own []Candidate
 	for _, c := range list {
 		switch {
 		case !c.Feasible:
+		case c.Provider == need.Self && need.unwilling(c) != "" && c.Load.GetAvailability() != protocol.Full:
+			own = append(own, c)
 		case need.unwilling(c) != "":
 			later = append(later, c)
 		default:
@@ -37,6 +44,11 @@ func Place(need Need, list []Candidate) (Placement, error) {
 		}
 	}
 	n := need.replicas()
+	if len(takers) < n {
+		takers = append(takers, own...)
+	} else {
+		later = append(own, later...)
+	}
 	if len(takers) < n {
 		return Placement{}, shortage(need, list, takers, later)
 	}

@@ -24,6 +24,8 @@ func TestPlace(t *testing.T) {
 	silent := asked(func(c *market.Candidate) { c.Provider = "silent" })
 	full := answered("full", 1)
 	full.Load = &protocol.Load{Slots: 1, Availability: protocol.Full}
+	mine := answered(self, 20)
+	mine.Load = &protocol.Load{Slots: 1, Availability: protocol.OwnerBusy}
 	unfit := market.Candidate{Provider: "unfit", Offer: offerAt(0, nil), Reason: "offers 1 GiB, needs 8 GiB"}
 	cases := []struct {
 		name     string
@@ -39,6 +41,8 @@ func TestPlace(t *testing.T) {
 		{"equal scores in the order of the draw", 1, []market.Candidate{answered("b", 3), answered("a", 3)}, []peer.ID{"b"}, []peer.ID{"a"}, "idle; best of 2 asked"},
 		{"full ones are the last spares", 1, []market.Candidate{full, answered("a", 9), silent}, []peer.ID{"a"}, []peer.ID{"silent", "full"}, "idle"},
 		{"silent ones after those who answered", 2, []market.Candidate{silent, answered("a", 9), unfit}, []peer.ID{"a", "silent"}, nil, "idle"},
+		{"the own node rather than nobody, though its owner is busy", 1, []market.Candidate{full, mine}, []peer.ID{self}, []peer.ID{"full"}, "idle"},
+		{"not the own node while its owner is busy", 1, []market.Candidate{mine, answered("a", 30)}, []peer.ID{"a"}, []peer.ID{self}, "idle"},
 		{"a silent one rather than nobody", 1, []market.Candidate{unfit, silent}, []peer.ID{"silent"}, nil, "the only choice, 1.2 ms away"},
 	}
 	for _, c := range cases {

@@ -13,7 +13,7 @@ export SPARE_BIN=$spare
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/spare-demo.XXXXXX")
 finish() {
-	"$here/down.sh" --dir "$dir" && rm -rf "$dir"
+	"$here/down.sh" --dir "$dir" >/dev/null && rm -rf "$dir"
 }
 trap finish EXIT
 trap 'exit 130' INT TERM

@@ -189,6 +189,8 @@ func (a *attempt) begin() {
 		p, err := a.t.r.pairs.get(a.ctx, a.provider)
 		if err != nil {
 			a.t.r.cfg.Logger.Debug("cannot reach a provider", "provider", a.provider, "err", err)
+			// Until it says something new it is nobody to be asked, or shown.
+			a.t.r.cfg.Book.Remove(a.provider)
 			a.send(event{kind: evLost, err: errUnreachable})
 			return
 		}

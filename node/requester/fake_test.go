@@ -221,7 +221,7 @@ func inWorld(t *testing.T, providers []*fakeProvider, f func(t *testing.T, w *wo
 	dir := t.TempDir()
 	self := newFakeProvider(t, nil)
 	synctest.Test(t, func(t *testing.T) {
-		s, err := store.Open(dir)
+		s, err := store.Open(dir, store.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -430,6 +430,7 @@ func (w *world) revive(p *fakeProvider) {
 	p.frozen = false
 	p.mu.Unlock()
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.broken[p.id] = false
+	w.mu.Unlock()
+	w.offer(p)
 }

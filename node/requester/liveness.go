@@ -103,6 +103,7 @@ func (w *watch) tick(now time.Time) bool {
 	switch silence := now.Sub(time.Unix(0, w.heard.Load())); {
 	case silence >= lostAfter:
 		w.fail(errSilent)
+		w.r.cfg.Book.Remove(w.peer)
 		w.r.cfg.Network.Drop(w.peer)
 		return false
 	case silence < suspectAfter:

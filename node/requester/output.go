@@ -16,6 +16,7 @@ import (
 
 var (
 	errDiverged = errors.New("its output differs from what was shown before")
+	errBroken   = errors.New("its output broke off")
 	errTooMuch  = errors.New("it sent more output than the task allows")
 	errKeep     = errors.New("output cannot be kept") // our own failure, not a provider's
 )
@@ -126,7 +127,8 @@ func (a *attempt) receive(conn *protocol.Conn) error {
 	chunk := new(protocol.OutputChunk)
 	for {
 		if err := conn.Recv(chunk); err != nil {
-			return fmt.Errorf("its output broke off: %w", err)
+			a.t.r.cfg.Logger.Debug("an output stream broke off", "provider", a.provider, "err", err)
+			return errBroken
 		}
 		switch chunk.Fd {
 		case 0:

@@ -3,7 +3,6 @@ package requester
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -111,7 +110,10 @@ func (ps *pairs) closeIdle(now time.Time) {
 	}
 }
 
-var errIdle = errors.New("unused for a while")
+var (
+	errIdle  = errors.New("unused for a while")
+	errEnded = errors.New("its connection ended")
+)
 
 // pair is the task stream with one provider: many exchanges, each an Ask and
 // its Replies, told apart by their ID.
@@ -201,7 +203,7 @@ func (p *pair) run(a *attempt) {
 	if err != nil {
 		p.remove(id)
 		// The conductor may be who calls, and it is who takes events.
-		p.r.wg.Go(func() { a.send(event{kind: evLost, err: fmt.Errorf("cannot ask it: %w", err)}) })
+		p.r.wg.Go(func() { a.send(event{kind: evLost, err: errUnreachable}) })
 	}
 }
 
@@ -258,7 +260,8 @@ func (p *pair) read() {
 	for {
 		reply := new(protocol.Reply)
 		if err := p.conn.Recv(reply); err != nil {
-			p.fail(fmt.Errorf("its connection ended: %w", err))
+			p.r.cfg.Logger.Debug("a task stream ended", "provider", p.peer, "err", err)
+			p.fail(errEnded)
 			return
 		}
 		if err := p.dispatch(reply); err != nil {
