@@ -28,8 +28,8 @@ type Placement struct {
 // nobody is known, CodeNoOffers when nobody could run the task, or CodeBusy
 // when those who could take nothing now.
 //
-// Replicas are spread over providers, and not over networks as well, since an
-// Offer names no address.
+// Replicas go to different providers, and to different networks when there is
+// a choice: what takes one machine away often takes its neighbours, too.
 func Place(need Need, list []Candidate) (Placement, error) {
 	var takers, later, own []Candidate
 	for _, c := range list {
@@ -58,10 +58,12 @@ func Place(need Need, list []Candidate) (Placement, error) {
 		}
 		return cmp.Compare(unanswered(a), unanswered(b))
 	})
-	answers := len(takers)
+	spread(takers, n)
+	answers := 0
 	for i, c := range takers {
-		if !c.Scored {
-			answers = min(answers, i)
+		if c.Scored {
+			answers++
+		} else {
 			takers[i].Reason = need.unasked(len(takers)) + ", " + need.place(c)
 		}
 	}
@@ -72,6 +74,21 @@ func Place(need Need, list []Candidate) (Placement, error) {
 		}
 	}
 	return Placement{Chosen: takers[:n:n], Spares: append(takers[n:], later...)}, nil
+}
+
+// spread moves to the first n places candidates of different networks, in the
+// order of the list, and of known ones again only when there are no others.
+func spread(list []Candidate, n int) {
+	used := make(map[string]bool)
+	for i := range min(n, len(list)) {
+		next := i + max(0, slices.IndexFunc(list[i:], func(c Candidate) bool {
+			return c.Scored == list[i].Scored && (c.Network == "" || !used[c.Network])
+		}))
+		chosen := list[next]
+		copy(list[i+1:next+1], list[i:next])
+		list[i] = chosen
+		used[chosen.Network] = true
+	}
 }
 
 // unasked says why one of so many takers is named that has told nothing of its

@@ -20,6 +20,12 @@ func answered(p peer.ID, score time.Duration) market.Candidate {
 	})
 }
 
+func at(p peer.ID, score time.Duration, network string) market.Candidate {
+	c := answered(p, score)
+	c.Network = network
+	return c
+}
+
 func TestPlace(t *testing.T) {
 	silent := asked(func(c *market.Candidate) { c.Provider = "silent" })
 	full := answered("full", 1)
@@ -43,6 +49,9 @@ func TestPlace(t *testing.T) {
 		{"silent ones after those who answered", 2, []market.Candidate{silent, answered("a", 9), unfit}, []peer.ID{"a", "silent"}, nil, "idle"},
 		{"the own node rather than nobody, though its owner is busy", 1, []market.Candidate{full, mine}, []peer.ID{self}, []peer.ID{"full"}, "idle"},
 		{"not the own node while its owner is busy", 1, []market.Candidate{mine, answered("a", 30)}, []peer.ID{"a"}, []peer.ID{self}, "idle"},
+		{"replicas in different networks", 2, []market.Candidate{at("a", 3, "10.1"), at("b", 4, "10.1"), at("c", 5, "10.2")}, []peer.ID{"a", "c"}, []peer.ID{"b"}, "idle; best of 3 asked"},
+		{"replicas in one network when there is no other", 2, []market.Candidate{at("a", 3, "10.1"), at("b", 4, "10.1")}, []peer.ID{"a", "b"}, nil, "idle; best of 2 asked"},
+		{"one replica where it is best", 1, []market.Candidate{at("b", 4, "10.2"), at("a", 3, "10.1")}, []peer.ID{"a"}, []peer.ID{"b"}, "idle; best of 2 asked"},
 		{"a silent one rather than nobody", 1, []market.Candidate{unfit, silent}, []peer.ID{"silent"}, nil, "the only choice, 1.2 ms away"},
 	}
 	for _, c := range cases {

@@ -42,6 +42,9 @@ type Known struct {
 	RTT      time.Duration
 	RTTKnown bool
 	Warm     bool // our own receipts say that the module is ready there
+	// Network is the part of its address that neighbours share, such as an
+	// IPv4 /16; empty when unknown.
+	Network string
 }
 
 // Candidate is a provider as one task sees it. Rank makes it, the requester
@@ -54,6 +57,7 @@ type Candidate struct {
 	Speed    float64        // work per second and slot, at most what is believable
 	Load     *protocol.Load // nil when none is known
 	LoadAge  time.Duration
+	Network  string        // of its address; empty when unknown
 	Warm     bool          // nothing to fetch or compile
 	Feasible bool          // it could run the task
 	Scored   bool          // it answered, and Score and Reason are from that
@@ -77,7 +81,7 @@ func Rank(now time.Time, need Need, entries []Entry, known func(peer.ID) Known) 
 			c.LoadAge = max(0, now.Sub(e.LoadAt))
 		}
 		k := known(e.Provider)
-		c.RTT, c.RTTKnown = max(0, k.RTT), k.RTTKnown
+		c.RTT, c.RTTKnown, c.Network = max(0, k.RTT), k.RTTKnown, k.Network
 		if e.Provider == need.Self {
 			c.RTT, c.RTTKnown = 0, true
 		}

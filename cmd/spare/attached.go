@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -27,10 +26,12 @@ const (
 	exitPipe = 141
 )
 
-var (
-	errInterrupted = errors.New("interrupted")
-	errOutput      = errors.New("cannot write")
-)
+var errOutput = errors.New("cannot write")
+
+// signalled is the cause of a context that a signal ended.
+type signalled struct{ os.Signal }
+
+func (s signalled) Error() string { return s.String() }
 
 // runAttached runs a task and stays with it: its output becomes ours, its end
 // our end.
@@ -44,29 +45,32 @@ func runAttached(ctx context.Context, c *client.Client, in *api.Submission, modu
 	defer stop(nil)
 	go func() {
 		select {
-		case <-signals:
-			stop(errInterrupted)
+		case s := <-signals:
+			stop(signalled{s})
 		case <-watched.Done():
 		}
 	}()
 
 	var id string
-	var wait waiting
+	said := newNews(os.Stderr, isTerminal(os.Stderr))
+	defer said.stop()
 	t, err := c.Run(watched, in, module, func(e api.Event) error {
 		if e.ID != "" {
 			id = e.ID
 		}
-		wait.note(e.Task, time.Now())
+		said.note(e, time.Now())
 		if err := write(os.Stdout, e.Stdout); err != nil {
 			return err
 		}
 		return write(os.Stderr, e.Stderr)
 	})
+	said.stop()
+	var by signalled
 	switch {
 	case err == nil:
 		return endOf(t)
-	case errors.Is(context.Cause(watched), errInterrupted):
-		return detach(ctx, c, id, signals)
+	case errors.As(context.Cause(watched), &by):
+		return detach(ctx, c, id, by, signals)
 	case errors.Is(err, errOutput):
 		return abandon(ctx, c, id, err)
 	case id != "" && protocol.CodeOf(err) == protocol.CodeInternal:
@@ -74,19 +78,6 @@ func runAttached(ctx context.Context, c *client.Client, in *api.Submission, modu
 	default:
 		return err
 	}
-}
-
-// waiting tells people why nothing seems to happen, at most every 30 s.
-type waiting struct{ told time.Time }
-
-const tellEvery = 30 * time.Second
-
-func (w *waiting) note(t *api.Task, now time.Time) {
-	if t == nil || t.State != protocol.StateQueued.Word() || !strings.HasPrefix(t.Reason, "waiting") || now.Sub(w.told) < tellEvery {
-		return
-	}
-	w.told = now
-	fmt.Fprintf(os.Stderr, "spare: task %s is %s\n", t.ID, protocol.SafeText(t.Reason))
 }
 
 func write(f *os.File, p []byte) error {
@@ -99,8 +90,9 @@ func write(f *os.File, p []byte) error {
 	return nil
 }
 
-// detach leaves the task alone, or cancels it at a second signal.
-func detach(ctx context.Context, c *client.Client, id string, signals <-chan os.Signal) error {
+// detach leaves the task alone, or cancels it when a second Ctrl-C follows the
+// first.
+func detach(ctx context.Context, c *client.Client, id string, by signalled, signals <-chan os.Signal) error {
 	if id == "" {
 		fmt.Fprintln(os.Stderr, "spare: interrupted before the task was accepted")
 		return status(protocol.ExitDetached)
@@ -109,7 +101,11 @@ func detach(ctx context.Context, c *client.Client, id string, signals <-chan os.
 	for len(signals) > 0 {
 		<-signals
 	}
-	fmt.Fprintf(os.Stderr, "spare: task %s goes on; Ctrl-C again cancels it\n", id)
+	if by.Signal != os.Interrupt {
+		fmt.Fprintf(os.Stderr, "spare: task %s goes on; 'spare logs -f %[1]s' goes back to it\n", id)
+		return status(protocol.ExitDetached)
+	}
+	fmt.Fprintf(os.Stderr, "spare: task %s goes on; Ctrl-C again within a second cancels it; 'spare logs -f %[1]s' goes back to it\n", id)
 	select {
 	case <-signals:
 		if err := cancelTask(ctx, c, id); err != nil {

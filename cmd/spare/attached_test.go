@@ -14,12 +14,14 @@ import (
 	"testing"
 
 	"github.com/spare-network/spare/node/api/apitest"
+	"github.com/spare-network/spare/protocol"
 )
 
 // running is a 'spare run' of a program that blocks, in a process of its own.
 type running struct {
 	*exec.Cmd
 	node   *apitest.Node
+	home   string
 	stdout io.ReadCloser
 	stderr *bufio.Reader
 }
@@ -33,12 +35,17 @@ func startRun(t *testing.T, instruction string) *running {
 	if err := os.WriteFile(program, apitest.Module(instruction), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return start(t, node, home, "run", program)
+}
+
+func start(t *testing.T, node *apitest.Node, home string, args ...string) *running {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &running{Cmd: exec.CommandContext(t.Context(), self), node: node}
-	r.Args = []string{"spare", "run", "--home", home, program}
+	r := &running{Cmd: exec.CommandContext(t.Context(), self), node: node, home: home}
+	r.Args = append([]string{"spare", "--home", home}, args...)
 	if r.stdout, err = r.StdoutPipe(); err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +104,9 @@ func TestFirstSignalLeavesTheTaskAlone(t *testing.T) {
 			r.signal(t, s)
 			r.signal(t, s) // timeout(1) sends one signal twice
 			code, stderr := r.end(t)
-			if code != 130 || !strings.Contains(stderr, "task aaaaaaaaaa goes on") {
+			if code != 130 || !strings.HasPrefix(stderr, "spare: task aaaaaaaaaa goes on; ") ||
+				!strings.HasSuffix(stderr, "'spare logs -f aaaaaaaaaa' goes back to it\n") ||
+				strings.Contains(stderr, "Ctrl-C") != (s == os.Interrupt) {
 				t.Errorf("status %d, stderr %q", code, stderr)
 			}
 			if got := r.state(t); got != "running" {
@@ -111,7 +120,7 @@ func TestSecondInterruptCancels(t *testing.T) {
 	r := startRun(t, "block")
 	expect(t, r.stdout, "started\n")
 	r.signal(t, os.Interrupt)
-	expect(t, r.stderr, "spare: task aaaaaaaaaa goes on; Ctrl-C again cancels it\n")
+	expect(t, r.stderr, "spare: task aaaaaaaaaa goes on; Ctrl-C again within a second cancels it; 'spare logs -f aaaaaaaaaa' goes back to it\n")
 	r.signal(t, os.Interrupt)
 	code, stderr := r.end(t)
 	if code != 130 || stderr != "spare: task aaaaaaaaaa is cancelled\n" {
@@ -119,6 +128,35 @@ func TestSecondInterruptCancels(t *testing.T) {
 	}
 	if got := r.state(t); got != "cancelled" {
 		t.Errorf("the task is %s", got)
+	}
+}
+
+func TestLogsFollowToTheEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		end   func(*running) error
+		state string
+	}{
+		"of the task":     {func(r *running) error { return r.node.Cancel("aaaaaaaaaa") }, "cancelled"},
+		"of the patience": {func(r *running) error { return r.Process.Signal(os.Interrupt) }, "running"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			first := startRun(t, "block")
+			expect(t, first.stdout, "started\n")
+			first.signal(t, syscall.SIGTERM)
+			first.end(t)
+			r := start(t, first.node, first.home, "logs", "-f", "aaaa")
+			expect(t, r.stdout, "started\n")
+			if err := c.end(r); err != nil {
+				t.Fatal(err)
+			}
+			code, stderr := r.end(t)
+			if ended := c.state == "cancelled"; (code == 0) != ended || stderr != "" {
+				t.Errorf("status %d, stderr %q", code, stderr)
+			}
+			if got := r.state(t); got != c.state {
+				t.Errorf("the task is %s", got)
+			}
+		})
 	}
 }
 
@@ -164,5 +202,21 @@ func TestStdinAsksForNoMoreThanItHas(t *testing.T) {
 				t.Errorf("%d bytes came back of %d: %v", len(out), len(in), err)
 			}
 		})
+	}
+}
+
+func TestStdinTooLargeIsNotRead(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "sparse"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(1<<30 + 4096); err != nil {
+		t.Fatal(err)
+	}
+	// Without a client: nothing is uploaded.
+	_, err = spoolStdin(t.Context(), nil, f)
+	if protocol.CodeOf(err) != protocol.CodeBadRequest || !strings.Contains(err.Error(), "stdin has 1.0 GiB; it is limited to 1.0 GiB") {
+		t.Errorf("the error is %v", err)
 	}
 }

@@ -37,6 +37,14 @@ func (h home) path() (string, error) {
 	return dir, nil
 }
 
+// command is how a command of this home begins on a command line.
+func (h home) command() string {
+	if h == "" {
+		return "spare"
+	}
+	return "spare --home " + string(h)
+}
+
 // node returns a client of the node that runs in this home.
 func (h home) node() (*client.Client, error) {
 	dir, err := h.path()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/spare-network/spare/node/api"
 	"github.com/spare-network/spare/node/api/client"
+	"github.com/spare-network/spare/protocol"
 )
 
 // newInspect makes a command that asks the node for a T and prints it.
@@ -128,9 +130,10 @@ func newPing(h *home) *cobra.Command {
 }
 
 func newDashboard(h *home) *cobra.Command {
+	var only bool
 	cmd := &cobra.Command{
 		Use:   "dashboard",
-		Short: "Print a link that opens the dashboard once",
+		Short: "Open the dashboard in a browser, and print a link that opens it once",
 		Args:  exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := h.node()
@@ -141,12 +144,16 @@ func newDashboard(h *home) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), url)
-			return err
+			if _, err := fmt.Fprintln(cmd.OutOrStdout(), url); err != nil {
+				return protocol.Errorf(protocol.CodeFile, "cannot write: %v", err)
+			}
+			if !only && isTerminal(os.Stdout) {
+				browse(url)
+			}
+			return nil
 		},
 	}
-	// Without it a browser may be opened one day; today both print.
-	cmd.Flags().Bool("print", false, "print the link and do nothing else")
+	cmd.Flags().BoolVar(&only, "print", false, "print the link and do nothing else")
 	return cmd
 }
 

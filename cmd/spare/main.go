@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -37,6 +38,9 @@ func execute(ctx context.Context, root *cobra.Command, stderr io.Writer) int {
 	var e *protocol.Error
 	if !errors.As(err, &e) {
 		e = protocol.Errorf(protocol.CodeInternal, "%v", err)
+	}
+	if h := home(root.PersistentFlags().Lookup("home").Value.String()); e.Code == protocol.CodeNoNode {
+		e.Hint = strings.ReplaceAll(e.Hint, "'spare up'", "'"+h.command()+" up'")
 	}
 	complain(stderr, e)
 	return e.Code.ExitStatus()
@@ -94,6 +98,9 @@ func exactly(names ...string) cobra.PositionalArgs {
 			return usage(cmd, "%s is missing", names[len(args)])
 		case len(args) > len(names):
 			return usage(cmd, "%q is one argument too many", args[len(names)])
+		}
+		if i := slices.Index(args, ""); i >= 0 {
+			return usage(cmd, "%s is empty", names[i])
 		}
 		return nil
 	}

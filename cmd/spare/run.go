@@ -55,7 +55,7 @@ func (b *byteSize) Type() string { return "size" }
 // Set reads a size.
 func (b *byteSize) Set(s string) error {
 	n, err := humanize.ParseBytes(s)
-	if err != nil || n == 0 {
+	if err != nil {
 		return errors.New("want a size such as 512MiB")
 	}
 	*b = byteSize(n)
@@ -82,6 +82,9 @@ The exit status is the program's own, or:
 		Args: func(cmd *cobra.Command, args []string) error {
 			if dash := cmd.ArgsLenAtDash(); len(args) == 0 || dash == 0 {
 				return usage(cmd, "PROGRAM is missing")
+			}
+			if args[0] == "" {
+				return usage(cmd, "PROGRAM is empty")
 			}
 			return nil
 		},
@@ -120,6 +123,9 @@ The exit status is the program's own, or:
 		},
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if !strings.HasPrefix(err.Error(), "unknown ") {
+			return usage(cmd, "%v", err)
+		}
 		return protocol.Errorf(protocol.CodeUsage, "%v", err).WithHint("arguments of the program go after --; see '%s --help'", cmd.CommandPath())
 	})
 	flags := cmd.Flags()
@@ -160,6 +166,8 @@ func (f *runFlags) submission(cmd *cobra.Command, args []string) (*api.Submissio
 		in.Terms.Where = "remote"
 	}
 	switch {
+	case cmd.Flags().Changed("on") && f.on == "":
+		return nil, usage(cmd, "--on is empty")
 	case f.replicas < 1 || f.replicas > protocol.MaxReplicas:
 		return nil, usage(cmd, "--replicas must be 1 to %d", protocol.MaxReplicas)
 	case f.replicas > 1 && (f.local || f.on != ""):
@@ -168,8 +176,12 @@ func (f *runFlags) submission(cmd *cobra.Command, args []string) (*api.Submissio
 		return nil, usage(cmd, "--timeout must be 1ms or more")
 	case f.timeout > protocol.MaxWall:
 		return nil, usage(cmd, "--timeout must be %s or less", protocol.MaxWall)
+	case cmd.Flags().Changed("mem") && f.mem < protocol.PageSize:
+		return nil, usage(cmd, "--mem must be %s or more", size(protocol.PageSize))
 	case uint64(f.mem) > protocol.MaxMemory:
 		return nil, usage(cmd, "--mem must be %s or less", size(protocol.MaxMemory))
+	case cmd.Flags().Changed("output-limit") && f.output == 0:
+		return nil, usage(cmd, "--output-limit must be 1 B or more")
 	case uint64(f.output) > protocol.MaxOutput:
 		return nil, usage(cmd, "--output-limit must be %s or less", size(protocol.MaxOutput))
 	}
@@ -217,6 +229,11 @@ func spoolStdin(ctx context.Context, c *client.Client, stdin *os.File) (api.Byte
 	info, err := stdin.Stat()
 	if err != nil || info.Mode()&os.ModeCharDevice != 0 {
 		return api.Bytes{}, nil // closed, a terminal, or /dev/null
+	}
+	// What is known to be too large need not be read.
+	if at, err := stdin.Seek(0, io.SeekCurrent); err == nil && info.Mode().IsRegular() && info.Size()-at > protocol.MaxBlob {
+		return api.Bytes{}, protocol.Errorf(protocol.CodeBadRequest, "stdin has %s; it is limited to %s, and so is a module",
+			size(uint64(info.Size()-at)), size(protocol.MaxBlob)).WithHint("cut the input into pieces and run one task for each")
 	}
 	head, err := io.ReadAll(io.LimitReader(stdin, smallStdin+1))
 	if err != nil {

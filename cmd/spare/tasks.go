@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -17,27 +18,47 @@ import (
 
 func newPs(h *home) *cobra.Command {
 	var limit int
+	var more bool
 	cmd := newInspect(h, "ps", "Tasks of this node, newest first", exactly(),
 		func(ctx context.Context, c *client.Client, _ []string) ([]api.Task, error) {
 			page, err := c.Tasks(ctx, limit, "")
+			more = page.Next != ""
 			return page.Tasks, err
 		},
 		func(w io.Writer, tasks []api.Task) error {
 			var rows [][]string
 			for _, t := range tasks {
-				where, wall := "", ""
-				if n := len(t.Attempts); n > 0 {
-					where = shortPeer(t.Attempts[n-1].Provider)
-				}
+				wall := ""
 				if t.WallMS != nil {
 					wall = millis(t.WallMS)
 				}
-				rows = append(rows, []string{t.ID, stateText(&t), t.Name, where, span(time.Since(time.Time(t.Submitted))), wall})
+				rows = append(rows, []string{t.ID, stateText(&t), t.Name, shortPeer(whereOf(&t)), span(time.Since(time.Time(t.Submitted))), wall})
 			}
 			return table(w, []string{"TASK", "STATE", "PROGRAM", "WHERE", "AGE", "TIME"}, rows)
 		})
 	cmd.Flags().IntVarP(&limit, "limit", "l", 50, "how many at most, 1 to 1000")
+	cmd.PostRun = func(cmd *cobra.Command, _ []string) {
+		if more {
+			fmt.Fprintf(cmd.ErrOrStderr(), "spare: there are older tasks than these %d; 'spare ps --limit N' shows more, at most 1000\n", limit)
+		}
+	}
 	return cmd
+}
+
+// whereOf returns the provider that gave the result; before there is one, or
+// without, that of the attempt that runs, else of the last.
+func whereOf(t *api.Task) string {
+	for _, state := range []protocol.State{protocol.StateDone, protocol.StateRunning} {
+		for _, a := range t.Attempts {
+			if a.State == state.Word() {
+				return a.Provider
+			}
+		}
+	}
+	if n := len(t.Attempts); n > 0 {
+		return t.Attempts[n-1].Provider
+	}
+	return ""
 }
 
 func stateText(t *api.Task) string {
@@ -76,10 +97,14 @@ func printTask(w io.Writer, t api.Task) error {
 	if t.WallMS != nil {
 		rows = append(rows, []string{"guest time", millis(t.WallMS)})
 	}
+	stdout, stderr := "", "" // nobody has counted before the end
+	if t.Ended != nil {
+		stdout, stderr = size(t.StdoutBytes), size(t.StderrBytes)
+	}
 	rows = append(rows,
 		[]string{"stdin", size(t.StdinBytes)},
-		[]string{"stdout", size(t.StdoutBytes)},
-		[]string{"stderr", size(t.StderrBytes)},
+		[]string{"stdout", stdout},
+		[]string{"stderr", stderr},
 		[]string{"limits", fmt.Sprintf("%s memory, %s output, %s", size(t.Limits.MemoryBytes), size(t.Limits.OutputBytes),
 			time.Duration(t.Limits.WallMS)*time.Millisecond)},
 		[]string{"placed", fmt.Sprintf("%s, %d replicas", t.Terms.Where, t.Terms.Replicas)},
@@ -105,13 +130,26 @@ func clock(t *api.Time) string {
 }
 
 func newLogs(h *home) *cobra.Command {
-	return &cobra.Command{
+	var follow bool
+	cmd := &cobra.Command{
 		Use:   "logs TASK",
 		Short: "What a task has written: its stdout on stdout, its stderr on stderr",
 		Args:  exactly("TASK"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := h.node()
 			if err != nil {
+				return err
+			}
+			if follow {
+				_, err := c.Follow(cmd.Context(), args[0], func(e api.Event) error {
+					if err := write(os.Stdout, e.Stdout); err != nil {
+						return err
+					}
+					return write(os.Stderr, e.Stderr)
+				})
+				if errors.Is(err, errOutput) {
+					return protocol.Errorf(protocol.CodeFile, "%v", err)
+				}
 				return err
 			}
 			for fd, w := range []io.Writer{1: cmd.OutOrStdout(), 2: cmd.ErrOrStderr()} {
@@ -125,6 +163,8 @@ func newLogs(h *home) *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on to the task's end; Ctrl-C only stops following")
+	return cmd
 }
 
 func copyOutput(ctx context.Context, c *client.Client, id string, fd int, w io.Writer) error {

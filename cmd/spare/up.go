@@ -14,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spare-network/spare/node"
+	"github.com/spare-network/spare/node/api"
+	"github.com/spare-network/spare/protocol"
 )
 
 func newUp(h *home) *cobra.Command {
@@ -41,6 +43,8 @@ is new here, a secret. Whoever has a copy of that file is a member.`,
 				return usage(cmd, "--donate %q is neither idle nor always", cfg.Donate)
 			case cfg.Slots < 0:
 				return usage(cmd, "--slots must be 1 or more, or 0 for as many as fit")
+			case cmd.Flags().Changed("mem") && memory < protocol.PageSize:
+				return usage(cmd, "--mem must be %s or more", size(protocol.PageSize))
 			}
 			if cfg.Logger, err = newLogger(level); err != nil {
 				return usage(cmd, "--log-level %q is none of debug, info, warn, error", level)
@@ -48,8 +52,12 @@ is new here, a secret. Whoever has a copy of that file is a member.`,
 			if noPage {
 				cfg.Dashboard = ""
 			}
+			// The home is not made for a node that cannot be.
+			if err := api.CheckDashboard(cfg.Dashboard); err != nil {
+				return err
+			}
 			cfg.MemoryBytes, cfg.Version = uint64(memory), versionText()
-			cfg.Ready = func(i node.Info) { announce(cmd.OutOrStdout(), i, *h) }
+			cfg.Ready = func(i node.Info) { announce(cmd.OutOrStdout(), cmd.ErrOrStderr(), i, cfg, *h) }
 			return up(cmd.Context(), cfg)
 		},
 	}
@@ -58,7 +66,7 @@ is new here, a secret. Whoever has a copy of that file is a member.`,
 	flags.StringArrayVar(&cfg.Announce, "announce", nil, "`MULTIADDR` to tell others instead of those listened on (repeatable)")
 	flags.StringArrayVar(&cfg.Bootstrap, "bootstrap", nil, "`MULTIADDR` of a peer to join, ending in /p2p/PEER (repeatable)")
 	flags.StringVar(&cfg.Network, "network", "default", "`NAME` of the network")
-	flags.IntVar(&cfg.Slots, "slots", 0, "tasks to run at once, `N` (default as many as fit)")
+	flags.IntVar(&cfg.Slots, "slots", 0, "tasks to run at once, `N`; 0 is as many as fit")
 	flags.Var(&memory, "mem", "memory for one task (default as much as fits)")
 	flags.StringVar(&cfg.Donate, "donate", "idle", "when to take tasks of others: `idle|always`")
 	flags.StringVar(&cfg.Dashboard, "dashboard", "127.0.0.1:0", "loopback `HOST:PORT` of the dashboard")
@@ -99,7 +107,7 @@ func newLogger(level string) (*slog.Logger, error) {
 }
 
 // announce tells a person what has started and what to do next.
-func announce(w io.Writer, i node.Info, h home) {
+func announce(w, stderr io.Writer, i node.Info, cfg node.Config, h home) {
 	rows := [][]string{{"peer", i.Peer}, {"network", i.Network}}
 	for _, a := range i.Addrs {
 		rows = append(rows, []string{"address", a})
@@ -108,16 +116,21 @@ func announce(w io.Writer, i node.Info, h home) {
 		rows = append(rows, []string{"dashboard", i.DashboardLink})
 	}
 	rows = append(rows, []string{"limits", fmt.Sprintf("%d tasks at once, %s memory each", i.Slots, size(i.MemoryBytes))})
-	if i.NewSecret {
+	donates := "when idle: it pauses while others use more than a quarter of the CPU (--donate always)"
+	if cfg.Donate == "always" {
+		donates = "always"
+	}
+	rows = append(rows, []string{"donates", donates})
+	switch {
+	case i.NewSecret && len(cfg.Bootstrap) > 0:
+		complain(stderr, protocol.Errorf(protocol.CodeNetwork, "the network %s was not known here: its secret was made just now, and no other peer has it", i.Network).
+			WithHint("to join it, stop this node, copy networks/%s.secret from a member's home to %s, and start again", i.Network, i.SecretFile))
+	case i.NewSecret:
 		rows = append(rows, []string{"new secret", i.SecretFile + " (copy it to the other members)"})
 	}
-	spare := "spare"
-	if h != "" {
-		spare += " --home " + string(h)
-	}
 	rows = append(rows,
-		[]string{"next", spare + " peers"},
-		[]string{"next", spare + " run PROGRAM.wasm"})
+		[]string{"next", h.command() + " peers"},
+		[]string{"next", h.command() + " run PROGRAM.wasm"})
 	// A closed stdout must not end the node.
 	_ = table(w, nil, rows)
 }

@@ -199,6 +199,7 @@ func TestBadRequestsAreProblems(t *testing.T) {
 	}
 	good := data(apitest.Module("cat"))
 	absent := protocol.DigestOf([]byte("absent")).String()
+	const stranger = "12D3KooWRpUw97WW3yRTDw5dMbVnNrg82LsSfAsMW7NLMQvnKQUN"
 	for _, test := range []struct {
 		name, method, path, body string
 		status                   int
@@ -234,12 +235,14 @@ func TestBadRequestsAreProblems(t *testing.T) {
 		{"too many replicas", "POST", "/api/v1/tasks", `{"module":` + good + `,"terms":{"replicas":17}}`, 422, protocol.CodeBadRequest},
 		{"nowhere", "POST", "/api/v1/tasks", `{"module":` + good + `,"terms":{"where":"moon"}}`, 422, protocol.CodeBadRequest},
 		{"on an unknown peer", "POST", "/api/v1/tasks", `{"module":` + good + `,"terms":{"on":"12D3x"}}`, 404, protocol.CodeNotFound},
+		{"on a whole ID that is unknown", "POST", "/api/v1/tasks", `{"module":` + good + `,"terms":{"on":"` + stranger + `"}}`, 404, protocol.CodeNotFound},
 		{"on several peers", "POST", "/api/v1/tasks", `{"module":` + good + `,"terms":{"on":"12D3"}}`, 409, protocol.CodeAmbiguous},
 		{"local and on", "POST", "/api/v1/tasks", `{"module":` + good + `,"terms":{"where":"local","on":"` + apitest.Other + `"}}`, 400, protocol.CodeBadRequest},
 		{"replicas on one peer", "POST", "/api/v1/tasks", `{"module":` + good + `,"terms":{"replicas":2,"on":"` + apitest.Other + `"}}`, 400, protocol.CodeBadRequest},
 		{"inline stdin too large", "POST", "/api/v1/tasks", `{"module":` + good + `,"stdin":` + data(make([]byte, 1<<20+1)) + `}`, 400, protocol.CodeBadRequest},
 		{"body too large", "POST", "/api/v1/tasks", `{"name":"` + strings.Repeat("x", 5<<20) + `"}`, 413, protocol.CodeBadRequest},
 		{"ping nobody", "POST", "/api/v1/peers/zzz/ping", "", 404, protocol.CodeNotFound},
+		{"ping a whole ID that is unknown", "POST", "/api/v1/peers/" + stranger + "/ping", "", 504, protocol.CodeTimeout},
 		{"ping one that is silent", "POST", "/api/v1/peers/" + apitest.Self + "/ping", "", 504, protocol.CodeTimeout},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -256,6 +259,30 @@ func TestBadRequestsAreProblems(t *testing.T) {
 	}
 	if list, err := n.Tasks(1, ""); err != nil || len(list) > 0 {
 		t.Errorf("a bad request became a task: %v %v", list, err)
+	}
+}
+
+func TestUploadTooLargeIsRefusedUnread(t *testing.T) {
+	n, c := serve(t)
+	// The body never comes: what is announced is enough.
+	body, w := io.Pipe()
+	defer w.Close()
+	req, err := http.NewRequestWithContext(t.Context(), "POST", "http://spare/api/v1/blobs", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.ContentLength = protocol.MaxBlob + 1
+	res, err := c.http.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var p api.Problem
+	if err := json.NewDecoder(res.Body).Decode(&p); err != nil {
+		t.Fatal(err)
+	}
+	if p.Code != protocol.CodeBadRequest || p.Detail != "stdin is limited to 1 GiB, and so is a module" || p.Hint == "" || n.Puts() != 0 {
+		t.Errorf("the answer is %+v after %d uploads", p, n.Puts())
 	}
 }
 

@@ -139,6 +139,10 @@ func (s *Server) nodeRoutes(a huma.API) {
 		OperationID: "ping", Method: http.MethodPost, Path: "/peers/{peer}/ping", Summary: "Measure one round trip",
 	}, func(ctx context.Context, in *who) (*reply[Pong], error) {
 		id, err := s.findPeer(in.Peer)
+		// A whole peer ID need not be known yet: a peer may be asked for it.
+		if whole, bad := peer.Decode(in.Peer); bad == nil && protocol.CodeOf(err) == protocol.CodeNotFound {
+			id, err = whole.String(), nil
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -156,8 +160,8 @@ func (s *Server) nodeRoutes(a huma.API) {
 	})
 }
 
-// findPeer returns the ID of the one peer, this node included, whose ID begins
-// with prefix. A whole peer ID need not be known yet.
+// findPeer returns the ID of the one known peer, this node included, whose ID
+// begins with prefix.
 func (s *Server) findPeer(prefix string) (string, error) {
 	var found []string
 	if self := s.cfg.Node.Status().Peer; strings.HasPrefix(self, prefix) {
@@ -174,9 +178,6 @@ func (s *Server) findPeer(prefix string) (string, error) {
 	case len(found) > 1 || prefix == "":
 		return "", protocol.Errorf(protocol.CodeAmbiguous, "%d peer IDs begin with %q", len(found), prefix).
 			WithHint("give more of it, see 'spare peers -o json'")
-	}
-	if id, err := peer.Decode(prefix); err == nil {
-		return id.String(), nil
 	}
 	return "", protocol.Errorf(protocol.CodeNotFound, "no peer is known whose ID begins with %q", protocol.SafeText(prefix)).
 		WithHint("see 'spare peers'")

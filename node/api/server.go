@@ -200,15 +200,27 @@ func makePrivate(dir string) error {
 	return nil
 }
 
-func listenLoopback(addr string) (net.Listener, error) {
+// CheckDashboard returns [protocol.CodeAddress] when addr is not an address of
+// this machine alone. An empty one is no dashboard.
+func CheckDashboard(addr string) error {
+	if addr == "" {
+		return nil
+	}
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return nil, protocol.Errorf(protocol.CodeAddress, "dashboard address %q: want HOST:PORT", addr).
+		return protocol.Errorf(protocol.CodeAddress, "dashboard address %q: want HOST:PORT", addr).
 			WithHint("for example --dashboard 127.0.0.1:0")
 	}
 	if ip := net.ParseIP(host); host != "localhost" && !ip.IsLoopback() {
-		return nil, protocol.Errorf(protocol.CodeAddress, "dashboard address %q is not of this machine alone", addr).
+		return protocol.Errorf(protocol.CodeAddress, "dashboard address %q is not of this machine alone", addr).
 			WithHint("use 127.0.0.1 and an ssh tunnel")
+	}
+	return nil
+}
+
+func listenLoopback(addr string) (net.Listener, error) {
+	if err := CheckDashboard(addr); err != nil {
+		return nil, err
 	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {

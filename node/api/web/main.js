@@ -19,6 +19,7 @@ async function refresh() {
     at("node").replaceChildren(view.node(data.status, fresh));
     at("peers").replaceChildren(view.peers(data.peers));
     at("tasks").replaceChildren(view.tasks(data.tasks, fresh));
+    at("main").hidden = false;
   } catch (error) {
     complaint = explain(error);
   }
@@ -34,7 +35,7 @@ function explain(error) {
 
 function showAge() {
   const age = (Date.now() - fresh) / 1000;
-  at("age").textContent = fresh === 0 ? "no data" : `as of ${view.duration(age)} ago`;
+  at("age").textContent = fresh === 0 ? "" : `as of ${view.duration(age)} ago`;
   const banner = at("stale");
   banner.hidden = complaint === "" && (fresh === 0 || age < staleAfter);
   const said = complaint || "this is old";

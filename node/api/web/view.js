@@ -24,7 +24,10 @@ const peerName = (/** @type {string} */ id) => element("span", { class: "id", ti
 
 const unknown = () => text("unknown", "faint");
 
-const ms = (/** @type {number|null} */ value) => (value === null ? unknown() : text(`${value.toFixed(value < 10 ? 2 : 0)} ms`));
+const ms = (/** @type {number|null} */ value) => (value === null ? unknown() : text(figure(value.toFixed(value < 10 ? 2 : 0), "ms")));
+
+/** A number and its unit stay on one line. */
+const figure = (/** @type {number|string} */ value, /** @type {string} */ unit) => `${value}\u00a0${unit}`;
 
 /** @param {number} bytes */
 function size(bytes) {
@@ -34,23 +37,32 @@ function size(bytes) {
     bytes /= 1024;
     i++;
   }
-  return `${Number(bytes.toFixed(1))} ${units[i]}`;
+  return figure(Number(bytes.toFixed(1)), units[i]);
 }
 
 /** @param {number} seconds */
 export function duration(seconds) {
   if (seconds < 60) {
-    return `${Math.max(0, Math.floor(seconds))} s`;
+    return figure(Math.max(0, Math.floor(seconds)), "s");
   }
   if (seconds < 3600) {
-    return `${Math.floor(seconds / 60)} min`;
+    return figure(Math.floor(seconds / 60), "min");
   }
-  return seconds < 48 * 3600 ? `${Math.floor(seconds / 3600)} h` : `${Math.floor(seconds / 86400)} days`;
+  return seconds < 48 * 3600 ? figure(Math.floor(seconds / 3600), "h") : figure(Math.floor(seconds / 86400), "days");
 }
 
 const since = (/** @type {string} */ moment, /** @type {number} */ now) => duration((now - Date.parse(moment)) / 1000);
 
+/** What a peer says about taking tasks, in words and a colour. */
+const takes = (/** @type {string} */ state) => ({
+  open: text("yes", "good"),
+  full: text("no, it is full", "warn"),
+  paused: text("no, it is paused", "warn"),
+  "owner-busy": text("no, its owner is busy", "warn"),
+}[state] ?? text(state));
+
 /**
+ * A table whose cells also carry their heads, for screens too narrow for it.
  * @param {string[]} heads a head that begins with # is of numbers
  * @param {(Node|string)[][]} rows
  * @param {string} empty
@@ -59,10 +71,11 @@ function table(heads, rows, empty) {
   if (rows.length === 0) {
     return element("p", { class: "faint" }, empty);
   }
+  const names = heads.map((h) => h.replace("#", ""));
   const style = heads.map((h) => (h.startsWith("#") ? { class: "number" } : {}));
   return element("table", {},
-    element("thead", {}, element("tr", {}, ...heads.map((h, i) => element("th", { scope: "col", ...style[i] }, h.replace("#", ""))))),
-    element("tbody", {}, ...rows.map((cells) => element("tr", {}, ...cells.map((c, i) => element("td", style[i], c))))));
+    element("thead", {}, element("tr", {}, ...names.map((name, i) => element("th", { scope: "col", ...style[i] }, name)))),
+    element("tbody", {}, ...rows.map((cells) => element("tr", {}, ...cells.map((c, i) => element("td", { "data-head": names[i], ...style[i] }, c))))));
 }
 
 /** @param {any} s @param {number} now */
@@ -70,7 +83,7 @@ export function node(s, now) {
   const facts = [
     ["Peer", element("span", { class: "id" }, plain(s.peer))],
     ["Network", text(s.network)],
-    ["Takes tasks", text(`${s.donate.state}${s.donate.reason ? `: ${s.donate.reason}` : ""} (--donate ${s.donate.mode})`, s.donate.state === "open" ? "good" : "")],
+    ["Takes tasks", element("span", {}, takes(s.donate.state), text(`: ${s.donate.reason} (--donate ${s.donate.mode})`, "faint"))],
     ["Running", text(`${s.running} of ${s.slots} slots, ${s.queued} waiting`)],
     ["Memory for a task", text(size(s.memory_bytes))],
     ["Speed", text(s.speed.toFixed(2))],
@@ -84,7 +97,7 @@ export function node(s, now) {
     return list;
   }
   const refused = table(["Refused peer", "When", "Why"],
-    s.refused.map((/** @type {any} */ r) => [peerName(r.peer), text(`${since(r.at, now)} ago`), text(`${r.code}: ${r.message}`, "bad")]), "");
+    s.refused.map((/** @type {any} */ r) => [peerName(r.peer), text(`${since(r.at, now)}\u00a0ago`), text(`${r.code}: ${r.message}`, "bad")]), "");
   return element("div", {}, list, refused);
 }
 
@@ -99,7 +112,7 @@ export function peers(list) {
       p.offer_age_ms === null ? unknown() : text(`${p.inflight} of ${p.slots}`),
       p.offer_age_ms === null ? unknown() : text(p.speed.toFixed(2)),
       p.offer_age_ms === null ? unknown() : text(size(p.memory_bytes)),
-      p.offer_age_ms === null ? unknown() : text(p.availability),
+      p.offer_age_ms === null ? unknown() : takes(p.availability),
       p.offer_age_ms === null ? text("no offer", "faint") : text(duration(p.offer_age_ms / 1000)),
     ]),
     "No peer is known yet. Start another node with 'spare up --bootstrap ADDRESS'; the address is in 'spare status'.");
@@ -110,9 +123,15 @@ function outcome(t) {
   if (t.exit_code === null) {
     return element("span", {}, text(t.state), " ", text(t.reason, "faint"));
   }
-  const end = text(t.exit_code === 0 ? t.state : `${t.state}, exit ${t.exit_code}`, t.exit_code === 0 ? "good" : "bad");
-  const why = t.error ? `${t.error.code}: ${t.error.message}` : t.reason;
-  return element("span", {}, end, " ", text(why, "faint"));
+  if (t.state === "cancelled") {
+    return text(t.state, "faint");
+  }
+  if (t.error) {
+    return element("span", {}, text(`${t.state}, ${t.error.code}`, "bad"), " ", text(t.error.message, "faint"));
+  }
+  // A program may end as it likes: that is not a failure of spare's.
+  const end = t.exit_code === 0 ? text(t.state, "good") : text(`${t.state}, exit ${t.exit_code}`, "warn");
+  return element("span", {}, end, " ", text(t.reason, "faint"));
 }
 
 /** @param {any} t */

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spare-network/spare/node/api"
+	"github.com/spare-network/spare/protocol"
+)
+
+const (
+	// quiet is how long nothing may be shown before people wonder.
+	quiet = time.Second
+	// tellEvery is how often a task's waiting is told.
+	tellEvery = 30 * time.Second
+)
+
+// news tells people why nothing seems to happen. That the program is on its
+// way is only told at a terminal; that the task waits, always.
+type news struct {
+	w     io.Writer
+	timer *time.Timer // nil when w is no terminal
+
+	mu     sync.Mutex
+	late   bool   // it has been quiet for too long
+	over   bool   // the program has shown something, or has ended
+	line   string // what goes on, when it is worth telling
+	waited time.Time
+}
+
+// newNews returns news for w, which the caller stops.
+func newNews(w io.Writer, terminal bool) *news {
+	n := &news{w: w}
+	if terminal {
+		n.timer = time.AfterFunc(quiet, func() {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			n.late = true
+			n.tell()
+		})
+	}
+	return n
+}
+
+// stop makes n say no more.
+func (n *news) stop() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.over = true
+	if n.timer != nil {
+		n.timer.Stop()
+	}
+}
+
+// note learns from an event of the task, before its output is shown.
+func (n *news) note(e api.Event, now time.Time) {
+	if len(e.Stdout) > 0 || len(e.Stderr) > 0 {
+		n.stop()
+	}
+	if e.Task == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if waits(e.Task) && now.Sub(n.waited) >= tellEvery {
+		n.waited = now
+		fmt.Fprintf(n.w, "spare: task %s is %s\n", e.Task.ID, protocol.SafeText(e.Task.Reason))
+	}
+	if line := preparation(e.Task); line != n.line {
+		n.line = line
+		n.tell()
+	}
+}
+
+// tell says what goes on when it is time to. The caller holds n.mu: the lines
+// are few, and must not come after the program's.
+func (n *news) tell() {
+	if n.late && !n.over && n.line != "" {
+		fmt.Fprintf(n.w, "spare: %s\n", n.line)
+	}
+}
+
+func waits(t *api.Task) bool {
+	return t.State == protocol.StateQueued.Word() && strings.HasPrefix(t.Reason, "waiting")
+}
+
+// preparation says what is done before the program runs.
+func preparation(t *api.Task) string {
+	for _, a := range t.Attempts {
+		switch {
+		case a.State != t.State:
+		case a.State == protocol.StateFetching.Word():
+			return fmt.Sprintf("sending the program to %s for the first time", shortPeer(a.Provider))
+		case a.State == protocol.StateCompiling.Word():
+			return fmt.Sprintf("compiling the program on %s", shortPeer(a.Provider))
+		}
+	}
+	return ""
+}
+
+// isTerminal reports whether a person may sit at f. It takes other character
+// devices for terminals too, where nobody minds a line.
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

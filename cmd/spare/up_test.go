@@ -1,0 +1,43 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/spare-network/spare/node"
+)
+
+func TestAnnounceNewSecret(t *testing.T) {
+	const (
+		warning = "spare: E-NETWORK-SECRET: the network lab was not known here"
+		copyIt  = "/h/networks/lab.secret (copy it to the other members)"
+	)
+	for name, c := range map[string]struct {
+		made       bool
+		bootstrap  []string
+		warns, row bool
+	}{
+		"the first of a network":            {made: true, row: true},
+		"one that joins without the secret": {made: true, bootstrap: []string{"/ip4/127.0.0.1/tcp/1"}, warns: true},
+		"one that joins with it":            {bootstrap: []string{"/ip4/127.0.0.1/tcp/1"}},
+		"one that starts again":             {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out, stderr strings.Builder
+			info := node.Info{Network: "lab", NewSecret: c.made, SecretFile: "/h/networks/lab.secret"}
+			announce(&out, &stderr, info, node.Config{Bootstrap: c.bootstrap, Donate: "idle"}, "/h")
+			if got := strings.Contains(out.String(), copyIt); got != c.row {
+				t.Errorf("stdout %q", out.String())
+			}
+			if got := strings.HasPrefix(stderr.String(), warning) && strings.Contains(stderr.String(), "copy networks/lab.secret from a member's home to /h/networks/lab.secret"); got != c.warns {
+				t.Errorf("stderr %q", stderr.String())
+			}
+			if !c.warns && stderr.String() != "" {
+				t.Errorf("stderr %q", stderr.String())
+			}
+			if !strings.Contains(out.String(), "pauses while others use more than a quarter of the CPU (--donate always)\n") {
+				t.Errorf("no row donates in %q", out.String())
+			}
+		})
+	}
+}
