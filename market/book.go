@@ -33,6 +33,8 @@ type Entry struct {
 	Received time.Time             // of the offer, on our clock
 	Load     *protocol.Load        // freshest known, the offer's or a reply's; nil when none is
 	LoadAt   time.Time             // when Load came
+
+	near bool // its provider was connected when the offer came
 }
 
 // Expires returns when the offer ends.
@@ -61,7 +63,11 @@ func NewBook() *Book { return &Book{heard: make(map[peer.ID]heard)} }
 // with a sequence above 0. It reports whether the offer is news: false for one that is not newer than
 // what author said before, that is too old by its sequence, or for which there
 // is no room. An offer without a load keeps the load known before.
-func (b *Book) Put(now time.Time, author peer.ID, signed *protocol.SignedOffer, o *protocol.Offer) bool {
+//
+// near says that author is connected. In a full Book such an offer takes the
+// place of the oldest one that is not: whoever passes on the offers of
+// providers that he has made up keeps none out that is really there.
+func (b *Book) Put(now time.Time, author peer.ID, signed *protocol.SignedOffer, o *protocol.Offer, near bool) bool {
 	if o.Sequence > math.MaxInt64 || tooOld(now, o.Sequence, o.TTL()) {
 		return false
 	}
@@ -75,7 +81,7 @@ func (b *Book) Put(now time.Time, author peer.ID, signed *protocol.SignedOffer, 
 	if o.Sequence <= newest {
 		return false
 	}
-	e := Entry{Provider: author, Offer: o, Signed: signed, Received: now}
+	e := Entry{Provider: author, Offer: o, Signed: signed, Received: now, near: near}
 	if o.Load != nil {
 		e.Load, e.LoadAt = o.Load, now
 	}
@@ -87,7 +93,7 @@ func (b *Book) Put(now time.Time, author peer.ID, signed *protocol.SignedOffer, 
 	} else {
 		if len(b.entries) >= maxProviders {
 			b.entries = slices.DeleteFunc(b.entries, func(e Entry) bool { return !now.Before(e.Expires()) })
-			if len(b.entries) >= maxProviders {
+			if len(b.entries) >= maxProviders && (!near || !b.dropOldest()) {
 				return false
 			}
 			i, _ = b.find(author)
@@ -145,6 +151,21 @@ func (b *Book) Remove(p peer.ID) {
 	if i, found := b.find(p); found {
 		b.entries = slices.Delete(b.entries, i, i+1)
 	}
+}
+
+// dropOldest makes room for one offer, unless all providers were connected.
+func (b *Book) dropOldest() bool {
+	oldest := -1
+	for i, e := range b.entries {
+		if !e.near && (oldest < 0 || e.Received.Before(b.entries[oldest].Received)) {
+			oldest = i
+		}
+	}
+	if oldest < 0 {
+		return false
+	}
+	b.entries = slices.Delete(b.entries, oldest, oldest+1)
+	return true
 }
 
 func (b *Book) find(p peer.ID) (int, bool) {

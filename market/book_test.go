@@ -52,7 +52,7 @@ func TestBookTakesOnlyNews(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			b := market.NewBook()
 			for i, s := range c.steps {
-				if got := b.Put(start.Add(s.after), "p", nil, offerAt(s.made, nil)); got != s.want {
+				if got := b.Put(start.Add(s.after), "p", nil, offerAt(s.made, nil), false); got != s.want {
 					t.Errorf("step %d: Put = %v, want %v", i, got, s.want)
 				}
 			}
@@ -61,7 +61,7 @@ func TestBookTakesOnlyNews(t *testing.T) {
 	for _, sequence := range []uint64{0, math.MaxInt64 + 1, math.MaxUint64} {
 		o := offerAt(0, nil)
 		o.Sequence = sequence
-		if market.NewBook().Put(start, "p", nil, o) {
+		if market.NewBook().Put(start, "p", nil, o, false) {
 			t.Errorf("sequence %d, which is no time of today, is taken", sequence)
 		}
 	}
@@ -69,7 +69,7 @@ func TestBookTakesOnlyNews(t *testing.T) {
 
 func TestBookExpiresOnRead(t *testing.T) {
 	b := market.NewBook()
-	b.Put(start, "p", nil, offerAt(0, nil))
+	b.Put(start, "p", nil, offerAt(0, nil), false)
 	for _, c := range []struct {
 		after time.Duration
 		want  bool
@@ -97,7 +97,7 @@ func TestBookLoad(t *testing.T) {
 	if _, ok := b.Get(start, "p"); ok {
 		t.Error("a load alone makes a provider")
 	}
-	b.Put(start, "p", nil, offerAt(0, nil))
+	b.Put(start, "p", nil, offerAt(0, nil), false)
 	want("an offer without load", 0, nil, 0)
 	b.SetLoad(start.Add(2), "p", busy)
 	want("a reply's load", 2, busy, 2)
@@ -105,30 +105,30 @@ func TestBookLoad(t *testing.T) {
 	want("a load that is older", 3, busy, 2)
 	b.SetLoad(start.Add(3), "p", nil)
 	want("no load", 3, busy, 2)
-	b.Put(start.Add(4), "p", nil, offerAt(4, nil))
+	b.Put(start.Add(4), "p", nil, offerAt(4, nil), false)
 	want("a newer capability without load", 4, busy, 2)
-	b.Put(start.Add(5), "p", nil, offerAt(5, idle))
+	b.Put(start.Add(5), "p", nil, offerAt(5, idle), false)
 	want("a newer offer with load", 5, idle, 5)
-	b.Put(start.Add(6), "p", nil, offerAt(4, busy))
+	b.Put(start.Add(6), "p", nil, offerAt(4, busy), false)
 	want("an older offer", 6, idle, 5)
 	b.SetLoad(start.Add(2*ttl), "p", busy)
 	want("a load after the offer has ended", 7, idle, 5)
-	b.Put(start.Add(3*ttl), "p", nil, offerAt(3*ttl, nil))
+	b.Put(start.Add(3*ttl), "p", nil, offerAt(3*ttl, nil), false)
 	want("a capability long after", 3*ttl, nil, 0)
 }
 
 func TestBookRemoveOutlivesReplay(t *testing.T) {
 	b := market.NewBook()
-	b.Put(start, "p", nil, offerAt(5, nil))
+	b.Put(start, "p", nil, offerAt(5, nil), false)
 	b.Remove("p")
 	b.Remove("stranger")
 	if _, ok := b.Get(start, "p"); ok {
 		t.Fatal("removed and still there")
 	}
-	if b.Put(start, "p", nil, offerAt(5, nil)) {
+	if b.Put(start, "p", nil, offerAt(5, nil), false) {
 		t.Error("the removed offer is taken again")
 	}
-	if !b.Put(start, "p", nil, offerAt(6, nil)) {
+	if !b.Put(start, "p", nil, offerAt(6, nil), false) {
 		t.Error("a newer offer after Remove is refused")
 	}
 }
@@ -137,17 +137,17 @@ func TestBookIsBounded(t *testing.T) {
 	b := market.NewBook()
 	name := func(i int) peer.ID { return peer.ID(fmt.Sprintf("peer %06d", i)) }
 	for i := range protocol.MaxBookOffers {
-		if !b.Put(start, name(i), nil, offerAt(0, nil)) {
+		if !b.Put(start, name(i), nil, offerAt(0, nil), false) {
 			t.Fatalf("provider %d is refused", i)
 		}
 	}
-	if b.Put(start.Add(1), "one more", nil, offerAt(0, nil)) {
+	if b.Put(start.Add(1), "one more", nil, offerAt(0, nil), false) {
 		t.Error("more providers than there is room for")
 	}
-	if !b.Put(start.Add(1), name(7), nil, offerAt(1, nil)) {
+	if !b.Put(start.Add(1), name(7), nil, offerAt(1, nil), false) {
 		t.Error("a full book refuses news of a provider that it holds")
 	}
-	if !b.Put(start.Add(ttl), "one more", nil, offerAt(0, nil)) {
+	if !b.Put(start.Add(ttl), "one more", nil, offerAt(0, nil), false) {
 		t.Error("expired offers do not make room")
 	}
 	if got := len(b.All(start.Add(ttl))); got != 2 {
@@ -155,31 +155,58 @@ func TestBookIsBounded(t *testing.T) {
 	}
 }
 
+func TestProvidersThatAreConnectedAreNotKeptOut(t *testing.T) {
+	b := market.NewBook()
+	name := func(i int) peer.ID { return peer.ID(fmt.Sprintf("peer %06d", i)) }
+	b.Put(start, "real and early", nil, offerAt(0, nil), true)
+	for i := range protocol.MaxBookOffers - 1 {
+		b.Put(start.Add(1+time.Duration(i)), name(i), nil, offerAt(0, nil), false)
+	}
+	end := start.Add(protocol.MaxBookOffers)
+	if b.Put(end, "made up", nil, offerAt(0, nil), false) {
+		t.Error("a full book takes hearsay")
+	}
+	if !b.Put(end, "real", nil, offerAt(0, nil), true) {
+		t.Error("invented providers keep out a connected one")
+	}
+	for p, want := range map[peer.ID]bool{"real": true, "real and early": true, name(0): false, name(1): true} {
+		if _, got := b.Get(end, p); got != want {
+			t.Errorf("%s is there: %v", p, got)
+		}
+	}
+	if b.Put(end, name(0), nil, offerAt(0, nil), true) {
+		t.Error("what was displaced comes back without news")
+	}
+	if got := len(b.All(end)); got != protocol.MaxBookOffers {
+		t.Errorf("%d offers", got)
+	}
+}
+
 func TestBookForgetsThoseSilentForLongest(t *testing.T) {
 	const remembered = 4 * protocol.MaxBookOffers
 	b := market.NewBook()
 	stranger := func(i int) peer.ID { return peer.ID(fmt.Sprintf("stranger %06d", i)) }
-	b.Put(start, "steady", nil, offerAt(1, nil))
+	b.Put(start, "steady", nil, offerAt(1, nil), false)
 	// More strangers than are remembered pass by, each too short-lived to fill
 	// the book, and one provider goes on speaking.
 	const more = 100
 	for i := range remembered + more {
 		now := start.Add(time.Duration(i) * ttl / 1000)
-		if !b.Put(now, stranger(i), nil, offerAt(0, nil)) {
+		if !b.Put(now, stranger(i), nil, offerAt(0, nil), false) {
 			t.Fatalf("stranger %d is refused", i)
 		}
 		if i%1000 == 0 {
-			b.Put(now, "steady", nil, offerAt(time.Duration(2+i), nil))
+			b.Put(now, "steady", nil, offerAt(time.Duration(2+i), nil), false)
 		}
 	}
 	end := start.Add((remembered + more) * ttl / 1000)
-	if b.Put(end, "steady", nil, offerAt(1, nil)) {
+	if b.Put(end, "steady", nil, offerAt(1, nil), false) {
 		t.Error("an old offer of a provider that was heard a moment ago is taken")
 	}
-	if b.Put(end, stranger(remembered+more-1), nil, offerAt(0, nil)) {
+	if b.Put(end, stranger(remembered+more-1), nil, offerAt(0, nil), false) {
 		t.Error("the last stranger is forgotten already")
 	}
-	if !b.Put(end, stranger(0), nil, offerAt(0, nil)) {
+	if !b.Put(end, stranger(0), nil, offerAt(0, nil), false) {
 		t.Error("the first stranger is still remembered: memory is not bounded")
 	}
 }
@@ -192,7 +219,7 @@ func TestBookConcurrently(t *testing.T) {
 			for i := range 500 {
 				p := peer.ID(rune('a' + (i+w)%7))
 				now := start.Add(time.Duration(i))
-				b.Put(now, p, nil, offerAt(time.Duration(i), nil))
+				b.Put(now, p, nil, offerAt(time.Duration(i), nil), false)
 				b.SetLoad(now, p, &protocol.Load{Slots: 1})
 				b.Get(now, p)
 				b.All(now)
@@ -236,7 +263,7 @@ func FuzzBook(f *testing.F) {
 					o.Load = &protocol.Load{Slots: uint32(y)}
 				}
 				news := o.Sequence > k.newest
-				if got := b.Put(now, p, nil, o); got != news {
+				if got := b.Put(now, p, nil, o, false); got != news {
 					t.Fatalf("Put = %v, want %v", got, news)
 				}
 				if !news {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -80,12 +79,6 @@ func (n *network) Open(ctx context.Context, to peer.ID, kind protocol.StreamKind
 
 // runner joins the provider to the sandbox, which do not know each other.
 type runner struct{ *sandbox.Pool }
-
-// MeanRun returns the moving average of recent run times.
-func (r runner) MeanRun() time.Duration {
-	_, _, mean := r.Load()
-	return mean
-}
 
 // Run runs x in a worker that is its requester's own.
 func (r runner) Run(ctx context.Context, x provider.Execution) (provider.Outcome, error) {

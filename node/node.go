@@ -99,7 +99,7 @@ func New(cfg Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.store, err = store.Open(cfg.Home, store.WithLogger(cfg.Logger)); err != nil {
+	if n.store, err = store.Open(cfg.Home, store.Config{Logger: cfg.Logger}); err != nil {
 		return nil, err
 	}
 	opened = append(opened, n.store.Close)

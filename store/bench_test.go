@@ -14,7 +14,7 @@ import (
 // conclusion with 1 KiB of output, as fast as it can. It reports what of the
 // database one task costs, and how many tasks a second get to the disk.
 func BenchmarkSaveTask(b *testing.B) {
-	s, err := Open(b.TempDir())
+	s, err := Open(b.TempDir(), Config{})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func BenchmarkSaveTask(b *testing.B) {
 // BenchmarkSaveTaskNow has many callers that wait for the disk, as detached
 // submissions do.
 func BenchmarkSaveTaskNow(b *testing.B) {
-	s, err := Open(b.TempDir())
+	s, err := Open(b.TempDir(), Config{})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func BenchmarkSaveTaskNow(b *testing.B) {
 
 // BenchmarkSpool takes the 1 KiB of output of a small task.
 func BenchmarkSpool(b *testing.B) {
-	s, err := Open(b.TempDir())
+	s, err := Open(b.TempDir(), Config{})
 	if err != nil {
 		b.Fatal(err)
 	}

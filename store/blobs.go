@@ -32,7 +32,9 @@ const (
 // Blobs are files named by the sha2-256 of their content. They are a cache:
 // beyond the limit of bytes the blob used longest ago is evicted, though never
 // a pinned one, and one that the result of a kept task needs only when nothing
-// else is left. Its methods may be called from many goroutines.
+// else is left. What is pinned and what is being put never exceed the limit
+// together: who puts more is refused. Its methods may be called from many
+// goroutines.
 type Blobs struct {
 	root  *os.Root
 	limit int64
@@ -44,11 +46,13 @@ type Blobs struct {
 	// across those system calls and guards no memory.
 	files sync.Mutex
 
-	mu      sync.Mutex
-	entries map[protocol.Digest]*blob
-	bytes   int64                   // as they count against limit
-	pins    map[protocol.Digest]int // also of blobs that are not there yet
-	kept    map[protocol.Digest]int // tasks whose output it is
+	mu       sync.Mutex
+	entries  map[protocol.Digest]*blob
+	bytes    int64                   // as they count against limit
+	pinned   int64                   // those of bytes that cannot be evicted
+	reserved int64                   // beside bytes, for what is being put
+	pins     map[protocol.Digest]int // also of blobs that are not there yet
+	kept     map[protocol.Digest]int // tasks whose output it is
 }
 
 type blob struct {
@@ -60,9 +64,14 @@ type blob struct {
 func (e *blob) cost() int64 { return max(e.size, minCost) }
 
 // Put stores what r yields up to its end and returns its digest and size. It
-// returns [ErrTooLarge] when that is more than limit bytes.
+// returns [ErrTooLarge] when that is more than limit bytes, and a
+// [*protocol.Error] with [protocol.CodeFile] when there is no room for it.
 func (b *Blobs) Put(r io.Reader, limit int64) (protocol.Digest, int64, error) {
-	d, n, err := b.put(r, limit, func(protocol.Digest, int64) error { return nil })
+	d, n, err := b.put(r, limit, 0, func(protocol.Digest, int64) error { return nil })
+	if errors.Is(err, errNoRoom) {
+		return protocol.Digest{}, 0, protocol.Errorf(protocol.CodeFile, "the %d bytes for blobs are all in use", b.limit).
+			WithHint("wait for tasks to end, or cancel some of them ('spare ps' lists them)")
+	}
 	if err != nil {
 		return protocol.Digest{}, 0, fmt.Errorf("store blob: %w", err)
 	}
@@ -73,12 +82,13 @@ func (b *Blobs) Put(r io.Reader, limit int64) (protocol.Digest, int64, error) {
 // when that is exactly size bytes with the digest want. Otherwise it stores
 // nothing and returns a [*protocol.Error] with [protocol.CodeBlob]. It reads
 // at most one byte more than size; a stream that stays open must be wrapped
-// in an [io.LimitReader]. It reads nothing when the blob is there already.
+// in an [io.LimitReader]. It reads nothing when the blob is there already, or
+// when there is no room for it, which is [protocol.CodeRefused].
 func (b *Blobs) PutExpected(want protocol.Digest, size int64, r io.Reader) error {
 	if b.Has(want) {
 		return nil
 	}
-	_, _, err := b.put(r, size, func(d protocol.Digest, n int64) error {
+	_, _, err := b.put(r, size, size, func(d protocol.Digest, n int64) error {
 		switch {
 		case n != size:
 			return protocol.Errorf(protocol.CodeBlob, "the blob %s ends after %d of %d bytes", want, n, size)
@@ -90,13 +100,23 @@ func (b *Blobs) PutExpected(want protocol.Digest, size int64, r io.Reader) error
 	if errors.Is(err, ErrTooLarge) {
 		return protocol.Errorf(protocol.CodeBlob, "the blob %s came with more than %d bytes", want, size)
 	}
+	if errors.Is(err, errNoRoom) {
+		return protocol.Errorf(protocol.CodeRefused, "no room for the blob %s of %d bytes", want, size)
+	}
 	if err != nil {
 		return fmt.Errorf("store blob: %w", err)
 	}
 	return nil
 }
 
-func (b *Blobs) put(r io.Reader, limit int64, check func(protocol.Digest, int64) error) (d protocol.Digest, n int64, err error) {
+// put stores what r yields, up to limit bytes, of which room for the expected
+// ones is reserved before anything is read.
+func (b *Blobs) put(r io.Reader, limit, expected int64, check func(protocol.Digest, int64) error) (d protocol.Digest, n int64, err error) {
+	room := &claim{blobs: b}
+	defer room.release()
+	if err := room.grow(max(expected, minCost)); err != nil {
+		return d, 0, err
+	}
 	file, temp, err := newTemp(b.root)
 	if err != nil {
 		return d, 0, err
@@ -107,7 +127,7 @@ func (b *Blobs) put(r io.Reader, limit int64, check func(protocol.Digest, int64)
 		}
 	}()
 	sum := sha256.New()
-	n, err = io.Copy(io.MultiWriter(file, sum), io.LimitReader(r, limit))
+	n, err = io.Copy(io.MultiWriter(room, file, sum), io.LimitReader(r, limit))
 	if err == nil && n == limit {
 		err = expectEnd(r)
 	}
@@ -122,7 +142,7 @@ func (b *Blobs) put(r io.Reader, limit int64, check func(protocol.Digest, int64)
 		err = closing
 	}
 	if err == nil {
-		err = b.adopt(temp, d, n)
+		err = b.adopt(temp, d, n, room)
 	}
 	return d, n, diskError(err, file.Name())
 }
@@ -150,36 +170,40 @@ func expectEnd(r io.Reader) error {
 	}
 }
 
-// adopt makes a synced temporary file the blob d.
-func (b *Blobs) adopt(temp string, d protocol.Digest, size int64) error {
-	if err := b.rename(temp, d, size); err != nil {
+// adopt makes a synced temporary file, for which room was reserved, the blob d.
+func (b *Blobs) adopt(temp string, d protocol.Digest, size int64, room *claim) error {
+	if err := b.rename(temp, d, size, room); err != nil {
 		return err
 	}
 	return syncDir(b.root, path.Dir(blobName(d)))
 }
 
-func (b *Blobs) rename(temp string, d protocol.Digest, size int64) error {
+// rename replaces the file that is there already, which may have been damaged
+// since it was put.
+func (b *Blobs) rename(temp string, d protocol.Digest, size int64, room *claim) error {
 	b.files.Lock()
 	defer b.files.Unlock()
-	if b.Has(d) {
-		return b.root.Remove(temp)
-	}
 	if err := renameTemp(b.root, temp, blobName(d)); err != nil {
 		return err
 	}
 	now := time.Now()
-	b.add(d, &blob{size: size, used: now, touched: now})
+	b.add(d, &blob{size: size, used: now, touched: now}, room)
 	return nil
 }
 
-func (b *Blobs) add(d protocol.Digest, e *blob) {
+// add makes e the blob d. The room that was reserved for it is its own now.
+func (b *Blobs) add(d protocol.Digest, e *blob, room *claim) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.drop(d)
 	b.entries[d] = e
 	b.bytes += e.cost()
-	if b.bytes > b.limit {
-		signal(b.full)
+	if b.pins[d] > 0 {
+		b.pinned += e.cost()
 	}
+	b.reserved -= room.bytes
+	room.bytes = 0
+	b.signalFull()
 }
 
 // Open opens the blob d for reading and returns its size in bytes. It returns
@@ -240,14 +264,6 @@ func (b *Blobs) forgetHarmed(d protocol.Digest, size int64) error {
 		return fileError("remove", filepath.Join(b.root.Name(), filepath.FromSlash(name)), err)
 	}
 	return missing(d)
-}
-
-// drop forgets the blob d. It is called with mu held.
-func (b *Blobs) drop(d protocol.Digest) {
-	if e := b.entries[d]; e != nil {
-		b.bytes -= e.cost()
-		delete(b.entries, d)
-	}
 }
 
 // Has reports whether the blob d is there.

@@ -209,7 +209,7 @@ func TestConcurrentPutsOfOneBlobLeaveOneFile(t *testing.T) {
 func TestLeastRecentlyUsedBlobsAreEvicted(t *testing.T) {
 	t.Parallel()
 	const each = 128 << 10
-	s := open(t, t.TempDir(), KeepBlobs(8*each))
+	s := open(t, t.TempDir(), Config{KeepBlobs: 8 * each})
 	var digests []protocol.Digest
 	for i := range 8 {
 		digests = append(digests, put(t, s, noise(uint64(i), each)))
@@ -258,7 +258,7 @@ func TestOrderOfUseSurvivesARestart(t *testing.T) {
 	}
 	s = reopen(t, s)
 	wantContent(t, s, digests[0], noise(0, each)) // now the last used
-	s = reopen(t, s, KeepBlobs(3*each))
+	s = reopen(t, s, Config{KeepBlobs: 3 * each})
 	stop := run(t, s)
 	eventually(t, "the oldest is evicted", func() bool { return !s.Blobs().Has(digests[1]) })
 	if err := stop(); err != nil {
@@ -273,11 +273,11 @@ func TestOrderOfUseSurvivesARestart(t *testing.T) {
 
 func TestOutputOfAKeptTaskIsEvictedLast(t *testing.T) {
 	const each = 128 << 10
-	s := open(t, t.TempDir(), KeepBlobs(4*each), KeepTasks(1))
+	s := open(t, t.TempDir(), Config{KeepBlobs: 4 * each, KeepTasks: 1})
 	output := put(t, s, noise(0, each))
 	first := conclude(newTask(), &protocol.Blob{Digest: output[:], Size: each})
 	save(t, s, first)
-	s = reopen(t, s, KeepBlobs(4*each), KeepTasks(1)) // the index knows it again
+	s = reopen(t, s, Config{KeepBlobs: 4 * each, KeepTasks: 1}) // the index knows it again
 	for i := range 8 {
 		put(t, s, noise(uint64(1+i), each))
 	}
@@ -303,7 +303,7 @@ func TestOutputOfAKeptTaskIsEvictedLast(t *testing.T) {
 
 func TestManySmallBlobsAreBoundedInNumber(t *testing.T) {
 	t.Parallel()
-	s := open(t, t.TempDir(), KeepBlobs(16*minCost))
+	s := open(t, t.TempDir(), Config{KeepBlobs: 16 * minCost})
 	for i := range 40 {
 		put(t, s, []byte{byte(i)})
 	}
@@ -317,13 +317,15 @@ func TestManySmallBlobsAreBoundedInNumber(t *testing.T) {
 
 func TestPutsAndEvictionsOfTheSameBlobsNeverLoseOne(t *testing.T) {
 	t.Parallel()
-	s := open(t, t.TempDir(), KeepBlobs(2*minCost))
+	const workers, blobs = 4, 12
+	// What one of them puts may be there and pinned already by another's put.
+	s := open(t, t.TempDir(), Config{KeepBlobs: 2 * workers * minCost})
 	stop := run(t, s)
 	var wg sync.WaitGroup
-	for worker := range 4 {
+	for worker := range workers {
 		wg.Go(func() {
-			for i := range 60 {
-				content := noise(uint64(i+worker)%6, 100)
+			for i := range 120 {
+				content := noise(uint64(i+worker)%blobs, 100)
 				d := protocol.DigestOf(content)
 				release := s.Blobs().Pin(d)
 				if err := s.Blobs().PutExpected(d, 100, bytes.NewReader(content)); err != nil {
@@ -339,7 +341,7 @@ func TestPutsAndEvictionsOfTheSameBlobsNeverLoseOne(t *testing.T) {
 		t.Error(err)
 	}
 	known := 0
-	for i := range 6 {
+	for i := range blobs {
 		if s.Blobs().Has(protocol.DigestOf(noise(uint64(i), 100))) {
 			known++
 		}

@@ -19,7 +19,7 @@ import (
 func filledHome(t *testing.T) (home string, size int64) {
 	t.Helper()
 	home = t.TempDir()
-	s, err := Open(home)
+	s, err := Open(home, Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,16 +39,13 @@ func filledHome(t *testing.T) (home string, size int64) {
 
 // useAll opens a home and reads and writes everything in it.
 func useAll(home string) error {
-	s, err := Open(home)
+	s, err := Open(home, Config{})
 	if err != nil {
 		return err
 	}
 	_, err = s.Tasks(10_000, "")
 	if err == nil {
 		_, err = s.Unfinished()
-	}
-	if err == nil {
-		_, err = s.Evidence(10_000)
 	}
 	for range 60 {
 		if err == nil {
@@ -140,7 +137,7 @@ func TestNoDamagedPageMakesItPanic(t *testing.T) {
 }
 
 func TestDamageFoundInUseEndsRun(t *testing.T) {
-	s, err := Open(t.TempDir())
+	s, err := Open(t.TempDir(), Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +158,7 @@ func TestDatabaseOfAnotherFormatIsLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	closeStore(t, s)
-	_, err = Open(s.dir)
+	_, err = Open(s.dir, Config{})
 	wantCode(t, err, protocol.CodeFile)
 	if !strings.Contains(err.Error(), "format 02") {
 		t.Error(err)

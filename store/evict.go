@@ -40,7 +40,7 @@ func openBlobs(root *os.Root, limit int64, log *slog.Logger) (*Blobs, error) {
 		if err != nil {
 			return err
 		}
-		b.add(d, &blob{size: info.Size(), used: info.ModTime(), touched: info.ModTime()})
+		b.add(d, &blob{size: info.Size(), used: info.ModTime(), touched: info.ModTime()}, new(claim))
 		return nil
 	})
 	return b, err
@@ -51,14 +51,18 @@ func openBlobs(root *os.Root, limit int64, log *slog.Logger) (*Blobs, error) {
 func (b *Blobs) Pin(d protocol.Digest) (release func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if e := b.entries[d]; e != nil && b.pins[d] == 0 {
+		b.pinned += e.cost()
+	}
 	b.pins[d]++
 	return sync.OnceFunc(func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		decrement(b.pins, d)
-		if b.bytes > b.limit {
-			signal(b.full)
+		if e := b.entries[d]; e != nil && b.pins[d] == 0 {
+			b.pinned -= e.cost()
 		}
+		b.signalFull()
 	})
 }
 
@@ -126,7 +130,7 @@ func (b *Blobs) victims() (digests []protocol.Digest) {
 	}
 	var candidates []candidate
 	b.mu.Lock()
-	excess := b.bytes - b.limit
+	excess := b.excess()
 	for d, e := range b.entries {
 		if excess > 0 && b.pins[d] == 0 {
 			candidates = append(candidates, candidate{d, e.cost(), e.used, b.kept[d] > 0})
@@ -167,4 +171,28 @@ func (b *Blobs) remove(d protocol.Digest) error {
 		return err
 	}
 	return nil
+}
+
+// Drop removes the blob d, pinned or not. It is for who has read other bytes
+// than d names, so that the blob can be put again.
+func (b *Blobs) Drop(d protocol.Digest) {
+	b.files.Lock()
+	defer b.files.Unlock()
+	b.mu.Lock()
+	b.drop(d)
+	b.mu.Unlock()
+	if err := b.root.Remove(blobName(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		b.log.Warn("damaged blob cannot be removed", "blob", d.String(), "error", err)
+	}
+}
+
+// drop forgets the blob d. It is called with mu held.
+func (b *Blobs) drop(d protocol.Digest) {
+	if e := b.entries[d]; e != nil {
+		b.bytes -= e.cost()
+		if b.pins[d] > 0 {
+			b.pinned -= e.cost()
+		}
+		delete(b.entries, d)
+	}
 }

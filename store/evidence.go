@@ -31,24 +31,6 @@ func (s *Store) SaveReceipts(provider peer.ID, batch *protocol.ReceiptBatch, rec
 	return nil
 }
 
-// Evidence returns up to limit signed batches that are committed, the newest
-// first.
-func (s *Store) Evidence(limit int) ([]*protocol.Evidence, error) {
-	var list []*protocol.Evidence
-	err := s.db.view(func(tx *bbolt.Tx) error {
-		cursor := tx.Bucket(evidenceBucket).Cursor()
-		for key, record := cursor.Last(); key != nil && len(list) < limit; key, record = cursor.Prev() {
-			e := new(protocol.Evidence)
-			if err := proto.Unmarshal(record, e); err != nil {
-				return s.db.damage(fmt.Errorf("evidence %x: %w", key, err))
-			}
-			list = append(list, e)
-		}
-		return nil
-	})
-	return list, err
-}
-
 // loadEvidence counts what is kept.
 func (s *Store) loadEvidence(tx *bbolt.Tx) error {
 	return tx.Bucket(evidenceBucket).ForEach(func(key, record []byte) error {

@@ -39,7 +39,7 @@ func fillDisk(home string) error {
 	if err := syscall.Mount("tmpfs", home, "tmpfs", 0, "size=4m"); err != nil {
 		return fmt.Errorf("mount: %w", err)
 	}
-	s, err := Open(home)
+	s, err := Open(home, Config{})
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func fillDisk(home string) error {
 	if err := errors.Join(<-ran, s.Close()); err != nil {
 		return err
 	}
-	if s, err = Open(home); err != nil {
+	if s, err = Open(home, Config{}); err != nil {
 		return err
 	}
 	for _, task := range []*protocol.Task{before, refused, after} {

@@ -55,12 +55,14 @@ func (s *Store) RememberPeer(info peer.AddrInfo, now time.Time) error {
 	return nil
 }
 
+// usableAddrs returns them sorted, since those of a peer come in any order.
 func usableAddrs(addrs []multiaddr.Multiaddr) (usable []multiaddr.Multiaddr) {
 	for _, a := range addrs {
 		if len(usable) < maxPeerAddrs && a != nil && len(a.Bytes()) <= maxAddrLen {
 			usable = append(usable, a)
 		}
 	}
+	slices.SortFunc(usable, multiaddr.Multiaddr.Compare)
 	return usable
 }
 

@@ -78,7 +78,7 @@ func (c *child) kill() (rest []string) {
 }
 
 func holdHome(home string) error {
-	s, err := Open(home)
+	s, err := Open(home, Config{})
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func TestSecondNodeInAHomeIsToldThePIDOfTheFirst(t *testing.T) {
 	home := t.TempDir()
 	refused := func(pid int) {
 		t.Helper()
-		_, err := Open(home)
+		_, err := Open(home, Config{})
 		wantCode(t, err, protocol.CodeHomeInUse)
 		if !strings.Contains(err.Error(), "PID "+strconv.Itoa(pid)) || !strings.Contains(err.Error(), home) {
 			t.Errorf("%v does not name PID %d and %s", err, pid, home)
@@ -123,7 +123,7 @@ func TestSecondNodeInAHomeIsToldThePIDOfTheFirst(t *testing.T) {
 			refused(c.cmd.Process.Pid)
 			refused(c.cmd.Process.Pid) // being refused changes nothing
 			end.of(c)
-			s, err := Open(home)
+			s, err := Open(home, Config{})
 			if err != nil {
 				t.Fatalf("the first node has ended: %v", err)
 			}
@@ -136,11 +136,11 @@ func TestSecondNodeInAHomeIsToldThePIDOfTheFirst(t *testing.T) {
 // writeForever writes all there is to write, and says on stdout what is
 // acknowledged.
 func writeForever(home string) error {
-	options := []Option{KeepTasks(1_000_000)}
+	cfg := Config{KeepTasks: 1_000_000}
 	if strings.HasSuffix(home, "tight") {
-		options = []Option{KeepTasks(20), KeepBlobs(8 * minCost)}
+		cfg = Config{KeepTasks: 20, KeepBlobs: 8 * minCost}
 	}
-	s, err := Open(home, options...)
+	s, err := Open(home, cfg)
 	if err != nil {
 		return err
 	}
@@ -289,7 +289,7 @@ func TestNothingAcknowledgedIsLostByKill(t *testing.T) {
 // nothing wrong. It removes the blobs, so that they do not pile up.
 func wantHome(t *testing.T, home string, all bool, tasks map[string]string, blobs map[string]bool) {
 	t.Helper()
-	s, err := Open(home, KeepTasks(1_000_000))
+	s, err := Open(home, Config{KeepTasks: 1_000_000})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -128,8 +128,8 @@ func (s *Spool) Len() int64 {
 	return s.size
 }
 
-// Digest returns the sha2-256 of the bytes written so far.
-func (s *Spool) Digest() protocol.Digest {
+// digest returns the sha2-256 of the bytes written so far.
+func (s *Spool) digest() protocol.Digest {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sum == nil {
@@ -152,8 +152,8 @@ func (s *Spool) Finish() (*protocol.Blob, error) {
 	if err := s.file.Sync(); err != nil {
 		return nil, fmt.Errorf("finish spool: %w", err)
 	}
-	d := s.Digest()
-	if err := s.blobs.adopt(s.temp, d, s.size); err != nil {
+	d := s.digest()
+	if err := s.blobs.adopt(s.temp, d, s.size, new(claim)); err != nil {
 		return nil, fmt.Errorf("finish spool: %w", err)
 	}
 	s.temp = ""

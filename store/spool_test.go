@@ -37,7 +37,7 @@ func TestSpoolReturnsWhatWasWritten(t *testing.T) {
 				}
 				rest = rest[n:]
 				if written := content[:len(content)-len(rest)]; spool.Len() != int64(len(written)) ||
-					spool.Digest() != protocol.DigestOf(written) {
+					spool.digest() != protocol.DigestOf(written) {
 					t.Fatalf("length %d and digest are not those of %d bytes", spool.Len(), len(written))
 				}
 			}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,8 +37,7 @@ type Store struct {
 	log   *slog.Logger
 
 	keepTasks    int
-	keepBytes    int64
-	keepEvidence int64
+	keepEvidence int64 // bytes
 
 	sequence sequence
 	secrets  sync.Mutex // makes two callers get the same new file; held across I/O for that
@@ -60,33 +60,29 @@ type Store struct {
 	nextKey uint64 // of the next evidence
 }
 
-// Option changes a default of [Open].
-type Option func(*Store)
-
-// KeepTasks sets how many ended tasks are kept; 10,000 unless set.
-func KeepTasks(n int) Option { return func(s *Store) { s.keepTasks = n } }
-
-// KeepBlobs sets how many bytes of blobs are kept; 10 GiB unless set.
-func KeepBlobs(bytes int64) Option { return func(s *Store) { s.keepBytes = bytes } }
-
-// WithLogger sets where failures are logged that no caller is there to be
-// told; they are discarded unless set.
-func WithLogger(log *slog.Logger) Option { return func(s *Store) { s.log = log } }
+// Config is what [Open] may be told. A zero value stands for the default.
+type Config struct {
+	KeepTasks int          // ended tasks that are kept; 10,000
+	KeepBlobs int64        // bytes of blobs that are kept; 10 GiB
+	Logger    *slog.Logger // of failures that no caller is there to be told; none
+}
 
 // Open opens the home dir, which is made (mode 0700) when it is absent. It
 // returns a [*protocol.Error]: [protocol.CodeHomeInUse] with the PID of the
 // node that runs there, or [protocol.CodeFile] with the file that cannot be
 // used.
-func Open(dir string, options ...Option) (*Store, error) {
+func Open(dir string, cfg Config) (*Store, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
 	s := &Store{
 		dir:          dir,
-		log:          slog.New(slog.DiscardHandler),
-		keepTasks:    defaultTasks,
-		keepBytes:    defaultBlobBytes,
+		log:          cfg.Logger,
+		keepTasks:    cmp.Or(cfg.KeepTasks, defaultTasks),
 		keepEvidence: defaultEvidence,
 		dirty:        make(chan struct{}, 1),
 		urgent:       make(chan struct{}, 1),
@@ -95,16 +91,13 @@ func Open(dir string, options ...Option) (*Store, error) {
 		peers:        make(map[peer.ID]remembered),
 	}
 	s.room.L = &s.mu
-	for _, option := range options {
-		option(s)
-	}
-	if err := s.open(); err != nil {
+	if err := s.open(cmp.Or(cfg.KeepBlobs, defaultBlobBytes)); err != nil {
 		return nil, errors.Join(err, s.release())
 	}
 	return s, nil
 }
 
-func (s *Store) open() (err error) {
+func (s *Store) open(keepBlobs int64) (err error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return fileError("make the home", s.dir, err)
 	}
@@ -120,7 +113,7 @@ func (s *Store) open() (err error) {
 	if s.db, err = openDatabase(s.root, databaseFile); err != nil {
 		return err
 	}
-	if s.blobs, err = openBlobs(s.root, s.keepBytes, s.log); err != nil {
+	if s.blobs, err = openBlobs(s.root, keepBlobs, s.log); err != nil {
 		return fileError("read", s.path(blobDir), err)
 	}
 	return s.load()

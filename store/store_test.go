@@ -50,9 +50,9 @@ func conclude(t *protocol.Task, stdout *protocol.Blob) *protocol.Task {
 	return t
 }
 
-func open(t *testing.T, dir string, options ...Option) *Store {
+func open(t *testing.T, dir string, cfg ...Config) *Store {
 	t.Helper()
-	s, err := Open(dir, options...)
+	s, err := Open(dir, append(cfg, Config{})[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,10 +68,10 @@ func closeStore(t *testing.T, s *Store) {
 }
 
 // reopen closes s and opens its home again.
-func reopen(t *testing.T, s *Store, options ...Option) *Store {
+func reopen(t *testing.T, s *Store, cfg ...Config) *Store {
 	t.Helper()
 	closeStore(t, s)
-	return open(t, s.dir, options...)
+	return open(t, s.dir, cfg...)
 }
 
 // run starts Run; stop ends it and returns its error.
@@ -178,7 +178,7 @@ func TestOpenSaysWhichDirectoryCannotBeUsed(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Open(filepath.Join(file, "home"))
+	_, err := Open(filepath.Join(file, "home"), Config{})
 	wantCode(t, err, protocol.CodeFile)
 	if !strings.Contains(err.Error(), file) {
 		t.Errorf("%v does not name %s", err, file)

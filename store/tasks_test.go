@@ -209,7 +209,7 @@ func TestTaskWithoutAnIDIsRefused(t *testing.T) {
 }
 
 func TestEndedTasksBeyondTheLimitArePrunedOldestFirst(t *testing.T) {
-	s := open(t, t.TempDir(), KeepTasks(10))
+	s := open(t, t.TempDir(), Config{KeepTasks: 10})
 	var ended, unfinished []string
 	for i := range 60 {
 		task := newTask()
@@ -227,7 +227,7 @@ func TestEndedTasksBeyondTheLimitArePrunedOldestFirst(t *testing.T) {
 		}
 	}
 	for range 2 {
-		s = reopen(t, s, KeepTasks(10))
+		s = reopen(t, s, Config{KeepTasks: 10})
 		for i, id := range ended {
 			_, err := s.Task(id)
 			if i < len(ended)-10 {
@@ -247,7 +247,7 @@ func TestEndedTasksBeyondTheLimitArePrunedOldestFirst(t *testing.T) {
 }
 
 func TestTaskSavedAgainWhileItIsPrunedStaysWhole(t *testing.T) {
-	s := open(t, t.TempDir(), KeepTasks(1))
+	s := open(t, t.TempDir(), Config{KeepTasks: 1})
 	old, young := conclude(newTask(), protocol.NewBlob(nil)), conclude(newTask(), protocol.NewBlob(nil))
 	save(t, s, old, young)
 	// As commit does, but with a save while the transaction is written.
@@ -264,7 +264,7 @@ func TestTaskSavedAgainWhileItIsPrunedStaysWhole(t *testing.T) {
 	if _, err := s.Task(old.Id); err != nil {
 		t.Errorf("a pending save is lost: %v", err)
 	}
-	s = reopen(t, s, KeepTasks(1))
+	s = reopen(t, s, Config{KeepTasks: 1})
 	if n := stored(t, s); n != 1 {
 		t.Errorf("%d records, want 1", n)
 	}

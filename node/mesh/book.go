@@ -68,7 +68,7 @@ func (m *Mesh) takeOffer(now time.Time, from peer.ID, so *protocol.SignedOffer) 
 		return false
 	}
 	author, o, err := so.Open(m.net)
-	if err != nil || author == m.self || (author != from && outlived(now, o)) || !m.book.Put(now, author, so, o) {
+	if err != nil || author == m.self || (author != from && outlived(now, o)) || !m.book.Put(now, author, so, o, m.connected(author)) {
 		return false
 	}
 	m.taken.Add(digest, struct{}{})

@@ -77,6 +77,7 @@ func newDirectory(h host.Host, id protocol.NetworkID) (*directory, error) {
 		dht.BucketSize(8),
 		dht.RoutingTableRefreshPeriod(30*time.Second),
 		dht.RoutingTableRefreshQueryTimeout(3*time.Second),
+		dht.Datastore(newBoundedRecords()),
 		dht.Validator(record.NamespacedValidator{capabilityNamespace: capabilityValidator{id}}),
 		dht.MaxRecordAge(recordAge),
 		dht.ValueGCInterval(time.Minute),
@@ -210,7 +211,7 @@ func (m *Mesh) Discover(ctx context.Context, memoryBytes uint64) error {
 				return nil // one provider fewer; the others count
 			}
 			if author, so, o, err := openOffer(m.net, data); err == nil && author == p.ID {
-				m.book.Put(time.Now(), author, so, o)
+				m.book.Put(time.Now(), author, so, o, m.connected(author))
 			}
 			return nil
 		})

@@ -15,6 +15,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/transport"
 	"github.com/multiformats/go-multiaddr"
 	"github.com/multiformats/go-multistream"
+	"golang.org/x/time/rate"
 
 	libp2p "github.com/libp2p/go-libp2p/core/protocol"
 
@@ -24,9 +25,9 @@ import (
 const (
 	// handshakeTimeout bounds the proof of membership on one connection.
 	handshakeTimeout = 5 * time.Second
-	// maxHandshakes bounds the inbound handshakes under way at a time; beyond
-	// it a connection is closed at once.
-	maxHandshakes = 128
+	// helloTimeout bounds the part of it in which the dialer, who speaks first,
+	// need not know anything.
+	helloTimeout = 2 * time.Second
 )
 
 // gate lets members of the network in and nobody else. It wraps transports, so
@@ -36,11 +37,15 @@ type gate struct {
 	handshake
 	refusals refusals
 	log      *slog.Logger
-	slots    chan struct{} // one per inbound handshake under way
+	warnings rate.Sometimes // of inbound refusals, which cost a stranger nothing
+	slots    slots
 }
 
 func newGate(h handshake, log *slog.Logger) *gate {
-	return &gate{handshake: h, log: log, slots: make(chan struct{}, maxHandshakes)}
+	return &gate{
+		handshake: h, log: log,
+		warnings: rate.Sometimes{First: maxRefusals, Interval: time.Minute},
+	}
 }
 
 // wrap returns t behind the gate.
@@ -108,15 +113,14 @@ func (l *gatedListener) accept(ctx context.Context) {
 			l.err = err
 			return
 		}
-		select {
-		case l.gate.slots <- struct{}{}:
-		default:
+		free, ok := l.gate.slots.take(originOf(c))
+		if !ok {
 			_ = c.CloseWithError(network.ConnRateLimited) // it is refused either way
 			continue
 		}
 		handshakes.Go(func() {
 			member, err := l.gate.admit(ctx, c, network.DirInbound)
-			<-l.gate.slots
+			free()
 			if err != nil {
 				l.gate.log.Debug("inbound handshake failed", "peer", c.RemotePeer(), "addr", c.RemoteMultiaddr(), "error", err)
 				return
@@ -167,15 +171,28 @@ func (g *gate) admit(ctx context.Context, c transport.CapableConn, dir network.D
 	_ = c.CloseWithError(network.ConnGated) // a failed connection fails to close at worst
 	var refused *protocol.Error
 	if errors.As(err, &refused) {
-		g.refuse(c.RemotePeer(), refused)
+		g.refuse(c, dir, refused)
 	}
 	return nil, fmt.Errorf("handshake: %w", err)
 }
 
-func (g *gate) refuse(p peer.ID, why *protocol.Error) {
-	if g.refusals.add(Refusal{Peer: p, Code: why.Code, Message: why.Message, When: time.Now()}) {
-		g.log.Warn("peer refused", "peer", p, "code", string(why.Code), "reason", why.Message, "hint", why.Hint)
+// refuse notes and logs why c was closed. Whoever can connect can be refused,
+// again and again: only what is news is a warning, and not each of a flood.
+func (g *gate) refuse(c transport.CapableConn, dir network.Direction, why *protocol.Error) {
+	p := c.RemotePeer()
+	r := noted{Refusal: Refusal{Peer: p, Code: why.Code, Message: why.Message, When: time.Now()}}
+	if dir == network.DirInbound {
+		r.from = originOf(c)
 	}
+	level, news := slog.LevelDebug, g.refusals.add(r)
+	switch {
+	case news && dir == network.DirInbound:
+		g.warnings.Do(func() { level = slog.LevelWarn })
+	case news:
+		level = slog.LevelWarn
+	}
+	g.log.Log(context.Background(), level, "peer refused",
+		"peer", p, "code", string(why.Code), "reason", why.Message, "hint", why.Hint)
 }
 
 // prove runs the handshake on the first stream of c.
@@ -191,6 +208,8 @@ func (g *gate) prove(ctx context.Context, c transport.CapableConn, dir network.D
 		}
 		return g.dial(protocol.NewConn(s, c.RemotePeer(), protocol.MaxHandshake))
 	}
+	silent := time.AfterFunc(helloTimeout, func() { _ = c.Close() }) // ends every wait on it
+	defer silent.Stop()
 	s, err := c.AcceptStream()
 	if err != nil {
 		return instance{}, fmt.Errorf("accept stream: %w", err)
@@ -201,7 +220,7 @@ func (g *gate) prove(ctx context.Context, c transport.CapableConn, dir network.D
 	if _, _, err := only.Negotiate(s); err != nil {
 		return instance{}, fmt.Errorf("not a node of spare: %w", err)
 	}
-	return g.listen(protocol.NewConn(s, c.RemotePeer(), protocol.MaxHandshake))
+	return g.listen(protocol.NewConn(s, c.RemotePeer(), protocol.MaxHandshake), func() { silent.Stop() })
 }
 
 // memberConn is a connection whose other end is a member.

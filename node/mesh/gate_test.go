@@ -3,6 +3,8 @@ package mesh
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -73,7 +75,7 @@ func TestTwoNetworksSideBySide(t *testing.T) {
 	eventually(t, "each network is whole", func() bool {
 		return a2.knows(a1) && a1.knows(a2) && b2.connected(b1.Self())
 	})
-	eventually(t, "each has refused the other", func() bool { return len(b1.Refused()) > 1 && len(a1.Refused()) > 1 })
+	eventually(t, "each has refused the other", func() bool { return len(b1.Refused()) > 1 && len(a1.Refused()) > 0 })
 	for _, b := range []*node{b1, b2} {
 		for _, a := range []*node{a1, a2} {
 			if b.knows(a) || b.connected(a.Self()) || a.connected(b.Self()) {
@@ -181,6 +183,7 @@ func TestHostWithoutHandshakeIsAskedNothing(t *testing.T) {
 // silentConn is a connection on which the other end never opens a stream.
 type silentConn struct {
 	transport.CapableConn
+	from   multiaddr.Multiaddr
 	once   sync.Once
 	closed chan struct{}
 }
@@ -205,8 +208,8 @@ func TestSilentConnectionIsClosedInTime(t *testing.T) {
 		if _, err := g.admit(t.Context(), c, network.DirInbound); err == nil {
 			t.Fatal("it was admitted")
 		}
-		if took := time.Since(began); took != handshakeTimeout {
-			t.Errorf("it was closed after %v, want %v", took, handshakeTimeout)
+		if took := time.Since(began); took != helloTimeout {
+			t.Errorf("it was closed after %v, want %v", took, helloTimeout)
 		}
 	})
 }
@@ -234,7 +237,7 @@ func (l *endlessListener) Close() error {
 
 func (c *silentConn) RemotePeer() peer.ID { return "stranger" }
 
-func (c *silentConn) RemoteMultiaddr() multiaddr.Multiaddr { return nil }
+func (c *silentConn) RemoteMultiaddr() multiaddr.Multiaddr { return c.from }
 
 type endlessTransport struct {
 	transport.Transport
@@ -262,26 +265,39 @@ func TestHandshakesUnderWayAreBounded(t *testing.T) {
 				return false
 			}
 		}
-		connect := func() *silentConn {
-			c := &silentConn{closed: make(chan struct{})}
+		connect := func(from string) *silentConn {
+			c := &silentConn{from: multiaddr.StringCast(from), closed: make(chan struct{})}
 			inner.left <- c
 			return c
 		}
-		first := connect()
-		for range maxHandshakes - 1 {
-			connect()
+		// A stranger leaves room for others, whatever his port or subnet.
+		for i := range maxHandshakesFrom {
+			connect(fmt.Sprintf("/ip6/2001:db8:0:%x::1/tcp/%d", i, i+1))
 		}
-		if closed(first) {
-			t.Error("a connection was closed before its time")
+		if !closed(connect("/ip6/2001:db8::2/udp/1/quic-v1")) {
+			t.Errorf("handshake %d from one origin was let begin", maxHandshakesFrom+1)
 		}
-		if !closed(connect()) {
-			t.Errorf("handshake %d was let begin", maxHandshakes+1)
+		if closed(connect("/ip4/192.0.2.1/tcp/1")) {
+			t.Error("a connection was refused though there was room")
 		}
 		time.Sleep(handshakeTimeout) // of the bubble's time
+
+		const home = "/ip4/127.0.0.1/tcp/1"
+		first := connect(home)
+		for range maxHandshakes - 2 {
+			connect(home)
+		}
+		if closed(first) || closed(connect(home)) {
+			t.Error("a connection was closed before its time")
+		}
+		if !closed(connect(home)) {
+			t.Errorf("handshake %d was let begin", maxHandshakes+1)
+		}
+		time.Sleep(handshakeTimeout)
 		if !closed(first) {
 			t.Error("a silent connection was not closed")
 		}
-		last := connect()
+		last := connect(home)
 		if closed(last) {
 			t.Error("a connection was refused though there was room")
 		}
@@ -296,6 +312,54 @@ func TestHandshakesUnderWayAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// TestFloodOfStrangersStaysSmall has one origin refused under ever new peer
+// IDs, as fast as it can make them.
+func TestFloodOfStrangersStaysSmall(t *testing.T) {
+	log := new(lockedBuffer)
+	g := newGate(handshake{secret: testSecret}, slog.New(slog.NewTextHandler(log, nil)))
+	refuse := func(from string, dir network.Direction, code protocol.Code) peer.ID {
+		p := newID(t)
+		g.refuse(strangeConn{&silentConn{from: multiaddr.StringCast(from)}, p}, dir, protocol.Errorf(code, "refused"))
+		return p
+	}
+	dialled := refuse("/ip4/192.0.2.1/tcp/1", network.DirOutbound, protocol.CodeNetwork)
+	other := refuse("/ip4/192.0.2.2/tcp/1", network.DirInbound, protocol.CodeNetwork)
+	for i := range 20 * maxRefusals {
+		refuse(fmt.Sprintf("/ip4/192.0.2.3/tcp/%d", i+1), network.DirInbound, protocol.CodeNetwork)
+	}
+	last := refuse("/ip4/192.0.2.3/tcp/1", network.DirInbound, protocol.CodeForeign)
+	for _, p := range []peer.ID{dialled, other, last} {
+		if _, ok := g.refusals.about(p); !ok {
+			t.Errorf("the refusal of %s is forgotten", p)
+		}
+	}
+	if got := len(g.refusals.all()); got != 4 {
+		t.Errorf("%d refusals are kept, want one for each origin and code", got)
+	}
+	if got := strings.Count(log.String(), "level=WARN"); got > 2*maxRefusals {
+		t.Errorf("%d warnings", got)
+	}
+
+	// Not even from as many origins as there are refusals.
+	for i := range 2 * maxRefusals {
+		refuse(fmt.Sprintf("/ip4/198.51.100.%d/tcp/1", i), network.DirInbound, protocol.CodeNetwork)
+	}
+	if _, ok := g.refusals.about(dialled); !ok {
+		t.Error("strangers flush the refusal of a peer that was dialled")
+	}
+	if got := strings.Count(log.String(), "level=WARN"); got > 2*maxRefusals {
+		t.Errorf("%d warnings", got)
+	}
+}
+
+// strangeConn is a connection of a peer of its own.
+type strangeConn struct {
+	*silentConn
+	id peer.ID
+}
+
+func (c strangeConn) RemotePeer() peer.ID { return c.id }
 
 // TestRestartReplacesOldConnections has a peer come back under its identity
 // while the connection to its former run still seems to be there.

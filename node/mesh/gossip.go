@@ -34,12 +34,13 @@ const (
 // gossip spreads offers over one GossipSub topic. What passes its validator is
 // put in the Book there and then, so nothing reads the topic.
 type gossip struct {
-	self  peer.ID
-	net   protocol.NetworkID
-	book  *market.Book
-	news  func() // told when an offer of a provider unknown so far came
-	topic *pubsub.Topic
-	stop  func()
+	self      peer.ID
+	net       protocol.NetworkID
+	book      *market.Book
+	news      func() // told when an offer of a provider unknown so far came
+	connected func(peer.ID) bool
+	topic     *pubsub.Topic
+	stop      func()
 	// passed is the newest sequence of each provider that this node has
 	// passed on. The Book alone cannot tell: it may know an offer from a pull
 	// already, and who then does not pass it on keeps it from others.
@@ -50,7 +51,7 @@ type gossip struct {
 	heard  int    // neighbours in the topic when it was published
 }
 
-func newGossip(h host.Host, id protocol.NetworkID, book *market.Book, news func()) (_ *gossip, err error) {
+func newGossip(h host.Host, id protocol.NetworkID, book *market.Book, connected func(peer.ID) bool, news func()) (_ *gossip, err error) {
 	passed, err := lru.New[peer.ID, uint64](protocol.MaxBookOffers)
 	if err != nil {
 		return nil, fmt.Errorf("open gossip: %w", err)
@@ -62,7 +63,7 @@ func newGossip(h host.Host, id protocol.NetworkID, book *market.Book, news func(
 			err = fmt.Errorf("open gossip: %w", err)
 		}
 	}()
-	g := &gossip{self: h.ID(), net: id, book: book, news: news, passed: passed, stop: stop}
+	g := &gossip{self: h.ID(), net: id, book: book, connected: connected, news: news, passed: passed, stop: stop}
 	name := id.OfferTopic()
 	ps, err := pubsub.NewGossipSub(ctx, h,
 		pubsub.WithGossipSubParams(gossipParams()),
@@ -173,7 +174,7 @@ func (g *gossip) judge(now time.Time, from peer.ID, data []byte) pubsub.Validati
 		return pubsub.ValidationAccept // pubsub drops what others send in our name
 	}
 	_, known := g.book.Get(now, author)
-	news := g.book.Put(now, author, so, o)
+	news := g.book.Put(now, author, so, o, g.connected(author))
 	if news && !known {
 		g.news()
 	}
@@ -208,7 +209,7 @@ func (m *Mesh) Publish(ctx context.Context, so *protocol.SignedOffer) error {
 	if err != nil {
 		return fmt.Errorf("publish offer: %w", err)
 	}
-	m.book.Put(time.Now(), m.self, so, o)
+	m.book.Put(time.Now(), m.self, so, o, true)
 	if err := m.gossip.publish(ctx, data); err != nil {
 		return fmt.Errorf("publish offer: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -15,6 +16,8 @@ import (
 const (
 	helloNonceLen = 32
 	maxNetworkLen = 64 // bytes of a network's name
+	// lingerTimeout is how long one who was refused may take to hang up.
+	lingerTimeout = time.Second
 )
 
 // instance tells one run of a node from its next.
@@ -70,9 +73,11 @@ func (h *handshake) dial(c *protocol.Conn) (instance, error) {
 	return instance(them.instance), h.recvProof(c, h.mac("listener", me, them))
 }
 
-// listen is the other side of dial.
-func (h *handshake) listen(c *protocol.Conn) (instance, error) {
+// listen is the other side of dial. It calls heard when it has the dialer's
+// Hello.
+func (h *handshake) listen(c *protocol.Conn, heard func()) (instance, error) {
 	them, refused, err := h.recvHello(c)
+	heard()
 	if err != nil {
 		return instance{}, err
 	}
@@ -96,10 +101,10 @@ func (h *handshake) listen(c *protocol.Conn) (instance, error) {
 	return instance(them.instance), nil
 }
 
-// awaitEnd waits for the other end to hang up, or for the deadline of the
-// handshake, since closing the connection at once could overtake the last
-// message.
+// awaitEnd waits for the other end to hang up, though not for long, since
+// closing the connection at once could overtake the last message.
 func awaitEnd(c *protocol.Conn) {
+	_ = c.SetReadDeadline(time.Now().Add(lingerTimeout)) // else the handshake's ends it
 	var b [1]byte
 	_, _ = c.Read(b[:]) // whatever it returns, it is over
 }

@@ -61,14 +61,18 @@ func TestHandshake(t *testing.T) {
 				instance instance
 				err      error
 			}
+			heard := false
 			listened := make(chan result, 1)
 			go func() {
-				i, err := l.listen(lc)
+				i, err := l.listen(lc, func() { heard = true })
 				listened <- result{i, err}
 			}()
 			di, derr := d.dial(dc)
 			dc.Reset()
 			got := <-listened
+			if !heard {
+				t.Error("the listener would hang up on a dialer who has said hello")
+			}
 			if test.code == "" {
 				if derr != nil || got.err != nil {
 					t.Fatalf("dialer: %v; listener: %v", derr, got.err)
@@ -101,7 +105,7 @@ func TestHandshakeAgainstImpostors(t *testing.T) {
 		for name, mac := range map[string][]byte{"empty": nil, "zeros": make([]byte, 32), "short": {1}} {
 			ic, mc := pair(t, impostor, member)
 			done := make(chan error, 1)
-			go func() { _, err := h.listen(mc); done <- err }()
+			go func() { _, err := h.listen(mc, func() {}); done <- err }()
 			say(t, ic, hello())
 			hear(t, ic, new(protocol.Hello))
 			say(t, ic, &protocol.Proof{Mac: mac})
@@ -138,7 +142,7 @@ func TestHandshakeAgainstImpostors(t *testing.T) {
 		toMember, mc := pair(t, impostor, member)
 		toOther, oc := pair(t, impostor, other.self)
 		listened, dialled := make(chan error, 1), make(chan error, 1)
-		go func() { _, err := h.listen(mc); listened <- err }()
+		go func() { _, err := h.listen(mc, func() {}); listened <- err }()
 		go func() { _, err := other.dial(oc); dialled <- err }()
 		relay := func(from, to *protocol.Conn, m proto.Message) {
 			hear(t, from, m)
@@ -165,7 +169,7 @@ func TestHandshakeAgainstImpostors(t *testing.T) {
 		} {
 			ic, mc := pair(t, impostor, member)
 			done := make(chan error, 1)
-			go func() { _, err := h.listen(mc); done <- err }()
+			go func() { _, err := h.listen(mc, func() {}); done <- err }()
 			m := hello()
 			edit(m)
 			say(t, ic, m)
@@ -228,7 +232,7 @@ func FuzzHandshake(f *testing.F) {
 	}
 	h := handshake{network: "home", secret: testSecret, self: newID(f)}
 	f.Fuzz(func(t *testing.T, said []byte) {
-		if _, err := h.listen(protocol.NewConn(script{bytes.NewReader(said)}, stranger, protocol.MaxHandshake)); err == nil {
+		if _, err := h.listen(protocol.NewConn(script{bytes.NewReader(said)}, stranger, protocol.MaxHandshake), func() {}); err == nil {
 			t.Error("a listener let a stranger in")
 		}
 		if _, err := h.dial(protocol.NewConn(script{bytes.NewReader(said)}, stranger, protocol.MaxHandshake)); err == nil {

@@ -84,11 +84,13 @@ func New(cfg Config) (*Mesh, error) {
 	if m.directory, err = newDirectory(m.host, m.net); err != nil {
 		return nil, errors.Join(err, m.host.Close())
 	}
-	if m.gossip, err = newGossip(m.host, m.net, m.book, m.lookAround); err != nil {
+	if m.gossip, err = newGossip(m.host, m.net, m.book, m.connected, m.lookAround); err != nil {
 		return nil, errors.Join(err, m.directory.close(), m.host.Close())
 	}
 	for _, p := range slices.Concat(bootstrap, cfg.Remembered) {
-		m.host.Peerstore().AddAddrs(p.ID, p.Addrs, peerstore.PermanentAddrTTL)
+		// Identify drops temporary addresses: it brings the present ones. Until
+		// then keepBootstrap and dialSome renew them.
+		m.host.Peerstore().AddAddrs(p.ID, p.Addrs, peerstore.TempAddrTTL)
 	}
 	m.Handle(protocol.BookStream, m.serveBook)
 	m.Handle(protocol.EchoStream, serveEcho)

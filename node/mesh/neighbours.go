@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -10,7 +11,9 @@ import (
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/peerstore"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
+	"github.com/multiformats/go-multiaddr"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/spare-network/spare/protocol"
@@ -122,9 +125,7 @@ func (m *Mesh) attendMembers(ctx context.Context) error {
 // attend makes p known, asks for its Book and measures the round trip to it,
 // again and again, until it is gone or ctx ends.
 func (m *Mesh) attend(ctx context.Context, p peer.ID) {
-	if m.cfg.Remember != nil {
-		m.cfg.Remember(peer.AddrInfo{ID: p, Addrs: m.host.Peerstore().Addrs(p)})
-	}
+	m.remember(p)
 	every := probeEvery
 	for _, b := range m.bootstrap {
 		if b.ID == p {
@@ -143,6 +144,7 @@ func (m *Mesh) attend(ctx context.Context, p peer.ID) {
 		}
 		if err := m.probeConnected(ctx, p, n); err == nil {
 			n, failed = 1, 0
+			m.remember(p) // it is still there, and may have moved
 			sleep(ctx, every*3/4+rand.N(every/2))
 		} else if failed++; failed < deadAfter {
 			sleep(ctx, probeAgain)
@@ -152,6 +154,22 @@ func (m *Mesh) attend(ctx context.Context, p peer.ID) {
 			failed = 0 // it may be back already
 		}
 	}
+}
+
+// remember has a connected member remembered, at the address of the connection
+// and those that it announces.
+func (m *Mesh) remember(p peer.ID) {
+	if m.cfg.Remember == nil {
+		return
+	}
+	var addrs []multiaddr.Multiaddr
+	for _, c := range m.host.Network().ConnsToPeer(p) {
+		if c.Stat().Direction == network.DirOutbound { // else it is no listener's
+			addrs = append(addrs, c.RemoteMultiaddr())
+		}
+	}
+	addrs = multiaddr.Unique(append(addrs, m.host.Peerstore().Addrs(p)...))
+	m.cfg.Remember(peer.AddrInfo{ID: p, Addrs: addrs})
 }
 
 func (m *Mesh) probeConnected(ctx context.Context, p peer.ID, n int) error {
@@ -171,8 +189,10 @@ func (m *Mesh) probeConnected(ctx context.Context, p peer.ID, n int) error {
 func (m *Mesh) keepBootstrap(ctx context.Context, b peer.AddrInfo) {
 	retry := backoff.NewExponentialBackOff()
 	retry.InitialInterval, retry.MaxInterval = 250*time.Millisecond, 4*time.Second
+	told := false
 	for ctx.Err() == nil {
 		if m.connected(b.ID) {
+			told = false
 			retry.Reset()
 			sleep(ctx, watchEvery)
 			continue
@@ -182,7 +202,13 @@ func (m *Mesh) keepBootstrap(ctx context.Context, b peer.AddrInfo) {
 		}
 		m.clearBackoff(b.ID) // the schedule is ours
 		if err := m.host.Connect(ctx, b); err != nil && ctx.Err() == nil {
-			m.log.Debug("bootstrap not reached", "peer", b.ID, "error", err)
+			// People are told once for each time that it is away; a refusal
+			// is told where it is noted.
+			level := slog.LevelDebug
+			if !told && !notMember(err) {
+				told, level = true, slog.LevelWarn
+			}
+			m.log.Log(ctx, level, "bootstrap not reached, trying on", "peer", b.ID, "addrs", b.Addrs, "error", err)
 			pause := retry.NextBackOff()
 			if notMember(err) {
 				pause = longPause
@@ -207,7 +233,8 @@ func (m *Mesh) lookAround() {
 
 // prospect is a peer to which a connection is wanted.
 type prospect struct {
-	next  time.Time // when to dial it
+	addrs []multiaddr.Multiaddr // of an earlier run
+	next  time.Time             // when to dial it
 	retry *backoff.ExponentialBackOff
 }
 
@@ -230,6 +257,7 @@ func (m *Mesh) keepNeighbours(ctx context.Context) {
 // renew makes prospects those members that are known and not connected.
 func (m *Mesh) renew(prospects map[peer.ID]*prospect, now time.Time) {
 	wanted := make(map[peer.ID]time.Time) // when to dial whom
+	addrs := make(map[peer.ID][]multiaddr.Multiaddr)
 	for _, e := range m.book.All(now) {
 		wanted[e.Provider] = now
 		if e.Provider < m.self {
@@ -239,7 +267,7 @@ func (m *Mesh) renew(prospects map[peer.ID]*prospect, now time.Time) {
 		}
 	}
 	for _, r := range m.cfg.Remembered {
-		wanted[r.ID] = now
+		wanted[r.ID], addrs[r.ID] = now, r.Addrs
 	}
 	for p := range wanted {
 		if p == m.self || m.connected(p) {
@@ -255,7 +283,7 @@ func (m *Mesh) renew(prospects map[peer.ID]*prospect, now time.Time) {
 		if prospects[p] == nil {
 			retry := backoff.NewExponentialBackOff()
 			retry.InitialInterval, retry.MaxInterval = 2*time.Second, 2*time.Minute
-			prospects[p] = &prospect{next: next, retry: retry}
+			prospects[p] = &prospect{addrs: addrs[p], next: next, retry: retry}
 		}
 	}
 }
@@ -278,6 +306,10 @@ func (m *Mesh) dialSome(ctx context.Context, prospects map[peer.ID]*prospect) {
 		group.Go(func() error {
 			ctx, cancel := context.WithTimeout(ctx, openTimeout)
 			defer cancel()
+			if m.connected(p) {
+				return nil
+			}
+			m.host.Peerstore().AddAddrs(p, pr.addrs, peerstore.TempAddrTTL)
 			if err := m.reach(ctx, p); err != nil {
 				pause := pr.retry.NextBackOff()
 				if notMember(err) {

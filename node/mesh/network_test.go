@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -188,6 +190,38 @@ func TestRememberedPeersReplaceABootstrap(t *testing.T) {
 		c.Remembered = []peer.AddrInfo{{ID: a.Self(), Addrs: a.host.Addrs()}}
 	})
 	eventually(t, "the remembered peer is connected", func() bool { return b.connected(a.Self()) })
+}
+
+func TestOnlyPresentAddressesAreRememberedAgain(t *testing.T) {
+	member := start(t)
+	stale := []multiaddr.Multiaddr{addr(t, "/ip4/127.0.0.1/tcp/9"), addr(t, "/ip4/127.0.0.1/udp/9/quic-v1")}
+	var mu sync.Mutex
+	var told [][]multiaddr.Multiaddr
+	start(t, via(member), func(c *Config) {
+		for _, a := range stale {
+			c.Bootstrap = append(c.Bootstrap, addr(t, a.String()+"/p2p/"+member.Self().String()))
+		}
+		c.Remembered = []peer.AddrInfo{{ID: member.Self(), Addrs: slices.Concat(stale, member.host.Addrs())}}
+		c.Remember = func(p peer.AddrInfo) {
+			mu.Lock()
+			defer mu.Unlock()
+			told = append(told, p.Addrs)
+		}
+	})
+	// A bootstrap is probed every 3 s; what is true of it once more after a
+	// probe is remembered again.
+	eventually(t, "it is remembered, and again", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(told) >= 3
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	for i, addrs := range told {
+		if len(addrs) != 2 || slices.ContainsFunc(stale, func(a multiaddr.Multiaddr) bool { return multiaddr.Contains(addrs, a) }) {
+			t.Errorf("time %d: remembered at %v, it listens at %v", i, addrs, member.host.Addrs())
+		}
+	}
 }
 
 func TestPeerThatAnswersNoProbeIsDropped(t *testing.T) {

@@ -3,10 +3,13 @@ package mesh
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/ipfs/go-datastore"
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -66,7 +69,7 @@ func newJudge(t testing.TB, self peer.ID) *gossip {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &gossip{self: self, net: testSecret.ID(), book: market.NewBook(), news: func() {}, passed: passed}
+	return &gossip{self: self, net: testSecret.ID(), book: market.NewBook(), connected: func(peer.ID) bool { return false }, news: func() {}, passed: passed}
 }
 
 var verdicts = map[pubsub.ValidationResult]string{
@@ -123,7 +126,7 @@ func TestJudge(t *testing.T) {
 				}
 			}
 			if test.pulled != nil {
-				if a, so, o, err := openOffer(g.net, test.pulled); err != nil || !g.book.Put(now, a, so, o) {
+				if a, so, o, err := openOffer(g.net, test.pulled); err != nil || !g.book.Put(now, a, so, o, false) {
 					t.Fatal("not pulled")
 				}
 			}
@@ -270,6 +273,22 @@ func TestPullTakesTheGoodAndLeavesTheBad(t *testing.T) {
 	}
 }
 
+func TestInventedProvidersKeepOutNoneThatIsConnected(t *testing.T) {
+	n, provider := start(t), start(t)
+	now := time.Now()
+	for i := range protocol.MaxBookOffers {
+		p := peer.ID(fmt.Sprintf("invented %d", i))
+		if !n.book.Put(now, p, nil, newOffer(p, uint64(now.UnixNano())), false) {
+			t.Fatal("the Book is not filled")
+		}
+	}
+	provider.publish(t)
+	if err := provider.host.Connect(t.Context(), peer.AddrInfo{ID: n.Self(), Addrs: n.host.Addrs()}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a connected provider is in a full Book", func() bool { return n.knows(provider) })
+}
+
 func TestPullIsBounded(t *testing.T) {
 	endless, n := start(t), start(t)
 	alice := newAuthor(t)
@@ -341,6 +360,43 @@ func TestDiscover(t *testing.T) {
 	if e, ok := seeker.book.Get(time.Now(), provider.Self()); !ok || e.Offer.Load == nil {
 		t.Error("a record of the DHT replaced a live offer")
 	}
+}
+
+func TestRecordsOfTheDirectoryAreBounded(t *testing.T) {
+	ctx, r := t.Context(), newBoundedRecords()
+	key := func(i int) datastore.Key { return datastore.NewKey(fmt.Sprintf("/providers/%d", i)) }
+	put := func(i int, value string) {
+		t.Helper()
+		batch, err := r.Batch(ctx) // as the DHT writes providers
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(batch.Put(ctx, key(i), []byte(value)), batch.Commit(ctx)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(i int, value string) {
+		t.Helper()
+		if got, err := r.Get(ctx, key(i)); string(got) != value || (err != nil) != (value == "") {
+			t.Errorf("record %d is %q, %v, want %q", i, got, err, value)
+		}
+	}
+	for i := range maxRecords {
+		put(i, "old")
+	}
+	put(maxRecords, "new")
+	want(maxRecords, "")
+	put(7, "new")
+	want(7, "new")
+	for range 2 {
+		if err := r.Delete(ctx, key(8)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(maxRecords, "new")
+	put(maxRecords+1, "new")
+	want(maxRecords, "new")
+	want(maxRecords+1, "")
 }
 
 func TestClassFor(t *testing.T) {

@@ -251,12 +251,13 @@ func TestRTTIsTheLeastOfAWindow(t *testing.T) {
 
 func TestRefusalsAreBounded(t *testing.T) {
 	var l refusals
+	refusal := func(p peer.ID, code protocol.Code) noted { return noted{Refusal: Refusal{Peer: p, Code: code}} }
 	same := newID(t)
-	if !l.add(Refusal{Peer: same, Code: protocol.CodeNetwork}) || l.add(Refusal{Peer: same, Code: protocol.CodeNetwork}) {
+	if !l.add(refusal(same, protocol.CodeNetwork)) || l.add(refusal(same, protocol.CodeNetwork)) {
 		t.Error("the same refusal must be news once")
 	}
 	for range 2 * maxRefusals {
-		l.add(Refusal{Peer: newID(t), Code: protocol.CodeForeign})
+		l.add(refusal(newID(t), protocol.CodeForeign))
 	}
 	if got := len(l.all()); got != maxRefusals {
 		t.Errorf("%d are kept", got)

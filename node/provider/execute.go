@@ -51,6 +51,9 @@ func (s *session) execute(ctx context.Context, id uint64, r *replica, spec *prot
 	defer out.abort()
 	x.Output = out.write
 	end, err := s.cfg.Runner.Run(ctx, x)
+	if err != nil && protocol.CodeOf(err) == protocol.CodeBlob {
+		s.cfg.Blobs.Drop(module) // damaged on disk: the next replica fetches it anew
+	}
 	if err == nil {
 		err = out.finish(end.Stdout, end.Stderr)
 	}

@@ -86,7 +86,7 @@ func inScene(t *testing.T, runner *fakeRunner, f func(t *testing.T, s *scene)) {
 	key, self := newIdentity(t)
 	_, requester := newIdentity(t)
 	synctest.Test(t, func(t *testing.T) {
-		st, err := store.Open(dir)
+		st, err := store.Open(dir, store.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}

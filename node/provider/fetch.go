@@ -92,7 +92,12 @@ func (s *session) transfer(ctx context.Context, r *replica, want protocol.Digest
 	return nil
 }
 
+// notGiven says why a blob is not here. What this node's own store refuses is
+// told as such.
 func notGiven(want protocol.Digest, err error) error {
+	if protocol.CodeOf(err) == protocol.CodeRefused {
+		return err
+	}
 	return protocol.Errorf(protocol.CodeBlob, "the blob %s did not come from its requester: %v", want.CID(), err)
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -58,6 +59,8 @@ type Blobs interface {
 	Open(d protocol.Digest) (*os.File, int64, error)
 	PutExpected(want protocol.Digest, size int64, r io.Reader) error
 	Pin(d protocol.Digest) (release func())
+	// Drop forgets a blob whose bytes were found not to be d's.
+	Drop(d protocol.Digest)
 }
 
 // Network is the mesh's part that a provider needs.
@@ -193,9 +196,9 @@ func (p *Provider) ceiling(s *protocol.Spec) string {
 	case s.Profile != protocol.Profile:
 		return fmt.Sprintf("sandbox profile %d wanted, %d here", s.Profile, protocol.Profile)
 	case l.MemoryBytes > c.MemoryBytes:
-		return fmt.Sprintf("%d MiB of memory wanted, at most %d here", l.MemoryBytes>>20, c.MemoryBytes>>20)
+		return fmt.Sprintf("%s of memory wanted, at most %s here", humanize.IBytes(l.MemoryBytes), humanize.IBytes(c.MemoryBytes))
 	case l.OutputBytes > c.OutputBytes:
-		return fmt.Sprintf("%d MiB of output wanted, at most %d here", l.OutputBytes>>20, c.OutputBytes>>20)
+		return fmt.Sprintf("%s of output wanted, at most %s here", humanize.IBytes(l.OutputBytes), humanize.IBytes(c.OutputBytes))
 	case l.WallMs > c.WallMs:
 		return fmt.Sprintf("%s of wall time wanted, at most %d ms here", l.Wall(), c.WallMs)
 	}

@@ -159,6 +159,31 @@ func TestMissingModuleComesFromItsRequester(t *testing.T) {
 	}
 }
 
+func TestDamagedModuleIsFetchedAnew(t *testing.T) {
+	runner := &fakeRunner{}
+	inScene(t, runner, func(t *testing.T, s *scene) {
+		damaged := true
+		runner.run = func(ctx context.Context, x Execution) (Outcome, error) {
+			if damaged {
+				return Outcome{}, protocol.Errorf(protocol.CodeBlob, "the module's bytes are not what its digest says")
+			}
+			return echo(ctx, x)
+		}
+		s.ask(1, s.spec())
+		if o := s.outcome(); o.Code != string(protocol.CodeBlob) {
+			t.Errorf("outcome: %v", o)
+		}
+		if s.store.Blobs().Has(protocol.DigestOf(s.module)) {
+			t.Error("the damaged module is kept")
+		}
+		damaged = false
+		s.ask(2, s.spec())
+		if o := s.outcome(); o.Code != "" {
+			t.Errorf("outcome of the next: %v", o)
+		}
+	})
+}
+
 func TestOutputTakesTheRightWay(t *testing.T) {
 	big := strings.Repeat("x", protocol.MaxInline+1)
 	for name, c := range map[string]struct {

@@ -278,7 +278,7 @@ func (w *world) offer(p *fakeProvider) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if !w.book.Put(time.Now(), p.id, so, o) {
+	if !w.book.Put(time.Now(), p.id, so, o, true) {
 		w.t.Fatal("the Book did not take the offer")
 	}
 }
@@ -314,6 +314,7 @@ func (w *world) kill(p *fakeProvider) {
 }
 
 func (w *world) RTT(peer.ID) (time.Duration, bool) { return time.Millisecond, true }
+func (w *world) Vicinity(peer.ID) string           { return "" }
 func (w *world) Drop(p peer.ID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -47,7 +47,11 @@ func (c *conductor) need(n int) market.Need {
 func (c *conductor) rank(need market.Need) (feasible, rejected []market.Candidate) {
 	return market.Rank(time.Now(), need, c.r.cfg.Book.All(time.Now()), func(p peer.ID) market.Known {
 		rtt, known := c.r.cfg.Network.RTT(p)
-		return market.Known{RTT: rtt, RTTKnown: known, Warm: c.r.warm.Contains(warmKey{p, need.Module})}
+		k := market.Known{RTT: rtt, RTTKnown: known, Warm: c.r.warm.Contains(warmKey{p, need.Module})}
+		if need.Replicas > 1 {
+			k.Network = c.r.cfg.Network.Vicinity(p)
+		}
+		return k
 	})
 }
 

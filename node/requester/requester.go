@@ -24,6 +24,9 @@ type Network interface {
 	Open(ctx context.Context, to peer.ID, kind protocol.StreamKind) (*protocol.Conn, error)
 	// RTT returns the measured round trip, or false when it is unknown.
 	RTT(p peer.ID) (time.Duration, bool)
+	// Vicinity returns the part of the peer's address that machines near it
+	// share, or "" when it is unknown.
+	Vicinity(p peer.ID) string
 	// Drop closes the connections to a peer that has been found dead, so that
 	// the next Open dials anew.
 	Drop(p peer.ID)

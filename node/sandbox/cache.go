@@ -208,10 +208,17 @@ func (c *cache) adopt(dir string, digest protocol.Digest) error {
 	if err != nil {
 		return err
 	}
+	if size > c.most {
+		return protocol.Errorf(protocol.CodeRefused, "the module's compiled code has %d bytes, this node keeps no more than %d",
+			size, c.most)
+	}
 	if err := os.WriteFile(filepath.Join(dir, macFile), mac, 0o600); err != nil {
 		return fmt.Errorf("seal compiled code: %w", err)
 	}
 	home := filepath.Join(c.dir, digest.String()+"-"+c.platform)
+	if err := os.RemoveAll(home); err != nil { // what could not be removed before
+		return fmt.Errorf("keep compiled code: %w", err)
+	}
 	if err := os.Rename(dir, home); err != nil {
 		return fmt.Errorf("keep compiled code: %w", err)
 	}
@@ -234,8 +241,7 @@ func (c *cache) evict() {
 	}
 }
 
-// excess returns the entry to remove next, or nil. The last one stays however
-// large it is.
+// excess returns the entry to remove next, or nil.
 func (c *cache) excess() (oldest protocol.Digest, e *entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -246,7 +252,7 @@ func (c *cache) excess() (oldest protocol.Digest, e *entry) {
 			oldest, e = d, x
 		}
 	}
-	if total <= c.most || len(c.entries) == 1 {
+	if total <= c.most {
 		return oldest, nil
 	}
 	return oldest, e
@@ -285,7 +291,7 @@ func (c *cache) mac(dir string, digest protocol.Digest) ([]byte, int64, error) {
 	}
 	defer func() { _ = f.Close() }() // it was only read
 	h := hmac.New(sha256.New, c.key)
-	if _, err := fmt.Fprintf(h, "spare/code/1\x00%s\x00%s\x00%s\x00", digest, c.platform, filepath.ToSlash(name)); err != nil {
+	if _, err := fmt.Fprintf(h, "spare/code/1\x00%s\x00%s\x00%s\x00", digest, c.platform, name); err != nil {
 		return nil, 0, err
 	}
 	size, err := io.Copy(h, f)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -164,7 +165,7 @@ func TestExecutorsNeverCompile(t *testing.T) {
 
 func TestCacheIsBoundedByBytes(t *testing.T) {
 	dir := t.TempDir()
-	p := newPoolIn(t, dir, 1, 1)
+	p := newPoolIn(t, dir, 1, codeSize(t)*3/2)
 	var last protocol.Digest
 	for _, text := range []string{"one", "two", "three"} {
 		x := execution(t, "a", hello(1, text), nil)
@@ -177,6 +178,65 @@ func TestCacheIsBoundedByBytes(t *testing.T) {
 	if list, err := os.ReadDir(dir); err != nil || len(list) != 1 {
 		t.Errorf("%v, %v", list, err)
 	}
+}
+
+// codeSize is the number of bytes of code of a small module.
+func codeSize(t *testing.T) int64 {
+	t.Helper()
+	dir := t.TempDir()
+	if err := compile(hello(1, "text"), dir, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	info, err := compiledFile(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}
+
+func TestCodeLargerThanTheCacheIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	p := newPoolIn(t, dir, 1, codeSize(t)-1)
+	x := execution(t, "a", hello(1, "text"), nil)
+	want := protocol.CodeRefused
+	if runtime.GOOS == "linux" {
+		want = protocol.CodeWorker // which could not even write it
+	}
+	if _, err := p.Run(t.Context(), x); protocol.CodeOf(err) != want {
+		t.Errorf("%v", err)
+	}
+	scratch, err := p.cache.scratch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := compile(hello(1, "text"), filepath.Join(scratch, codeDir), 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cache.adopt(scratch, x.Spec.Module.Sum()); protocol.CodeOf(err) != protocol.CodeRefused {
+		t.Errorf("adopted: %v", err)
+	}
+	if list := p.WarmModules(8); len(list) > 0 {
+		t.Errorf("kept: %v", list)
+	}
+}
+
+// A directory with whatever name may hold the cache.
+func TestCacheDirectoryIsNoPattern(t *testing.T) {
+	run(t, newPoolIn(t, filepath.Join(t.TempDir(), "a[b]c\\x"), 1, 0), execution(t, "a", copier(), nil))
+}
+
+// Something that could not be removed must not keep its module from ever being
+// compiled again.
+func TestLeavingsMakeRoom(t *testing.T) {
+	dir := t.TempDir()
+	p := newPoolIn(t, dir, 1, 0)
+	x := execution(t, "a", copier(), nil)
+	leavings := filepath.Join(dir, x.Spec.Module.Sum().String()+"-"+p.cache.platform, codeDir, "wazero-old")
+	if err := os.MkdirAll(leavings, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	run(t, p, x)
+	entryFiles(t, dir)
 }
 
 func TestLastUsedModulesComeFirst(t *testing.T) {

@@ -16,26 +16,24 @@ type step int
 const (
 	stepNone  step = iota
 	stepStart      // bring up the worker that was reserved for it
-	stepFeed       // write its request and stdin to its worker
+	stepFeed       // write its request, and stdin, to its worker
 	stepDone       // return
 )
 
 // call is one execution on its way. Fields from step on are guarded by the
 // pool's mu, except where noted.
 type call struct {
-	id     uint64
-	x      *Execution
-	wall   time.Duration
-	stream bool   // stdin follows the request; its worker serves nobody else meanwhile
-	frame  []byte // the request
-	size   int    // of frame
-	group  *group
-	wake   chan struct{}
-	fed    chan struct{} // closed when stdin is written; only Run uses it
-	ended  atomic.Bool   // the guest reads no more stdin
+	id    uint64
+	x     *Execution
+	wall  time.Duration
+	frame []byte // the request
+	alone bool   // its Run feeds its worker, which serves nobody else meanwhile
+	group *group
+	wake  chan struct{}
+	fed   chan struct{} // closed when all is written; only Run uses it
+	ended atomic.Bool   // the guest reads no more stdin
 
 	step       step
-	wakes      int
 	announce   bool // Run is to report the running state
 	worker     *worker
 	sent       time.Time
@@ -49,36 +47,26 @@ type call struct {
 	err        error
 }
 
-func (p *Pool) newCall(x *Execution) (*call, error) {
-	c, ok := p.calls.Get().(*call)
-	if !ok {
-		c = &call{wake: make(chan struct{}, 1)}
-	}
-	c.x, c.wall, c.stream = x, x.Spec.Limits.Wall(), x.Stdin != nil
+func newCall(x *Execution) (*call, error) {
 	if x.Spec.Profile != protocol.Profile {
 		return nil, protocol.Errorf(protocol.CodeRefused, "the task wants sandbox profile %d, this node has %d",
 			x.Spec.Profile, protocol.Profile)
 	}
-	if !c.stream && !x.Spec.Stdin.IsInline() {
+	if x.Stdin == nil && !x.Spec.Stdin.IsInline() {
 		return nil, protocol.Errorf(protocol.CodeInternal, "stdin is neither inline nor given")
 	}
-	return c, nil
-}
-
-// recycle gives c back when nobody else can know it any more.
-func (p *Pool) recycle(c *call) {
-	if c.stream || c.wakes > 1 {
-		return // another wake may still be on its way to it
+	if x.Output == nil {
+		return nil, protocol.Errorf(protocol.CodeInternal, "there is nobody to take output")
 	}
-	*c = call{wake: c.wake, frame: c.frame[:0]}
-	p.calls.Put(c)
+	return &call{x: x, wall: x.Spec.Limits.Wall(), wake: make(chan struct{}, 1)}, nil
 }
 
 // encode writes the request, which needs c's id.
 func (c *call) encode() (err error) {
-	c.frame, err = appendFrame(c.frame[:0], &protocol.WorkerRequest{
-		Id: c.id, Spec: c.x.SpecBytes, StdinFollows: c.stream,
+	c.frame, err = appendFrame(nil, &protocol.WorkerRequest{
+		Id: c.id, Spec: c.x.SpecBytes, StdinFollows: c.x.Stdin != nil,
 	})
+	c.alone = c.x.Stdin != nil || len(c.frame) > maxAheadBytes
 	return err
 }
 
@@ -89,7 +77,6 @@ func (c *call) next(s step, a *actions) {
 
 // nudge has c's Run look at it again.
 func (c *call) nudge(a *actions) {
-	c.wakes++
 	a.wake = append(a.wake, c)
 }
 
@@ -99,14 +86,16 @@ func (c *call) end(code protocol.Code, message string) {
 	c.outcome.Code, c.outcome.Message = code, message
 }
 
-// feed writes the request and then stdin to the worker w, as the guest reads
-// it, until there is no more or the guest has ended.
+// feed writes the request to the worker w, and then stdin, if it follows, as
+// the guest reads it, until there is no more or the guest has ended.
 func (c *call) feed(w *worker) {
 	defer close(c.fed)
 	_, err := w.proc.in.Write(c.frame)
-	buf := make([]byte, protocol.MaxOutputChunk)
-	var frame []byte
-	for follows := true; follows && err == nil; {
+	var buf, frame []byte
+	if c.x.Stdin != nil {
+		buf = make([]byte, protocol.MaxOutputChunk)
+	}
+	for follows := c.x.Stdin != nil; follows && err == nil; {
 		n, readErr := 0, io.EOF
 		if !c.ended.Load() {
 			n, readErr = io.ReadFull(c.x.Stdin, buf)

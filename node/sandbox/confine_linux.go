@@ -31,14 +31,18 @@ func detach(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 }
 
+// killSession kills what the process may have started in its own session.
+func killSession(pid int) { _ = syscall.Kill(-pid, syscall.SIGKILL) } // mostly there is nobody
+
 // settleIn gives the worker a name for people; the kernel kills the worker of
 // a dead node.
 func settleIn() {
 	_ = os.WriteFile("/proc/self/comm", []byte(workerName), 0) // it only looks better
 }
 
-// limitMemory bounds the address space to room bytes more than now.
-func limitMemory(room uint64) error {
+// setLimits bounds the address space to room bytes more than now, and files to
+// the largest size given.
+func setLimits(room, largest uint64) error {
 	b, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
 		return err
@@ -48,5 +52,8 @@ func limitMemory(room uint64) error {
 		return fmt.Errorf("read /proc/self/statm: %w", err)
 	}
 	most := pages*uint64(os.Getpagesize()) + room
-	return unix.Setrlimit(unix.RLIMIT_AS, &unix.Rlimit{Cur: most, Max: most})
+	if err := unix.Setrlimit(unix.RLIMIT_AS, &unix.Rlimit{Cur: most, Max: most}); err != nil {
+		return err
+	}
+	return unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: largest, Max: largest})
 }

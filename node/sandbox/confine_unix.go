@@ -29,6 +29,9 @@ func detach(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 }
 
+// killSession kills what the process may have started in its own session.
+func killSession(pid int) { _ = syscall.Kill(-pid, syscall.SIGKILL) } // mostly there is nobody
+
 // settleIn ends the worker soon after its node, also when a guest computes
 // and the end of the pipe goes unnoticed.
 func settleIn() {
@@ -41,5 +44,6 @@ func settleIn() {
 	}()
 }
 
-// limitMemory does nothing: this system does not enforce RLIMIT_AS.
-func limitMemory(uint64) error { return nil }
+// setLimits does nothing: this system does not enforce RLIMIT_AS, and the cache
+// refuses files that are too large.
+func setLimits(room, largest uint64) error { return nil }

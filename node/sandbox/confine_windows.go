@@ -28,6 +28,9 @@ func detach(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.CREATE_NEW_PROCESS_GROUP, HideWindow: true}
 }
 
+// killSession does nothing: only a job object could.
+func killSession(int) {}
+
 // settleIn ends the worker with its node, also when a guest computes and
 // the end of the pipe goes unnoticed.
 func settleIn() {
@@ -43,5 +46,6 @@ func settleIn() {
 	}()
 }
 
-// limitMemory does nothing: only a job object, set from outside, could.
-func limitMemory(uint64) error { return nil }
+// setLimits does nothing: only a job object, set from outside, could; the cache
+// refuses files that are too large.
+func setLimits(room, largest uint64) error { return nil }

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -134,6 +136,69 @@ func TestEqualRunsAreEqual(t *testing.T) {
 	}
 	if first.Wall > 10*time.Second {
 		t.Errorf("it slept for %v in earnest", first.Wall)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	wasm := build{minPages: 4, code: [][]byte{
+		drop(invoke(environSizesGet, number(1024), number(1028))),
+		drop(invoke(environGet, number(64<<10), number(128<<10))),
+		show(1, 1024, 8), // how many, and how many bytes
+		cat(store32(0, load32(64<<10+4)), store32(4, number(8)), drop(invoke(fdWrite, number(1), number(0), number(1), number(8)))), // the second
+		prints32(invoke(environGet, number(256<<10-4), number(128<<10))),                                                            // no room for the list
+		prints32(invoke(environGet, number(64<<10), number(256<<10-4))),                                                             // nor for the text
+		prints32(invoke(environSizesGet, number(0), number(256<<10-3))),                                                             // nor for a size
+	}}.wasm()
+	x := execution(t, "a", wasm, func(s *protocol.Spec) {
+		s.Env = []string{"A=1", "NAME=b=c"}
+		for len(s.Env) < protocol.MaxArgs {
+			s.Env = append(s.Env, fmt.Sprintf("V%d=x", len(s.Env)))
+		}
+	})
+	p := newPool(t, 1)
+	o := run(t, p, x)
+	size := 0
+	for _, kv := range x.Spec.Env {
+		size += len(kv) + 1
+	}
+	want := binary.LittleEndian.AppendUint32(nil, protocol.MaxArgs)
+	want = binary.LittleEndian.AppendUint32(want, uint32(size))
+	want = append(want, "NAME=b=c"...)
+	for range 3 {
+		want = binary.LittleEndian.AppendUint32(want, uint32(eFault))
+	}
+	if !bytes.Equal(o.Stdout, want) {
+		t.Errorf("%q, want %q; %+v", o.Stdout, want, o)
+	}
+}
+
+// Setting up the environment must not take time with its square.
+func TestEnvironmentIsCheap(t *testing.T) {
+	dir, wasm := t.TempDir(), copier()
+	x := execution(t, "a", wasm, func(s *protocol.Spec) {
+		for i := range protocol.MaxArgs {
+			s.Env = append(s.Env, fmt.Sprintf("V%d=x", i))
+		}
+	})
+	if err := compile(wasm, dir, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	out := newOutput(io.Discard)
+	g := newGuest(out, nil)
+	e, err := load(wasm, dir, 1<<20, g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.reset(&protocol.WorkerRequest{Spec: x.SpecBytes}, x.Spec)
+	out.begin(1, 0)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if reply := execute(e, g, out); reply.Code != "" {
+		t.Fatal(reply)
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 16<<20 {
+		t.Errorf("%d bytes were allocated", n)
 	}
 }
 

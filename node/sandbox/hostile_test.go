@@ -3,6 +3,7 @@ package sandbox
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -84,7 +85,7 @@ func TestHowGuestsEnd(t *testing.T) {
 		{name: "imports an unknown host function", wasm: build{extra: [][2]string{{wasiModule, "sock_connect"}}}.wasm(), exit: 126, source: system, code: protocol.CodeImport, says: "sock_connect"},
 		{name: "imports with another signature", wasm: build{extra: [][2]string{{wasiModule, "fd_close"}}}.wasm(), exit: 126, source: system, code: protocol.CodeImport, says: "signature"},
 		{name: "has no entry", wasm: build{noStart: true}.wasm(), exit: 126, source: system, code: protocol.CodeBadModule, says: "_start"},
-		{name: "starts with 4 GiB", wasm: build{minPages: 65536}.wasm(), exit: 125, source: system, code: protocol.CodeMemoryLimit, says: "4096 MiB"},
+		{name: "starts with 4 GiB", wasm: build{minPages: 65536}.wasm(), exit: 125, source: system, code: protocol.CodeMemoryLimit, says: "4.0 GiB"},
 		{name: "starts with more pages than there are", wasm: build{minPages: 70000}.wasm(), exit: 125, source: system, code: protocol.CodeMemoryLimit},
 		{
 			name: "starts with more pages than there are, under the highest limit", wasm: build{minPages: 70000}.wasm(), exit: 125, source: system,
@@ -127,14 +128,57 @@ func TestCompileBombIsStopped(t *testing.T) {
 	run(t, p, execution(t, "a", copier(), nil))
 }
 
-func TestTablesDoNotEatTheMachine(t *testing.T) {
-	p := newPool(t, 1)
-	grow := cat([]byte{0xd0, 0x70}, number(10_000_000), []byte{0xfc, 0x0f, 0}, []byte{0x1a})
-	x := execution(t, "a", build{table: true, code: [][]byte{loop(grow, again())}}.wasm(), nil)
-	if _, err := p.Run(t.Context(), x); protocol.CodeOf(err) != protocol.CodeWorker {
-		t.Errorf("%v", err)
+func TestTablesAreBounded(t *testing.T) {
+	const tooMany = "\xff\xff\xff\xff"
+	for _, c := range []struct {
+		name   string
+		tables [][]byte
+		grow   int64 // the first
+		stdout string
+		says   string
+	}{
+		{"grows without a maximum", [][]byte{openTable(5)}, maxElements - 5, "\x05\x00\x00\x00", ""},
+		{"grows too far", [][]byte{openTable(5)}, maxElements - 4, tooMany, ""},
+		{"grows to its maximum", [][]byte{boundedTable(5, 7)}, 2, "\x05\x00\x00\x00", ""},
+		{"grows beyond its maximum", [][]byte{boundedTable(5, 7)}, 3, tooMany, ""},
+		{"shares", [][]byte{openTable(0), openTable(2), boundedTable(0, 4)}, maxElements/2 - 3, "\x00\x00\x00\x00", ""},
+		{"grows beyond its share", [][]byte{openTable(0), openTable(2), boundedTable(0, 4)}, maxElements/2 - 2, tooMany, ""},
+		{"starts too large", [][]byte{openTable(maxElements + 1)}, 0, "", "1048577 elements"},
+		{"may become too large", [][]byte{boundedTable(0, 1<<32-1)}, 0, "", "4294967295 elements"},
+		{"is one of many", slices.Repeat([][]byte{boundedTable(0, 40_000)}, 27), 0, "", "1080000 elements"},
+	} {
+		p := newPool(t, 1)
+		o := run(t, p, execution(t, "a", build{tables: c.tables, code: [][]byte{prints32(tableGrow(c.grow))}}.wasm(), nil))
+		if string(o.Stdout) != c.stdout || !strings.Contains(o.Message, c.says) || (c.says != "") != (o.Code == protocol.CodeBadModule) {
+			t.Errorf("%s: %q, %+v", c.name, o.Stdout, o)
+		}
 	}
-	run(t, p, execution(t, "a", copier(), nil))
+}
+
+func TestPaddedModuleBuysNoMemory(t *testing.T) {
+	dir := t.TempDir()
+	wasm := copier()
+	if err := compile(wasm, dir, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	const pad = 100 << 20
+	small, err := memoryRoom(roleRun, dir, 1<<20, uint64(len(wasm)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	large, err := memoryRoom(roleRun, dir, 1<<20, uint64(len(wasm))+pad)
+	if err != nil || large != small+pad {
+		t.Errorf("room of %d became %d, %v", small, large, err)
+	}
+}
+
+func TestHugeModuleIsRefusedUnread(t *testing.T) {
+	p := newPool(t, 1)
+	x := execution(t, "a", copier(), func(s *protocol.Spec) { s.Module.Size = maxModule + 1 })
+	opened := opens(&x)
+	if o := run(t, p, x); o.Code != protocol.CodeBadModule || o.ExitCode != 126 || *opened != 0 {
+		t.Errorf("opened %d times, then %+v", *opened, o)
+	}
 }
 
 func TestWorkerKilledFromOutside(t *testing.T) {
@@ -150,11 +194,11 @@ func TestWorkerKilledFromOutside(t *testing.T) {
 			t.Errorf("long: %v", err)
 		}
 	})
-	eventually(t, "it runs", func() bool { running, _, _ := p.Load(); return running == 1 })
+	eventually(t, "it runs", func() bool { running, _ := inUse(p); return running == 1 })
 	for range 10 {
 		all.Go(func() { run(t, p, short) })
 	}
-	eventually(t, "the others wait", func() bool { _, queued, _ := p.Load(); return queued == 10 })
+	eventually(t, "the others wait", func() bool { _, queued := inUse(p); return queued == 10 })
 	kill(t, pids(p)[0])
 	all.Wait()
 }

@@ -16,8 +16,8 @@ import (
 )
 
 // A worker is told what it is by its argument vector alone: workerName, its
-// role, the directory of compiled code, the memory limit and the module's size
-// in bytes. The module follows on stdin.
+// role, the directory of compiled code, the memory limit, the module's size and
+// the largest file that it may write, all in bytes. The module follows on stdin.
 const (
 	workerName  = "spare-worker"
 	roleCompile = "compile"
@@ -26,6 +26,10 @@ const (
 
 // heapRoom is what a worker's Go heap may grow by before it is collected.
 const heapRoom = 64 << 20
+
+// fillTime is less than a guest takes to fill heapRoom, in microseconds. After
+// shorter runs nobody looks at the heap, which would cost them too much.
+const fillTime = 2000
 
 var errOutOfTurn = errors.New("message out of turn")
 
@@ -51,7 +55,7 @@ func fatal(err error) {
 }
 
 func workerMain(args []string) error {
-	if len(args) != 4 {
+	if len(args) != 5 {
 		return fmt.Errorf("worker with %d arguments", len(args))
 	}
 	role, dir := args[0], args[1]
@@ -63,10 +67,18 @@ func workerMain(args []string) error {
 	if err != nil {
 		return fmt.Errorf("module size: %w", err)
 	}
+	largest, err := strconv.ParseUint(args[4], 10, 63)
+	if err != nil {
+		return fmt.Errorf("file size limit: %w", err)
+	}
 	runtime.GOMAXPROCS(2)
 	settleIn()
-	if err := limitMemory(memoryRoom(role, limit, size)); err != nil {
-		return fmt.Errorf("limit memory: %w", err)
+	room, err := memoryRoom(role, dir, limit, size)
+	if err != nil {
+		return err
+	}
+	if err := setLimits(room, largest); err != nil {
+		return fmt.Errorf("limit memory and files: %w", err)
 	}
 	frames := newFrameReader(os.Stdin)
 	wasm := make([]byte, size)
@@ -85,15 +97,20 @@ func workerMain(args []string) error {
 }
 
 // memoryRoom is the address space that a worker may take beyond what the Go
-// runtime has taken at its start: guests can fill tables, and modules the
-// compiler, without a limit of WebAssembly's. Compiling clang (75 MB) took
-// 1.5 GB.
-func memoryRoom(role string, limit, size uint64) uint64 {
-	room := 1<<30 + 32*size
-	if role == roleRun {
-		room += limit
+// runtime has taken at its start: guests can fill tables and stacks, and modules
+// the compiler, without a limit of WebAssembly's. Compiling clang (75 MB) took
+// 1.5 GB. An executor gets room for the module and its code as they are, so
+// that a padded module buys its guest nothing.
+func memoryRoom(role, dir string, limit, size uint64) (uint64, error) {
+	const base = 1 << 30
+	if role != roleRun {
+		return base + 32*size, nil
 	}
-	return room
+	code, err := compiledFile(dir)
+	if err != nil {
+		return 0, err
+	}
+	return base + size + uint64(code.Size()) + limit, nil
 }
 
 // answer tells the node how the preparation went. An err that is about the
@@ -123,7 +140,7 @@ func serve(frames *frameReader, out *output, wasm []byte, dir string, limit uint
 	if sent := answer(out, err); sent != nil || err != nil {
 		return sent
 	}
-	collectRarely()
+	heapLimit := collectRarely()
 	go out.keepFlushing() // until the process ends
 	for {
 		request, spec := new(protocol.WorkerRequest), new(protocol.Spec)
@@ -138,13 +155,16 @@ func serve(frames *frameReader, out *output, wasm []byte, dir string, limit uint
 		reply := execute(e, g, out)
 		out.end(reply, frames.more() && !g.stdin.follows)
 		g.stdin.skip()
+		if reply.WallUs > fillTime && heapSize() > heapLimit {
+			debug.FreeOSMemory() // else an idle worker keeps what its guest left
+		}
 	}
 }
 
 // execute runs one task.
 func execute(e *engine, g *guest, out *output) *protocol.WorkerReply {
 	start := time.Now()
-	code, err := e.run(g.spec.GetArgs(), g.spec.GetEnv())
+	code, err := e.run(g.spec.GetArgs())
 	reply := &protocol.WorkerReply{ExitCode: int32(code), WallUs: uint64(time.Since(start).Microseconds())}
 	switch {
 	case out.exceeded():
@@ -159,10 +179,18 @@ func execute(e *engine, g *guest, out *output) *protocol.WorkerReply {
 // collectRarely turns off Go's periodic and proportional collections. A
 // collection that begins while a guest's native code runs stops every other
 // goroutine, the flusher among them, until the guest calls its host; and
-// instances are short-lived garbage that is cheap to let pile up.
-func collectRarely() {
+// instances are short-lived garbage that is cheap to let pile up, up to the
+// number of bytes returned.
+func collectRarely() uint64 {
+	limit := heapSize() + heapRoom
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(int64(limit))
+	return limit
+}
+
+// heapSize is what Go holds of the system's memory, in bytes.
+func heapSize() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	debug.SetGCPercent(-1)
-	debug.SetMemoryLimit(int64(m.Sys-m.HeapReleased) + heapRoom)
+	return m.Sys - m.HeapReleased
 }

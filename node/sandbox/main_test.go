@@ -52,7 +52,7 @@ func newPoolIn(t testing.TB, dir string, slots int, cacheBytes int64) *Pool {
 	return p
 }
 
-// execution is a run of wasm with generous limits.
+// execution is a run of wasm with generous limits, which drops what it streams.
 func execution(t testing.TB, owner string, wasm []byte, change func(*protocol.Spec)) Execution {
 	t.Helper()
 	blob := protocol.NewBlob(wasm)
@@ -72,18 +72,40 @@ func execution(t testing.TB, owner string, wasm []byte, change func(*protocol.Sp
 	return Execution{
 		Owner: peer.ID(owner), Spec: spec, SpecBytes: b,
 		Module: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(wasm)), nil },
+		Output: func(uint32, []byte) {},
 	}
 }
 
+// run returns all output in the Outcome.
 func run(t testing.TB, p *Pool, x Execution) Outcome {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patient)
 	defer cancel()
+	var streamed [3][]byte
+	output := x.Output
+	x.Output = func(fd uint32, data []byte) {
+		streamed[fd] = append(streamed[fd], data...)
+		output(fd, data)
+	}
 	o, err := p.Run(ctx, x)
 	if err != nil {
 		t.Fatalf("run: %v", err)
 	}
+	o.Stdout, o.Stderr = append(streamed[1], o.Stdout...), append(streamed[2], o.Stderr...)
 	return o
+}
+
+// inUse is how many executions run and how many wait.
+func inUse(p *Pool) (running, queued int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	queued = len(p.waiting) - p.busy
+	for _, g := range p.groups {
+		for _, w := range g.workers {
+			queued += len(w.calls)
+		}
+	}
+	return p.busy, queued
 }
 
 func stdin(b []byte) func(*protocol.Spec) {
@@ -137,7 +159,7 @@ func runDoomedNode(dir string) {
 		go func() { _, _ = p.Run(context.Background(), x) }() // the second never ends
 	}
 	for {
-		if running, _, _ := p.Load(); running == 1 && len(pids(p)) == 2 {
+		if running, _ := inUse(p); running == 1 && len(pids(p)) == 2 {
 			break
 		}
 		time.Sleep(time.Millisecond)
@@ -168,6 +190,8 @@ var hostFunctions = []struct {
 	{"random_get", []byte{i32, i32}, []byte{i32}},
 	{"clock_time_get", []byte{i32, i64, i32}, []byte{i32}},
 	{"poll_oneoff", []byte{i32, i32, i32, i32}, []byte{i32}},
+	{"environ_sizes_get", []byte{i32, i32}, []byte{i32}},
+	{"environ_get", []byte{i32, i32}, []byte{i32}},
 }
 
 const (
@@ -177,6 +201,8 @@ const (
 	randomGet
 	clockTimeGet
 	pollOneoff
+	environSizesGet
+	environGet
 	startIndex // of the built module's own _start
 )
 
@@ -187,8 +213,8 @@ type build struct {
 	data     map[uint64][]byte
 	locals   uint64 // of type i32
 	code     [][]byte
-	table    bool
-	body     []byte // instead of locals and code
+	tables   [][]byte // types
+	body     []byte   // instead of locals and code
 	noStart  bool
 }
 
@@ -215,8 +241,8 @@ func (b build) wasm() []byte {
 	out = section(out, sectionType, list(types))
 	out = section(out, sectionImport, list(imports))
 	out = section(out, sectionFunction, []byte{1, 0})
-	if b.table {
-		out = section(out, 4, []byte{1, 0x70, 0, 1})
+	if len(b.tables) > 0 {
+		out = section(out, sectionTable, list(b.tables))
 	}
 	out = section(out, sectionMemory, cat([]byte{1, 0}, leb(max(b.minPages, 1))))
 	out = section(out, sectionExport, list(exports))
@@ -293,6 +319,16 @@ func show(fd, at, n int64) []byte {
 }
 
 func exit(code int64) []byte { return invoke(procExit, number(code)) }
+
+// openTable is the type of a table of functions without a maximum.
+func openTable(minimum uint64) []byte { return cat([]byte{0x70, 0}, leb(minimum)) }
+
+func boundedTable(minimum, maximum uint64) []byte {
+	return cat([]byte{0x70, 1}, leb(minimum), leb(maximum))
+}
+
+// tableGrow is what table.grow of table 0 by n yields.
+func tableGrow(n int64) []byte { return cat([]byte{0xd0, 0x70}, number(n), []byte{0xfc, 0x0f, 0}) }
 
 func spin() []byte { return loop(again()) }
 

@@ -2,8 +2,12 @@ package sandbox
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
+
+	"github.com/dustin/go-humanize"
 
 	"github.com/spare-network/spare/protocol"
 )
@@ -14,6 +18,7 @@ const (
 	sectionType     = 1
 	sectionImport   = 2
 	sectionFunction = 3
+	sectionTable    = 4
 	sectionMemory   = 5
 	sectionExport   = 7
 
@@ -24,6 +29,15 @@ const (
 
 	entryPoint = "_start"
 	wasiModule = "wasi_snapshot_preview1"
+)
+
+const (
+	// maxModule is the most bytes of a module; clang has 75 MB.
+	maxModule = 128 << 20
+	// maxElements is how many elements all tables of a module may come to have.
+	// They are outside the linear memory and its limit, at 8 bytes each; clang
+	// has 37 thousand.
+	maxElements = 1 << 20
 )
 
 var (
@@ -44,6 +58,18 @@ type module struct {
 	functions []uint32 // type of each function, imported ones first
 	memory    uint64   // minimum size of linear memory in bytes
 	start     int      // function exported as _start, or -1
+
+	tables []table
+	before []byte // what precedes the table section
+	behind []byte // what follows it
+	open   uint64 // tables without a maximum
+	most   uint64 // elements that the others may have, and these start with
+}
+
+type table struct {
+	kind             byte
+	bounded          bool // has a maximum
+	minimum, maximum uint64
 }
 
 type imported struct {
@@ -62,6 +88,7 @@ func inspect(wasm []byte) (*module, error) {
 	m := &module{start: -1}
 	r := cursor{b: wasm[len(wasmMagic):]}
 	for len(r.b) > 0 && r.err == nil {
+		at := len(wasm) - len(r.b)
 		id := r.byte()
 		body := cursor{b: r.bytes(r.u32())}
 		if r.err != nil {
@@ -76,9 +103,15 @@ func inspect(wasm []byte) (*module, error) {
 			for n := body.u32(); n > 0 && body.err == nil; n-- {
 				m.functions = append(m.functions, body.u32())
 			}
+		case sectionTable:
+			if m.before != nil {
+				body.err = errors.New("it has two table sections")
+			}
+			m.readTables(&body)
+			m.before, m.behind = wasm[:at], r.b
 		case sectionMemory:
 			for n := body.u32(); n > 0 && body.err == nil; n-- {
-				pages, _ := body.limits()
+				pages, _, _ := body.limits()
 				m.memory = max(m.memory, pages*protocol.PageSize)
 			}
 		case sectionExport:
@@ -113,11 +146,36 @@ func (m *module) admit(host map[string]signature, limit uint64) error {
 	if t := m.functions[m.start]; int(t) >= len(m.types) || m.types[t] != (signature{}) {
 		return protocol.Errorf(protocol.CodeBadModule, "the module's _start takes or returns values")
 	}
+	if m.most > maxElements {
+		return protocol.Errorf(protocol.CodeBadModule, "the module's tables may have %d elements, no sandbox gives more than %d",
+			m.most, uint64(maxElements)).WithHint("link it with a smaller maximum of its table")
+	}
 	if m.memory > limit {
-		return protocol.Errorf(protocol.CodeMemoryLimit, "the module starts with %d MiB of memory, the task's limit is %d MiB",
-			m.memory>>20, limit>>20).WithHint("raise the task's memory limit")
+		return protocol.Errorf(protocol.CodeMemoryLimit, "the module starts with %s of memory, the task's limit is %s",
+			humanize.IBytes(m.memory), humanize.IBytes(limit)).WithHint("raise the task's memory limit")
 	}
 	return nil
+}
+
+// bound returns wasm, of which m is the description, with a maximum for each
+// table that has none, as Go's linker leaves it: all may grow by an equal share
+// of what is left.
+func (m *module) bound(wasm []byte) []byte {
+	if m.open == 0 {
+		return wasm
+	}
+	share := (maxElements - m.most) / m.open
+	body := binary.AppendUvarint(nil, uint64(len(m.tables)))
+	for _, t := range m.tables {
+		if !t.bounded {
+			t.maximum = t.minimum + share
+		}
+		body = append(body, t.kind, 1)
+		body = binary.AppendUvarint(body, t.minimum)
+		body = binary.AppendUvarint(body, t.maximum)
+	}
+	size := binary.AppendUvarint([]byte{sectionTable}, uint64(len(body)))
+	return slices.Concat(m.before, size, body, m.behind)
 }
 
 func (m *module) readTypes(r *cursor) {
@@ -155,6 +213,20 @@ func (m *module) readImports(r *cursor) {
 			}
 		}
 		m.imports = append(m.imports, i)
+	}
+}
+
+func (m *module) readTables(r *cursor) {
+	for n := r.u32(); n > 0 && r.err == nil; n-- {
+		t := table{kind: r.byte()}
+		t.minimum, t.maximum, t.bounded = r.limits()
+		if t.bounded {
+			m.most += max(t.minimum, t.maximum)
+		} else {
+			m.open++
+			m.most += t.minimum
+		}
+		m.tables = append(m.tables, t)
 	}
 }
 
@@ -213,13 +285,12 @@ func (r *cursor) leb(bits int) uint64 {
 	}
 }
 
-// limits reads the limits of a memory or table. The maximum is 0 when there is
-// none.
-func (r *cursor) limits() (minimum, maximum uint64) {
+// limits reads the limits of a memory or table.
+func (r *cursor) limits() (minimum, maximum uint64, bounded bool) {
 	flags := r.byte()
 	minimum = r.leb(32)
-	if flags&1 != 0 {
+	if bounded = flags&1 != 0; bounded {
 		maximum = r.leb(32)
 	}
-	return minimum, maximum
+	return minimum, maximum, bounded
 }

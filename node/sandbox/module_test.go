@@ -19,7 +19,7 @@ func TestInspect(t *testing.T) {
 func FuzzInspect(f *testing.F) {
 	for _, wasm := range [][]byte{
 		copier(), dice(), flood(), recursion()[:200], wasmMagic, nil,
-		build{minPages: 1 << 40, table: true, noStart: true}.wasm(),
+		build{minPages: 1 << 40, tables: [][]byte{openTable(1), boundedTable(2, 3)}, noStart: true}.wasm(),
 		append(wasmMagic[:8:8], 2, 5, 0xff, 0xff, 0xff, 0xff, 0x0f),
 		append(wasmMagic[:8:8], 1, 6, 1, 0x60, 0xff, 0xff, 0xff, 0x0f),
 	} {
@@ -39,6 +39,13 @@ func FuzzInspect(f *testing.F) {
 		}
 		if err := m.admit(host, 1<<20); err == nil && m.start < 0 {
 			t.Error("admitted without an entry")
+		}
+		if m.most > maxElements {
+			return
+		}
+		bounded, err := inspect(m.bound(wasm))
+		if err != nil || bounded.open > 0 || bounded.most > maxElements || len(bounded.tables) != len(m.tables) {
+			t.Errorf("tables without bounds: %+v, %v", bounded, err)
 		}
 	})
 }

@@ -38,7 +38,8 @@ type Execution struct {
 	// Output gets output while the guest runs, in the order in which it was
 	// written, at most [protocol.MaxOutputChunk] bytes each time. It must not
 	// keep data. While it blocks, so does the guest; it must return soon after
-	// Run's context has ended. With nil, all output is in the Outcome.
+	// Run's context has ended. It is required: the node holds no more than the
+	// last 64 KiB.
 	Output func(fd uint32, data []byte)
 	// State is told of compiling and running, the latter again when the run
 	// moves to another worker before it began. Of a run that is expected to be
@@ -53,7 +54,7 @@ type Outcome struct {
 	Source         protocol.ExitSource
 	Code           protocol.Code
 	Message        string
-	Stdout, Stderr []byte        // what did not go to Output; at most 64 KiB then
+	Stdout, Stderr []byte        // what did not go to Output; at most 64 KiB
 	Wall           time.Duration // guest time
 }
 
@@ -69,19 +70,17 @@ type Pool struct {
 
 	running sync.WaitGroup // Runs
 	readers sync.WaitGroup // of workers
-	calls   sync.Pool      // of *call
 
-	mu       sync.Mutex
-	closed   bool
-	lastID   uint64
-	waiting  []*call   // without a worker, oldest first
-	assigned int       // calls that have a worker
-	busy     int       // workers that are being started or have calls
-	idle     []*worker // longest idle first
-	groups   map[groupKey]*group
-	live     map[*process]struct{}
-	mean     time.Duration // moving average of guest times
-	sweeper  *time.Timer   // gives up idle workers; nil while there are none
+	mu      sync.Mutex
+	closed  bool
+	lastID  uint64
+	waiting []*call   // without a worker, oldest first
+	busy    int       // workers that are being started or have calls
+	idle    []*worker // longest idle first
+	groups  map[groupKey]*group
+	live    map[*process]struct{}
+	mean    time.Duration // moving average of guest times
+	sweeper *time.Timer   // gives up idle workers; nil while there are none
 }
 
 const (
@@ -108,7 +107,7 @@ func New(cfg Config) (*Pool, error) {
 	if cfg.CacheBytes == 0 {
 		cfg.CacheBytes = defaultCacheBytes
 	}
-	s, err := newSpawner()
+	s, err := newSpawner(cfg.CacheBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +157,7 @@ func errShutdown() error {
 // error once ctx has ended. It returns without waiting for a cancelled guest's
 // process, which is killed within 20 ms.
 func (p *Pool) Run(ctx context.Context, x Execution) (Outcome, error) {
-	c, err := p.newCall(&x)
+	c, err := newCall(&x)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -198,12 +197,10 @@ func (p *Pool) Run(ctx context.Context, x Execution) (Outcome, error) {
 			go c.feed(w)
 		case stepDone:
 			p.leave(c)
-			outcome, err := c.outcome, c.err
-			p.recycle(c)
-			if err != nil {
-				return Outcome{}, err
+			if c.err != nil {
+				return Outcome{}, c.err
 			}
-			return outcome, nil
+			return c.outcome, nil
 		}
 	}
 }
@@ -228,12 +225,11 @@ func (p *Pool) Warm(owner peer.ID, module protocol.Digest) bool {
 // first.
 func (p *Pool) WarmModules(n int) []protocol.Digest { return p.cache.recent(n) }
 
-// Load returns how many executions run, how many wait, and the moving average
-// of guest times.
-func (p *Pool) Load() (running, queued int, mean time.Duration) {
+// MeanRun returns the moving average of recent run times.
+func (p *Pool) MeanRun() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.busy, len(p.waiting) + p.assigned - p.busy, p.mean
+	return p.mean
 }
 
 // Workers returns how many worker processes hold module ready.

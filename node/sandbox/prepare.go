@@ -12,6 +12,10 @@ import (
 // bringUp starts an executor for x and waits until it is ready. The module is
 // compiled first if it has to be.
 func (p *Pool) bringUp(ctx context.Context, x *Execution) (*process, error) {
+	if size := x.Spec.Module.Size; size > maxModule {
+		return nil, protocol.Errorf(protocol.CodeBadModule, "the module has %d MiB, no sandbox takes more than %d MiB",
+			size>>20, maxModule>>20)
+	}
 	digest := x.Spec.Module.Sum()
 	for first := true; ; first = false {
 		e, err := p.compiled(ctx, x)

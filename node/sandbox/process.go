@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spare-network/spare/protocol"
 )
@@ -20,9 +21,10 @@ import (
 type process struct {
 	cmd    *exec.Cmd
 	in     io.WriteCloser
-	out    io.Reader
+	out    io.ReadCloser
 	frames *frameReader
 	stderr *head
+	killed sync.Once
 }
 
 // spawner starts workers, all from one operating system thread that lives as
@@ -30,18 +32,19 @@ type process struct {
 // started it ends, and Go ends threads as it sees fit.
 type spawner struct {
 	executable *os.File
+	largest    int64 // bytes of a file that a worker may write
 	requests   chan func()
 	ended      chan struct{}
 	once       sync.Once
 }
 
-func newSpawner() (*spawner, error) {
+func newSpawner(largest int64) (*spawner, error) {
 	f, err := openExecutable()
 	if err != nil {
 		return nil, fmt.Errorf("open own executable: %w", err)
 	}
 	keepFiles()
-	return &spawner{executable: f, requests: make(chan func()), ended: make(chan struct{})}, nil
+	return &spawner{executable: f, largest: largest, requests: make(chan func()), ended: make(chan struct{})}, nil
 }
 
 func (s *spawner) run() {
@@ -59,21 +62,15 @@ func (s *spawner) start(role, dir string, limit, size uint64) (*process, error) 
 		Path: executablePath(s.executable),
 		Args: []string{
 			workerName, role, dir,
-			strconv.FormatUint(limit, 10), strconv.FormatUint(size, 10),
+			strconv.FormatUint(limit, 10), strconv.FormatUint(size, 10), strconv.FormatInt(s.largest, 10),
 		},
 		Env: []string{},
 	}
 	detach(cmd)
-	p := &process{cmd: cmd, stderr: new(head)}
-	cmd.Stderr = p.stderr
-	var err error
-	if p.in, err = cmd.StdinPipe(); err != nil {
+	p, err := newProcess(cmd)
+	if err != nil {
 		return nil, fmt.Errorf("start worker: %w", err)
 	}
-	if p.out, err = cmd.StdoutPipe(); err != nil {
-		return nil, fmt.Errorf("start worker: %w", err)
-	}
-	p.frames = newFrameReader(p.out)
 	done := make(chan struct{})
 	s.requests <- func() {
 		err = cmd.Start()
@@ -86,6 +83,22 @@ func (s *spawner) start(role, dir string, limit, size uint64) (*process, error) 
 	return p, nil
 }
 
+// newProcess prepares cmd, which is yet to be started.
+func newProcess(cmd *exec.Cmd) (*process, error) {
+	p := &process{cmd: cmd, stderr: new(head)}
+	cmd.Stderr = p.stderr
+	cmd.WaitDelay = time.Second // a child of the worker's may hold stderr
+	var err error
+	if p.in, err = cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if p.out, err = cmd.StdoutPipe(); err != nil {
+		return nil, err
+	}
+	p.frames = newFrameReader(p.out)
+	return p, nil
+}
+
 // close ends the thread, and so every worker that is left.
 func (s *spawner) close() error {
 	s.once.Do(func() { close(s.ended) })
@@ -94,15 +107,23 @@ func (s *spawner) close() error {
 	return s.executable.Close()
 }
 
-// kill ends the process at once.
-func (p *process) kill() { _ = p.cmd.Process.Kill() } // it may have ended by itself
+// kill ends the process at once, and the node's use of its pipes: a child of a
+// worker that was broken out of may hold their other ends. It does so once, so
+// that nobody is killed who got the process's number after it.
+func (p *process) kill() {
+	p.killed.Do(func() {
+		_ = p.cmd.Process.Kill() // it may have ended by itself
+		killSession(p.cmd.Process.Pid)
+		_ = p.in.Close()  // what was unwritten stays so
+		_ = p.out.Close() // and what was unread
+	})
+}
 
 // reap waits for the process to be gone and describes how it went. Nobody may
 // be reading from it.
 func (p *process) reap() string {
 	p.kill()
-	_ = p.in.Close()    // the process is dead, what was unwritten stays so
-	err := p.cmd.Wait() // closes the other end
+	err := p.cmd.Wait()
 	how := "it ended"
 	if err != nil {
 		how = err.Error()

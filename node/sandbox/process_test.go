@@ -15,8 +15,10 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/spare-network/spare/protocol"
 )
@@ -51,7 +53,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "all run or wait", func() bool { running, queued, _ := p.Load(); return running == 3 && queued == 1 })
+	eventually(t, "all run or wait", func() bool { running, queued := inUse(p); return running == 3 && queued == 1 })
 	list := pids(p)
 	if err := p.Close(); err != nil {
 		t.Error(err)
@@ -164,4 +166,115 @@ func TestWorkersDieWithTheirNode(t *testing.T) {
 	for _, pid := range list {
 		eventually(t, "the worker is gone", func() bool { return !alive(pid) })
 	}
+}
+
+// A worker that does not read must hold up nobody but those who feed it.
+func TestWorkerThatDoesNotRead(t *testing.T) {
+	p := newPool(t, 2)
+	run(t, p, execution(t, "evil", copier(), nil))
+	if err := syscall.Kill(pids(p)[0], syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	large := execution(t, "evil", copier(), func(s *protocol.Spec) {
+		for range 3 {
+			s.Args = append(s.Args, strings.Repeat("a", 30<<10))
+		}
+		s.Stdin = protocol.NewBlob(make([]byte, 60<<10))
+		s.Limits.WallMs = uint64(protocol.MaxWall.Milliseconds())
+	})
+	other, release := context.WithCancel(t.Context())
+	defer release()
+	var evil sync.WaitGroup
+	defer evil.Wait()
+	defer cancel()
+	evil.Go(func() {
+		if _, err := p.Run(other, execution(t, "other", hello(1, "", spin()), nil)); !errors.Is(err, context.Canceled) {
+			t.Errorf("other: %v", err)
+		}
+	})
+	eventually(t, "one slot is taken", func() bool { running, _ := inUse(p); return running == 1 })
+	good := execution(t, "good", flood(), func(s *protocol.Spec) { s.Limits.OutputBytes = 200 << 10 })
+	queued := sync.OnceFunc(func() {
+		evil.Go(func() {
+			if _, err := p.Run(ctx, large); !errors.Is(err, context.Canceled) {
+				t.Errorf("evil: %v", err)
+			}
+		})
+		eventually(t, "the large one waits for the slot", func() bool { _, queued := inUse(p); return queued == 1 })
+	})
+	good.Output = func(uint32, []byte) { queued() }
+	run(t, p, good) // whose end hands its slot on
+	eventually(t, "the large one has it", func() bool { running, queued := inUse(p); return running == 2 && queued == 0 })
+	release()
+	run(t, p, good) // by the worker that handed it on
+}
+
+// What a worker starts, once it is broken out of, must not keep the node
+// waiting for the pipes that it has inherited.
+func TestKillIsNotHeldUpByChildren(t *testing.T) {
+	setsid, err := exec.LookPath("setsid")
+	if err != nil {
+		t.Skip(err)
+	}
+	cmd := exec.Command("/bin/sh", "-c", "exec 3<&0; "+setsid+" sleep 600 <&3 & echo $!; sleep 600 & echo $!; exec sleep 600")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	p, err := newProcess(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var fled, child int
+	if _, err := fmt.Fscan(p.out, &fled, &child); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "one child has its own session", func() bool { sid, err := unix.Getsid(fled); return err == nil && sid == fled })
+	ended := make(chan error, 2)
+	go func() { ended <- p.frames.next(new(protocol.WorkerReply)) }()
+	go func() {
+		_, err := p.in.Write(make([]byte, 1<<20)) // which nobody reads
+		ended <- err
+	}()
+	p.kill()
+	deadline := time.After(patient)
+	for range 2 {
+		select {
+		case err := <-ended:
+			if err == nil {
+				t.Error("a dead worker answered or read")
+			}
+		case <-deadline:
+			t.Fatal("the node still waits for the pipes")
+		}
+	}
+	p.reap()
+	eventually(t, "its session is gone", func() bool { return !alive(child) })
+	if !alive(fled) {
+		t.Error("nobody held the pipes, so nothing was tested")
+	}
+	kill(t, fled)
+}
+
+// What a guest made its worker's heap grow to must not stay.
+func TestIdleWorkersAreSmall(t *testing.T) {
+	if runtime.GOOS != "linux" || underRace {
+		t.Skip("needs /proc, and a heap without the race detector's shadow")
+	}
+	p := newPool(t, 1)
+	if o := run(t, p, execution(t, "a", recursion(), nil)); o.Code != protocol.CodeTrap {
+		t.Fatalf("%+v", o)
+	}
+	eventually(t, "the worker has given back its guest's stack", func() bool {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pids(p)[0]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all, resident int
+		if _, err := fmt.Sscan(string(b), &all, &resident); err != nil {
+			t.Fatal(err)
+		}
+		return resident*os.Getpagesize() < 64<<20
+	})
 }

@@ -9,7 +9,7 @@ import (
 // never waits for its node: only behind tasks that are short on average.
 const (
 	maxAhead      = 16       // calls in one worker
-	maxAheadBytes = 32 << 10 // fits the pipe, so that writing never blocks
+	maxAheadBytes = 32 << 10 // fits the pipe, so that writing does not block
 	shortRun      = 2 * time.Millisecond
 	minAheadWall  = time.Second // a reply may be held for longer than a shorter limit
 	// enoughAhead is how many calls all workers of a group must have before a
@@ -29,7 +29,6 @@ func (p *Pool) enter(c *call) error {
 	if err := c.encode(); err != nil {
 		return err
 	}
-	c.size = len(c.frame)
 	key := groupKey{owner: c.x.Owner, module: c.x.Spec.Module.Sum(), memory: c.x.Spec.Limits.MemoryBytes}
 	g := p.groups[key]
 	if g == nil {
@@ -52,7 +51,7 @@ func (p *Pool) finish(c *call, err error, a *actions) {
 
 // leave gives back the worker that c had to itself.
 func (p *Pool) leave(c *call) {
-	if !c.stream {
+	if !c.alone {
 		return
 	}
 	if c.fed != nil {
@@ -88,7 +87,7 @@ func (p *Pool) abandon(c *call) {
 		}
 	case !w.ready: // Run has not begun to start it
 		p.remove(w)
-	case c.stream:
+	case c.alone:
 		a.kill = append(a.kill, w.proc)
 	default:
 		w.arm(p, now, now.Add(grace))
@@ -158,8 +157,7 @@ func (p *Pool) choose(c *call, now time.Time) *worker {
 func (p *Pool) assign(c *call, w *worker, now time.Time, a *actions) {
 	c.worker = w
 	w.calls = append(w.calls, c)
-	w.bytes += c.size
-	p.assigned++
+	w.bytes += len(c.frame)
 	if !w.ready {
 		c.next(stepStart, a)
 		return
@@ -179,7 +177,7 @@ func (p *Pool) hand(c *call, w *worker, now time.Time, a *actions) {
 			c.nudge(a)
 		}
 	}
-	if c.stream {
+	if c.alone {
 		c.next(stepFeed, a)
 		return
 	}
@@ -194,8 +192,7 @@ func (p *Pool) hand(c *call, w *worker, now time.Time, a *actions) {
 func (p *Pool) pop(w *worker, now time.Time, a *actions) {
 	c := w.calls[0]
 	c.worker = nil
-	w.bytes -= c.size
-	p.assigned--
+	w.bytes -= len(c.frame)
 	w.calls = slices.Delete(w.calls, 0, 1)
 	if len(w.calls) > 0 {
 		w.begin(p, now)
@@ -243,10 +240,9 @@ func (p *Pool) sweep() {
 	}
 }
 
-// remove forgets a busy worker and that it had calls.
+// remove forgets a busy worker.
 func (p *Pool) remove(w *worker) {
 	p.busy--
-	p.assigned -= len(w.calls)
 	w.group.workers = without(w.group.workers, w)
 	p.prune(w.group)
 }
@@ -269,7 +265,7 @@ func (p *Pool) evacuate(w *worker, now time.Time, a *actions) {
 		if !c.gone.IsZero() {
 			continue
 		}
-		w.calls[i+1] = &call{id: c.id, size: c.size, sent: c.sent, gone: now}
+		w.calls[i+1] = &call{id: c.id, frame: c.frame, sent: c.sent, gone: now}
 		p.requeue(c)
 	}
 	p.schedule(a)
@@ -288,19 +284,20 @@ func (p *Pool) unlock(a *actions) {
 	p.perform(a)
 }
 
-// perform does what has been decided.
+// perform does what has been decided. It wakes before it writes, so that nobody
+// waits for a worker that is not theirs.
 func (p *Pool) perform(a *actions) {
 	for _, proc := range a.kill {
 		proc.kill()
-	}
-	for _, w := range a.write {
-		p.write(w)
 	}
 	for _, c := range a.wake {
 		select {
 		case c.wake <- struct{}{}:
 		default: // it will see the newest step
 		}
+	}
+	for _, w := range a.write {
+		p.write(w)
 	}
 	a.clear()
 }

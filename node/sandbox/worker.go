@@ -32,12 +32,12 @@ type worker struct {
 
 // takesAhead reports whether c may be sent to w behind other calls.
 func (w *worker) takesAhead(c *call, now time.Time) bool {
-	if !w.ready || len(w.calls) == 0 || len(w.calls) >= maxAhead || w.bytes+c.size > maxAheadBytes {
+	if !w.ready || len(w.calls) == 0 || len(w.calls) >= maxAhead || w.bytes+len(c.frame) > maxAheadBytes {
 		return false
 	}
 	head := w.calls[0]
 	return w.group.short() && now.Sub(head.started) < patience && head.gone.IsZero() &&
-		!head.stream && !c.stream && min(head.wall, c.wall) >= minAheadWall
+		!head.alone && !c.alone && min(head.wall, c.wall) >= minAheadWall
 }
 
 // begin notes that w's first call runs from now on.
@@ -215,24 +215,19 @@ func (p *Pool) receive(w *worker, r *protocol.WorkerReply, a *actions) error {
 		defer p.mu.Unlock()
 		return p.conclude(w, r, a)
 	}
-	switch {
-	case !c.gone.IsZero():
+	if !c.gone.IsZero() {
 		p.mu.Unlock()
-	case c.x.Output == nil:
-		c.outcome.Stdout = append(c.outcome.Stdout, r.Stdout...)
-		c.outcome.Stderr = append(c.outcome.Stderr, r.Stderr...)
-		p.mu.Unlock()
-	default:
-		c.delivering = make(chan struct{})
-		output := c.x.Output
-		p.unlock(a)
-		deliver(output, 1, r.Stdout)
-		deliver(output, 2, r.Stderr)
-		p.mu.Lock()
-		close(c.delivering)
-		c.delivering = nil
-		p.mu.Unlock()
+		return nil
 	}
+	c.delivering = make(chan struct{})
+	output := c.x.Output
+	p.unlock(a)
+	deliver(output, 1, r.Stdout)
+	deliver(output, 2, r.Stderr)
+	p.mu.Lock()
+	close(c.delivering)
+	c.delivering = nil
+	p.mu.Unlock()
 	return nil
 }
 
@@ -261,16 +256,11 @@ func (p *Pool) conclude(w *worker, r *protocol.WorkerReply, a *actions) error {
 		default:
 			return fmt.Errorf("%w: code %.40q", errImpossible, r.Code)
 		}
-		if c.outcome.Stdout == nil && c.outcome.Stderr == nil {
-			c.outcome.Stdout, c.outcome.Stderr = r.Stdout, r.Stderr
-		} else {
-			c.outcome.Stdout = append(c.outcome.Stdout, r.Stdout...)
-			c.outcome.Stderr = append(c.outcome.Stderr, r.Stderr...)
-		}
+		c.outcome.Stdout, c.outcome.Stderr = r.Stdout, r.Stderr
 		w.group.mean, p.mean = average(w.group.mean, wall), average(p.mean, wall)
 		p.finish(c, nil, a)
 	}
-	if c.stream {
+	if c.alone {
 		c.ended.Store(true) // it keeps its worker until its Run has stopped feeding it
 	} else {
 		p.pop(w, now, a)

@@ -1,0 +1,57 @@
+package store
+
+import "errors"
+
+// errNoRoom is returned when what is pinned and what is being put would exceed
+// the limit.
+var errNoRoom = errors.New("no room for blobs")
+
+// claim is room for a blob that is being put.
+type claim struct {
+	blobs   *Blobs
+	bytes   int64 // guarded by the Blobs' mu
+	written int64
+}
+
+// grow reserves n bytes more.
+func (r *claim) grow(n int64) error {
+	b := r.blobs
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n > b.limit-b.pinned-b.reserved {
+		return errNoRoom
+	}
+	b.reserved += n
+	r.bytes += n
+	b.signalFull()
+	return nil
+}
+
+// Write counts p, and reserves what has not been.
+func (r *claim) Write(p []byte) (int, error) {
+	r.written += int64(len(p))
+	if more := r.written - r.bytes; more > 0 {
+		if err := r.grow(more); err != nil {
+			return 0, err
+		}
+	}
+	return len(p), nil
+}
+
+// release gives back what no blob has taken.
+func (r *claim) release() {
+	r.blobs.mu.Lock()
+	defer r.blobs.mu.Unlock()
+	r.blobs.reserved -= r.bytes
+	r.bytes = 0
+}
+
+// excess returns the bytes beyond the limit. It is called with mu held.
+func (b *Blobs) excess() int64 { return b.bytes + b.reserved - b.limit }
+
+// signalFull has run evict what is too much. It is called with mu held.
+func (b *Blobs) signalFull() {
+	if b.excess() > 0 {
+		signal(b.full)
+	}
+}

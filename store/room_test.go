@@ -1,0 +1,137 @@
+package store
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"testing"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+func TestPinnedBlobsNeverExceedTheLimit(t *testing.T) {
+	const each = 128 << 10
+	s := open(t, t.TempDir(), Config{KeepBlobs: 4 * each})
+	b := s.Blobs()
+	fetch := func(i int) error {
+		content := noise(uint64(i), each)
+		return b.PutExpected(protocol.DigestOf(content), each, bytes.NewReader(content))
+	}
+	var releases []func()
+	for i := range 4 {
+		releases = append(releases, b.Pin(protocol.DigestOf(noise(uint64(i), each))))
+		if err := fetch(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantCode(t, fetch(4), protocol.CodeRefused)
+	_, _, err := b.Put(bytes.NewReader(noise(5, each)), protocol.MaxBlob)
+	wantCode(t, err, protocol.CodeFile)
+	if left := files(t, s.dir, tempDir); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	if err := fetch(0); err != nil {
+		t.Errorf("a blob that is there already: %v", err)
+	}
+	if err := b.evict(); err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := b.Usage(); n != 4 {
+		t.Errorf("%d of 4 pinned blobs are there", n)
+	}
+
+	releases[0]()
+	if err := fetch(4); err != nil {
+		t.Errorf("there is room again: %v", err)
+	}
+	put(t, s, noise(5, each))
+	if err := b.evict(); err != nil {
+		t.Fatal(err)
+	}
+	if _, size := b.Usage(); size > 4*each {
+		t.Errorf("%d bytes after the eviction", size)
+	}
+	for _, release := range releases {
+		release()
+	}
+	if b.pinned != 0 || b.reserved != 0 {
+		t.Errorf("%d bytes pinned and %d reserved at the end", b.pinned, b.reserved)
+	}
+}
+
+func TestTransfersUnderWayCount(t *testing.T) {
+	const each = 128 << 10
+	s := open(t, t.TempDir(), Config{KeepBlobs: 2 * each})
+	b := s.Blobs()
+	content := [][]byte{noise(0, each), noise(1, each), noise(2, each)}
+	in, out := io.Pipe()
+	fetched := make(chan error, 1)
+	go func() { fetched <- b.PutExpected(protocol.DigestOf(content[0]), each, in) }()
+	if _, err := out.Write(content[0][:10]); err != nil { // returns when it is being read
+		t.Fatal(err)
+	}
+	uploading, up := io.Pipe()
+	uploaded := make(chan error, 1)
+	go func() {
+		_, _, err := b.Put(uploading, protocol.MaxBlob)
+		_ = uploading.CloseWithError(err) // always nil
+		uploaded <- err
+	}()
+	if _, err := up.Write(content[1][:each-10]); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, b.PutExpected(protocol.DigestOf(content[2]), each, bytes.NewReader(content[2])), protocol.CodeRefused)
+
+	if _, err := up.Write(content[1][each-10:]); err != nil {
+		t.Error(err)
+	}
+	if _, err := up.Write(make([]byte, each)); err == nil {
+		t.Error("an upload was read on beyond the room there is")
+	}
+	wantCode(t, <-uploaded, protocol.CodeFile)
+	if err := b.PutExpected(protocol.DigestOf(content[2]), each, bytes.NewReader(content[2])); err != nil {
+		t.Errorf("the upload has given up its room: %v", err)
+	}
+	out.CloseWithError(io.ErrUnexpectedEOF)
+	if err := <-fetched; err == nil {
+		t.Error("half a blob was taken")
+	}
+	if b.reserved != 0 {
+		t.Errorf("%d bytes reserved at the end", b.reserved)
+	}
+}
+
+func TestDamagedBlobHeals(t *testing.T) {
+	right, wrong := []byte("the right bytes"), []byte("the wrong bytes")
+	d := protocol.DigestOf(right)
+	for name, heal := range map[string]func(*Blobs) error{
+		"when it is put again": func(b *Blobs) error {
+			_, _, err := b.Put(bytes.NewReader(right), 100)
+			return err
+		},
+		"when it is dropped and fetched again": func(b *Blobs) error {
+			b.Drop(d)
+			if b.Has(d) {
+				t.Error("dropped and still there")
+			}
+			return b.PutExpected(d, int64(len(right)), bytes.NewReader(right))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, t.TempDir())
+			put(t, s, right)
+			defer s.Blobs().Pin(d)()
+			if err := os.WriteFile(s.path(blobName(d)), wrong, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := heal(s.Blobs()); err != nil {
+				t.Fatal(err)
+			}
+			wantContent(t, s, d, right)
+			if n, size := s.Blobs().Usage(); n != 1 || size != int64(len(right)) || s.Blobs().bytes != minCost || s.Blobs().pinned != minCost {
+				t.Errorf("%d blobs of %d bytes", n, size)
+			}
+		})
+	}
+	open(t, t.TempDir()).Blobs().Drop(d) // nothing is there
+}
