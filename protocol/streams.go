@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"fmt"
+	"time"
 
 	libp2p "github.com/libp2p/go-libp2p/core/protocol"
 )
@@ -20,6 +21,11 @@ const (
 	BookStream     StreamKind = "book/1.0.0"     // BookPull, SignedOffers
 	EchoStream     StreamKind = "echo/1.0.0"     // Echo and the same back
 )
+
+// BeatEvery is how often each end of a liveness stream sends a Beat. The
+// transport alone takes up to 45 s to notice a dead peer; with beats of this
+// rate and 64 bytes one was seen within a second on QUIC and TCP alike.
+const BeatEvery = 250 * time.Millisecond
 
 // HandshakeProtocol is the one protocol ID that names no network, so that two
 // nodes can find out that they are of different ones.

@@ -12,13 +12,8 @@ import (
 	"github.com/spare-network/spare/protocol"
 )
 
-// Timing of the liveness stream. The transport alone takes up to 45 s to
-// notice a dead peer.
-const (
-	beatEvery = 250 * time.Millisecond
-	// requesterSilence is how long attached replicas outlive their requester.
-	requesterSilence = 10 * time.Second
-)
+// requesterSilence is how long attached replicas outlive their requester.
+const requesterSilence = 10 * time.Second
 
 // ServeLiveness beats to a requester, with the progress of its replicas, until
 // it closes the stream or falls silent. Silence cancels its attached replicas;
@@ -45,9 +40,9 @@ func (p *Provider) ServeLiveness(ctx context.Context, conn *protocol.Conn) {
 	}
 }
 
-// beat sends a Beat every 250 ms.
+// beat sends a Beat every [protocol.BeatEvery].
 func (p *Provider) beat(ctx context.Context, conn *protocol.Conn) {
-	ticker := time.NewTicker(beatEvery)
+	ticker := time.NewTicker(protocol.BeatEvery)
 	defer ticker.Stop()
 	beat := &protocol.Beat{Padding: make([]byte, protocol.MinBeat)}
 	for {

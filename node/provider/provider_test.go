@@ -289,7 +289,7 @@ func TestSilentRequesterLosesItsAttachedReplicas(t *testing.T) {
 			if err := liveness.Send(&protocol.Beat{}); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(beatEvery)
+			time.Sleep(protocol.BeatEvery)
 		}
 		if load := s.provider.Load(); load.Running != 2 {
 			t.Errorf("while the requester lives: %v", load)

@@ -191,7 +191,7 @@ func (f *fakeProvider) serveLiveness(w *world, conn *protocol.Conn) {
 		select {
 		case <-closed:
 			return
-		case <-time.After(beatEvery):
+		case <-time.After(protocol.BeatEvery):
 		}
 	}
 }

@@ -13,10 +13,9 @@ import (
 // notice a dead peer. A spare that is started in vain costs little, a lease
 // that is given up in vain costs its work, hence two steps.
 const (
-	beatEvery    = 250 * time.Millisecond
 	suspectAfter = 750 * time.Millisecond
 	lostAfter    = 1250 * time.Millisecond
-	watchEvery   = beatEvery / 2
+	watchEvery   = protocol.BeatEvery / 2
 	// watchIdle is how long the stream outlives the last attempt.
 	watchIdle = 10 * time.Second
 )
@@ -92,7 +91,7 @@ type watch struct {
 
 // tick beats and judges. It returns false when the watch is over.
 func (w *watch) tick(now time.Time) bool {
-	if w.conn != nil && now.Sub(w.sent) >= beatEvery-watchEvery/2 {
+	if w.conn != nil && now.Sub(w.sent) >= protocol.BeatEvery-watchEvery/2 {
 		w.sent = now
 		w.beat.Sequence++
 		if w.beat.Padding == nil {
