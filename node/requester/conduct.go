@@ -20,9 +20,9 @@ const (
 	// their provider before it is given up: by then the task is the likelier
 	// cause. Refusals do not count, nor do peers that cannot be reached.
 	maxFailures = 10
-	// tellAfter is after how many pauses a follower is told of the wait: some
-	// tenths of a second, so that a moment's shortage is not talked about.
-	tellAfter = 4
+	// tellAfter is how long a task waits before its follower is told: longer
+	// than a new node gives its peers, which may end the task with one line.
+	tellAfter = settleNew + time.Second
 	// spareFresh is how long the spares of a placement are worth asking.
 	spareFresh = 5 * time.Second
 )
@@ -66,8 +66,9 @@ type conductor struct {
 	sparesAt time.Time
 	excluded map[peer.ID]string // peers not to be asked again, and why
 	failures int
-	refusals int // in a row, without a lease between them
-	pauses   int // likewise
+	refusals int       // in a row, without a lease between them
+	pauses   int       // likewise
+	pausedAt time.Time // when the first of them began
 	retry    <-chan time.Time
 }
 
@@ -114,13 +115,15 @@ func (c *conductor) pause(err error) error {
 		return err // nobody there could ever run it
 	}
 	c.retry = time.After(market.Backoff(c.rng, market.Patience+c.pauses))
-	c.pauses++
+	if c.pauses++; c.pauses == 1 {
+		c.pausedAt = time.Now()
+	}
 	maps.DeleteFunc(c.excluded, func(_ peer.ID, why string) bool { return why != whyWrong && why != whyRunning })
 	if len(c.live) == 0 {
 		c.update(func(record *protocol.Task) {
 			record.State = protocol.StateQueued
 			record.Reason = "waiting to ask again: " + failed(err).Message
-			if c.pauses >= tellAfter {
+			if time.Since(c.pausedAt) >= tellAfter {
 				c.waiting = record.Reason
 			}
 		})

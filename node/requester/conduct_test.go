@@ -574,6 +574,31 @@ func TestRefusalsArePacedAndTheirRecordBounded(t *testing.T) {
 	})
 }
 
+func TestFollowerIsToldOfALongWaitOnly(t *testing.T) {
+	p := newFakeProvider(t, refusing(protocol.CodeBusy))
+	inWorld(t, []*fakeProvider{p}, func(t *testing.T, w *world) {
+		id, err := w.requester.Submit(context.Background(), w.spec(), &protocol.Terms{Where: protocol.WhereRemote}, "prog")
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		var told []time.Duration
+		_, err = w.requester.Follow(ctx, id, nil, func(task *protocol.Task) {
+			if strings.HasPrefix(task.Reason, "waiting") {
+				told = append(told, time.Since(start))
+			}
+		})
+		if err == nil || len(told) == 0 || told[0] < tellAfter {
+			t.Errorf("told after %v; %v", told, err)
+		}
+		if err := w.requester.Cancel(id); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestLastPeerMayComeBack(t *testing.T) {
 	p := newFakeProvider(t, nil)
 	inWorld(t, []*fakeProvider{p}, func(t *testing.T, w *world) {
