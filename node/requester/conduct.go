@@ -122,8 +122,9 @@ func (c *conductor) pause(err error) error {
 	if len(c.live) == 0 {
 		c.update(func(record *protocol.Task) {
 			record.State = protocol.StateQueued
-			record.Reason = "waiting to ask again: " + failed(err).Message
+			record.Reason = "asking again soon: " + failed(err).Message
 			if time.Since(c.pausedAt) >= tellAfter {
+				record.Reason = "waiting to ask again: " + failed(err).Message
 				c.waiting = record.Reason
 			}
 		})
