@@ -116,13 +116,13 @@ func treeTicks(all map[int]process, root int) uint64 {
 	// Processes are read one after another, so that a pid that was used again
 	// could close a circle: each is visited once.
 	visited := map[int]bool{}
-	for todo := []int{root}; len(todo) > 0; {
-		pid := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
+	for unread := []int{root}; len(unread) > 0; {
+		pid := unread[len(unread)-1]
+		unread = unread[:len(unread)-1]
 		if !visited[pid] {
 			visited[pid] = true
 			sum += all[pid].ticks
-			todo = append(todo, children[pid]...)
+			unread = append(unread, children[pid]...)
 		}
 	}
 	return sum
