@@ -1,0 +1,145 @@
+package jail
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func TestOwnCgroup(t *testing.T) {
+	const both = "9:memory:/old\n0::/user.slice/app.scope\n"
+	const mount = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw\n"
+	for _, c := range []struct {
+		name, groups, mounts string
+		want                 string // empty: an error
+	}{
+		{"version 2 alone", "0::/user.slice/app.scope\n", mount, "/sys/fs/cgroup/user.slice/app.scope"},
+		{"both versions", both, "29 24 0:25 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n" + mount, "/sys/fs/cgroup/user.slice/app.scope"},
+		{"a part of it is mounted", both, "30 24 0:26 /user.slice /groups rw - cgroup2 none rw\n", "/groups/app.scope"},
+		{"another part is mounted", both, "30 24 0:26 /system.slice /groups rw - cgroup2 none rw\n", ""},
+		{"the root of a container", "0::/\n", mount, "/sys/fs/cgroup"},
+		{"it is not mounted", both, "29 24 0:25 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n", ""},
+		{"version 1 alone", "9:memory:/old\n", mount, ""},
+		{"nothing", "", "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			groups, mounts := filepath.Join(dir, "groups"), filepath.Join(dir, "mounts")
+			put(t, groups, c.groups)
+			put(t, mounts, c.mounts)
+			got, err := ownCgroup(groups, mounts)
+			if got != c.want || (err == nil) != (c.want != "") {
+				t.Errorf("%q, %v", got, err)
+			}
+		})
+	}
+}
+
+func TestCgroupIsExplained(t *testing.T) {
+	self := strconv.Itoa(os.Getpid())
+	for _, c := range []struct {
+		name, there, passed, members string
+		want                         string
+	}{
+		{"no memory controller", "cpu pids", "", self, "memory controller is not there"},
+		{"strangers in it", "cpu memory pids", "cpu", "1\n" + self, "other processes too"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			put(t, filepath.Join(dir, "cgroup.controllers"), c.there)
+			put(t, filepath.Join(dir, "cgroup.subtree_control"), c.passed)
+			put(t, filepath.Join(dir, "cgroup.procs"), c.members)
+			_, err := newCgroupBelow(dir, controllers, 1<<30)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v", err)
+			}
+			if list, err := os.ReadDir(dir); err != nil || len(list) != 3 {
+				t.Errorf("left: %v, %v", list, err)
+			}
+		})
+	}
+}
+
+// TestCgroup runs itself in a control group of its own, since it moves.
+func TestCgroup(t *testing.T) {
+	const inside = "SPARE_TEST_CGROUP"
+	if parent := os.Getenv(inside); parent != "" {
+		useCgroup(t, parent)
+		return
+	}
+	root, err := ownCgroup("/proc/self/cgroup", "/proc/self/mountinfo")
+	if err != nil {
+		t.Skip(err)
+	}
+	there, err := words(filepath.Join(root, "cgroup.controllers"))
+	if err != nil || len(there) == 0 {
+		t.Skipf("controllers %v, %v", there, err)
+	}
+	parent, err := os.MkdirTemp(root, "spare-test-")
+	if err != nil {
+		t.Skip(err)
+	}
+	defer func() {
+		if err := os.Remove(parent); err != nil {
+			t.Error(err)
+		}
+	}()
+	f, err := os.Open(parent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }() // it has no data
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestCgroup$")
+	cmd.Env = append(os.Environ(), inside+"="+parent)
+	(&ground{cgroup: &cgroup{file: f}}).prepare(cmd)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// useCgroup makes the workers' group with whatever controllers there are.
+func useCgroup(t *testing.T, parent string) {
+	there, err := words(filepath.Join(parent, "cgroup.controllers"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := newCgroupBelow(parent, there, 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args = []string{workerName, "wait", fmt.Sprintf(`{"Plan":%q}`, Process), ""} // until its stdin is closed
+	(&ground{cgroup: c}).prepare(cmd)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/cgroup"); err != nil || !strings.Contains(string(b), filepath.Base(c.workers)) {
+		t.Errorf("the worker is in\n%s%v", b, err)
+	}
+	if err := errors.Join(in.Close(), cmd.Wait(), c.close()); err != nil {
+		t.Error(err)
+	}
+	if members, err := words(filepath.Join(parent, "cgroup.procs")); err != nil || len(members) != 1 {
+		t.Errorf("back are %v, %v", members, err)
+	}
+	groups, err := filepath.Glob(filepath.Join(parent, "spare-*"))
+	if err != nil || len(groups) > 0 {
+		t.Errorf("left: %v, %v", groups, err)
+	}
+}
+
+func put(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

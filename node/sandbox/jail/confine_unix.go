@@ -1,0 +1,77 @@
+//go:build unix && !linux
+
+package jail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ground is what processes are started with: nothing but their own session.
+type ground struct{}
+
+func (b *Box) survey(ctx context.Context, _ Config, plan []string, found map[string]Layer) ([]Layer, error) {
+	return b.surveyInside(ctx, plan, found)
+}
+
+func (g *ground) prepare(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }
+
+func (g *ground) adopt(*exec.Cmd) error { return nil }
+
+func (g *ground) close() error { return nil }
+
+// Kill kills p and what it may have started in its session. It is called once,
+// before p is waited for: its number may be another's then.
+func Kill(p *os.Process) {
+	_ = p.Kill()                              // it may have ended by itself
+	_ = syscall.Kill(-p.Pid, syscall.SIGKILL) // mostly there is nobody
+}
+
+// keepFiles does nothing: what Go opens is not inherited.
+func keepFiles() {}
+
+// enter puts in force what the plan says and this system has. It ends the
+// process soon after its node, also when a guest computes and the end of the
+// pipe goes unnoticed.
+func enter(l Limits) (*Cell, error) {
+	plan, err := planned(l.Plan)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cell{Dir: l.Dir, writable: l.Writable}
+	parent := os.Getppid()
+	go func() { // until the process ends
+		for os.Getppid() == parent {
+			time.Sleep(time.Second / 2)
+		}
+		os.Exit(1)
+	}()
+	if plan[RLimits] {
+		c.put(RLimits, setLimits(l))
+	}
+	if plan[IdlePriority] {
+		c.put(IdlePriority, unix.Setpriority(unix.PRIO_PROCESS, 0, 19))
+	}
+	return c, nil
+}
+
+// setLimits bounds what this system can bound.
+func setLimits(l Limits) error {
+	limits := map[int]uint64{unix.RLIMIT_FSIZE: l.FileSize, unix.RLIMIT_CORE: 0}
+	if l.CPUSeconds > 0 {
+		limits[unix.RLIMIT_CPU] = l.CPUSeconds
+	}
+	for which, most := range limits {
+		if err := unix.Setrlimit(which, &unix.Rlimit{Cur: most, Max: most}); err != nil {
+			return fmt.Errorf("limit %d to %d: %w", which, most, err)
+		}
+	}
+	return errors.New("this system bounds files and processor time, but not memory")
+}
