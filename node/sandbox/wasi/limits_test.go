@@ -1,0 +1,274 @@
+package wasi
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestFileLimits(t *testing.T) {
+	g := newGuest(t, Config{Files: 5, FileBytes: 20, Inputs: []Input{{"/in/d/f", []byte("12345")}}})
+	g.ok("path_create_directory", 3, "d") // the third entry: /in/d and /in/d/f are two
+	g.make("f", "0123456789")
+	g.ok("path_symlink", "12345", 3, "l")
+	for range 2 {
+		g.fails(ENOSPC, "path_create_directory", 3, "x")
+		g.fails(ENOSPC, "path_open", 3, 0, "x", openCreate, both, 0, 0, result)
+		g.fails(ENOSPC, "path_link", 3, 0, "f", 3, "x")
+		g.fails(ENOSPC, "path_symlink", "f", 3, "x")
+	}
+	fd := g.open("f", 0, both, 0)
+	g.vector(11)
+	g.fails(ENOSPC, "fd_write", fd, list, 1, result) // a byte too much, so none
+	if s := g.statOf("f"); s.Size != 10 {
+		t.Errorf("a write that failed left %d bytes", s.Size)
+	}
+	g.ok("path_rename", 3, "f", 3, "d/f") // takes nothing
+	g.ok("path_remove_directory", 3, "tmp")
+	g.ok("path_create_directory", 3, "tmp")
+	g.fails(ENOSPC, "path_create_directory", 3, "x")
+	g.ok("path_unlink_file", 3, "l")
+	g.ok("path_create_directory", 3, "x")
+	g.vector(5)
+	g.ok("fd_pwrite", fd, list, 1, 10, result)
+	g.fails(ENOSPC, "fd_pwrite", fd, list, 1, 11, result)
+
+	// Inputs beyond the limits leave no room, and nothing worse.
+	g = newGuest(t, Config{Files: 1, FileBytes: 2, Inputs: []Input{{"/in/a", []byte("12345")}, {"/in/b", nil}}})
+	g.fails(ENOSPC, "path_create_directory", 3, "x")
+	if got := g.load("in/a"); got != "12345" {
+		t.Errorf("the input is %q", got)
+	}
+}
+
+// Listings of open directories are bounded, too.
+func TestListingLimit(t *testing.T) {
+	const files = 2000
+	g := newGuest(t, Config{Files: files, FileBytes: 1})
+	for i := range files {
+		g.open(fmt.Sprintf("tmp/%d", i), openCreate, both, 0)
+		g.ok("fd_close", 4)
+	}
+	opened, refused := 0, 0
+	for range 100 {
+		fd := g.open("tmp", openDirectory, reading, 0)
+		switch errno := g.call("fd_readdir", fd, buffer, 100, 0, result); errno {
+		case Success:
+			opened++
+		case ENOMEM:
+			refused++
+		default:
+			t.Fatal(errno)
+		}
+	}
+	if opened != (4*(files+3+maxOpen))/(files+2) || refused == 0 {
+		t.Errorf("%d listed, %d refused", opened, refused)
+	}
+	g.ok("fd_close", 4)
+	g.entries(maxOpen/20, 0, 100) // closing one makes room
+	for fd := uint32(5); fd < 104; fd++ {
+		g.ok("fd_close", fd)
+	}
+	if g.w.files.listed != 0 {
+		t.Errorf("%d entries are listed by nobody", g.w.files.listed)
+	}
+}
+
+// A directory gives back the memory of names that it no longer has.
+func TestForgetting(t *testing.T) {
+	g := newGuest(t, Config{Files: 5000})
+	for i := range 4000 {
+		g.ok("path_create_directory", 3, fmt.Sprintf("tmp/%d", i))
+	}
+	tmp := g.w.files.root.names["tmp"]
+	for i := range 3999 {
+		g.ok("path_remove_directory", 3, fmt.Sprintf("tmp/%d", i))
+	}
+	if tmp.peak > 4 || len(tmp.names) != 1 {
+		t.Errorf("room for %d names is kept for %d", tmp.peak, len(tmp.names))
+	}
+	g.statOf("tmp/3999")
+	g.ok("path_remove_directory", 3, "tmp/3999")
+	if tmp.names != nil {
+		t.Error("an empty directory keeps a map")
+	}
+}
+
+// held is the memory that the files of w take.
+func held(w *World) (n uint64) {
+	seen := make(map[*node]bool)
+	var visit func(*node)
+	visit = func(f *node) {
+		if seen[f] || f.readOnly && f.kind == kindFile {
+			return
+		}
+		seen[f] = true
+		for _, page := range f.pages {
+			n += uint64(cap(page))
+		}
+		n += uint64(len(f.target)) + 24*uint64(cap(f.pages))
+		for _, child := range f.names {
+			visit(child)
+		}
+	}
+	if w.files == nil {
+		return 0
+	}
+	visit(w.files.root)
+	for _, d := range w.table.list {
+		if d != nil && d.node != nil {
+			visit(d.node)
+		}
+	}
+	return n
+}
+
+func TestHolesTakeNoMemory(t *testing.T) {
+	g := newGuest(t, Config{Files: 10, FileBytes: 1 << 30})
+	fd := g.open("tmp/f", openCreate, both, 0)
+	g.vector(1)
+	g.ok("fd_pwrite", fd, list, 1, 1<<30-1, result)
+	g.ok("fd_filestat_set_size", fd, 1<<29)
+	g.ok("fd_allocate", fd, 0, 1<<30)
+	if n := held(g.w); n > 1<<20 {
+		t.Errorf("a file with one byte in it takes %d", n)
+	}
+	g.fails(ENOSPC, "path_symlink", "x", 3, "l") // but it counts in full
+	g.ok("fd_filestat_set_size", fd, 0)
+	if n := held(g.w); n > 0 {
+		t.Errorf("an empty file takes %d", n)
+	}
+}
+
+// bill calls a function on accounts of growing size until it is not ended for
+// want of gas, and returns what it cost. Before that it must have done nothing.
+func bill(t *testing.T, prepare func(*guest), undone func(*guest) any, name string, args ...any) int64 {
+	t.Helper()
+	fresh := func() *guest {
+		g := newGuest(t, Config{Args: []string{"one", "two"}, Env: []string{"A=b"}, Stdin: strings.NewReader("input"), Clock: 7})
+		prepare(g)
+		return g
+	}
+	rich := fresh()
+	before := rich.gas
+	rich.call(name, args...)
+	price := int64(before - rich.gas)
+	want := undone(fresh())
+	for _, have := range []int64{0, 1, price / 2, price - 1} {
+		g := fresh()
+		g.gas = account(have)
+		errno := g.call(name, args...)
+		if !errors.Is(g.err, ErrOutOfGas) || errno != Success || g.gas >= 0 {
+			t.Errorf("%s with %d of %d gas: %v, %v, %d left", name, have, price, errno, g.err, g.gas)
+		}
+		left := g.gas
+		g.gas = plenty
+		if got := undone(g); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s with %d of %d gas did something: %v, want %v", name, have, price, got, want)
+		}
+		g.gas = left
+		if g.call("sched_yield"); !errors.Is(g.err, ErrOutOfGas) || g.gas != left {
+			t.Errorf("after %s ran out: %v", name, g.err)
+		}
+	}
+	g := fresh()
+	g.gas = account(price)
+	if g.call(name, args...); g.err != nil || g.gas != 0 {
+		t.Errorf("%s with %d gas: %v, %d left", name, price, g.err, g.gas)
+	}
+	return price
+}
+
+func TestPrices(t *testing.T) {
+	nothing := func(*guest) {}
+	memory := func(g *guest) any { return string(g.m[:list]) + string(g.m[buffer:paths]) }
+	vectors := func(g *guest) { g.vectors(buffer, 1000, buffer+1000, 3000) }
+	file := func(size int) func(*guest) {
+		return func(g *guest) {
+			g.make("f", strings.Repeat("x", size))
+			g.open("f", 0, both, 0)
+			vectors(g)
+		}
+	}
+	root := func(g *guest) any { return g.names(".") }
+	size := func(g *guest) any { return g.statOf("f").Size }
+	for _, c := range []struct {
+		name    string
+		prepare func(*guest)
+		undone  func(*guest) any
+		args    []any
+		want    int64
+	}{
+		{"sched_yield", nothing, memory, nil, priceCall},
+		{"fd_fdstat_get", nothing, memory, []any{0, result}, priceCall},
+		{"random_get", nothing, memory, []any{buffer, 5000}, priceCall + 5000*priceRandomByte},
+		{"args_get", nothing, memory, []any{result, buffer}, priceCall + 2*priceString + 8/bytesPerGas},
+		{"environ_get", nothing, memory, []any{result, buffer}, priceCall + priceString},
+		{"fd_read", vectors, memory, []any{0, list, 2, result}, priceCall + 2*priceVector + 4000*priceStreamByte},
+		{"fd_write", vectors, func(g *guest) any { return g.stdout.Len() }, []any{1, list, 2, result}, priceCall + 2*priceVector + 4000*priceStreamByte},
+		{"fd_read", file(800), memory, []any{4, list, 2, result}, priceCall + 2*priceVector + 800/bytesPerGas},
+		{"fd_pread", file(8000), memory, []any{4, list, 2, 0, result}, priceCall + 2*priceVector + 4000/bytesPerGas},
+		{"fd_write", file(0), size, []any{4, list, 2, result}, priceCall + 2*priceVector + 4000/bytesPerGas + 4000/bytesPerHoleGas},
+		{"fd_pwrite", file(0), size, []any{4, list, 2, 500_000, result}, priceCall + 2*priceVector + 4000/bytesPerGas + 504_000/bytesPerHoleGas},
+		{"fd_allocate", file(0), size, []any{4, 0, 1 << 20}, priceCall + 1<<20/bytesPerHoleGas},
+		{"fd_filestat_set_size", file(0), size, []any{4, 1 << 20}, priceCall + 1<<20/bytesPerHoleGas},
+		{"fd_readdir", nothing, memory, []any{3, buffer, 4096, 0, result}, priceCall + 4096/bytesPerGas + 5*priceEntry},
+		{"path_create_directory", nothing, root, []any{3, "newdir"}, priceCall + 6*pricePathByte + priceFile},
+		{"path_open", nothing, root, []any{3, 0, "newfile", openCreate, both, 0, 0, result}, priceCall + 7*pricePathByte + priceFile},
+		{"path_open", file(4096), size, []any{3, 0, "f", openTruncate, both, 0, 0, result}, priceCall + pricePathByte + priceFile + 4096/bytesPerHoleGas},
+		{"path_symlink", nothing, root, []any{"target", 3, "l"}, priceCall + 7*pricePathByte + priceFile},
+		{"path_link", file(0), root, []any{3, 0, "f", 3, "g"}, priceCall + 2*pricePathByte + priceFile},
+		{"path_rename", nothing, root, []any{3, "tmp", 3, "out/t"}, priceCall + 8*pricePathByte + priceFile + priceStep},
+		{
+			"path_readlink", func(g *guest) { g.ok("path_symlink", strings.Repeat("t", 800), 3, "l") }, memory,
+			[]any{3, "l", buffer, 1000, result}, priceCall + pricePathByte + 800/bytesPerGas,
+		},
+		{
+			"path_filestat_get", func(g *guest) { g.ok("path_symlink", "./././out", 3, "l") }, memory,
+			[]any{3, flagFollow, "l", result}, priceCall + 10*pricePathByte,
+		},
+		{
+			"poll_oneoff", func(g *guest) { g.put32(buffer+24, 1000) }, func(g *guest) any { return g.w.slept },
+			[]any{buffer, buffer + 100, 1, result}, priceCall + priceSubscription,
+		},
+	} {
+		if got := bill(t, c.prepare, c.undone, c.name, c.args...); got != c.want {
+			t.Errorf("%s%v costs %d, want %d", c.name, c.args, got, c.want)
+		}
+	}
+}
+
+// No length makes a price wrap around, or a host's allocation before it is paid.
+func TestHugePrices(t *testing.T) {
+	g := newGuest(t, Config{GasLimit: 1_000_000, Files: 10, FileBytes: math.MaxUint64})
+	g.m = make(memory, 64<<20)
+	for _, c := range []struct {
+		name string
+		args []any
+	}{
+		{"random_get", []any{0, 64 << 20}},
+		{"fd_readdir", []any{3, 0, 64 << 20, 0, result}},
+		{"fd_filestat_set_size", []any{4, uint64(math.MaxInt64)}},
+		{"fd_allocate", []any{4, uint64(1 << 62), uint64(1 << 61)}},
+	} {
+		g.gas = 1_000_000
+		if _, err := g.w.table.get(4); err != nil {
+			g.open("f", openCreate, both, 0)
+		}
+		if g.call(c.name, c.args...); !errors.Is(g.err, ErrOutOfGas) || g.gas >= 0 {
+			t.Errorf("%s: %v, %d left", c.name, g.err, g.gas)
+		}
+	}
+	if err := g.w.charge(math.MaxUint64); !errors.Is(err, ErrOutOfGas) {
+		t.Error(err)
+	}
+	if used := g.w.used(); used != 1_000_000 {
+		t.Errorf("out of gas, the guest has used %d", used)
+	}
+	if n := held(g.w); n > 1000 {
+		t.Errorf("%d bytes are held", n)
+	}
+}
