@@ -247,6 +247,6 @@ func rawFork(trap, a, b, c uintptr) (int, unix.Errno) {
 	}
 	_, _, errno = unix.RawSyscall(trap, a, b, c)
 	for {
-		unix.RawSyscall(unix.SYS_EXIT_GROUP, uintptr(errno), 0, 0)
+		_, _, _ = unix.RawSyscall(unix.SYS_EXIT_GROUP, uintptr(errno), 0, 0)
 	}
 }

@@ -226,7 +226,7 @@ func (b *Box) probe(ctx context.Context, plan, aim string) (r report, err error)
 	case ctx.Err() != nil:
 		return r, context.Cause(ctx)
 	case err != nil:
-		return r, fmt.Errorf("probe: %w (%v): %s", err, how, strings.TrimSpace(errs.String()))
+		return r, fmt.Errorf("probe: %w: %s", errors.Join(err, how), strings.TrimSpace(errs.String()))
 	}
 	return r, nil
 }

@@ -105,7 +105,7 @@ func BenchmarkCalls(b *testing.B) {
 			g.ok("fd_write", 4, list, 1, result)
 			f, m, args := calls[c.name], Memory(g.m), values(g.m, c.args)
 			g.gas = plenty
-			g.call(c.name, c.args...)
+			_ = g.call(c.name, c.args...)
 			price := plenty - int64(g.gas)
 			for b.Loop() {
 				g.gas = plenty

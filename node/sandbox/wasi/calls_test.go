@@ -159,7 +159,7 @@ func TestRandom(t *testing.T) {
 func TestExit(t *testing.T) {
 	for _, code := range []uint32{0, 1, 255, math.MaxUint32} {
 		g := newGuest(t, Config{})
-		g.call("proc_exit", code)
+		_ = g.call("proc_exit", code)
 		if exit, ok := errors.AsType[*Exit](g.err); !ok || exit.Code != code {
 			t.Errorf("exit(%d): %v", code, g.err)
 		}
@@ -248,10 +248,10 @@ func TestStreams(t *testing.T) {
 func TestBrokenStreams(t *testing.T) {
 	g := newGuest(t, Config{Stdin: &drip{"ab", errBroken}, Stdout: broken{}, Stderr: io.Discard})
 	g.vector(3)
-	if g.call("fd_read", 0, list, 1, result); !errors.Is(g.err, errBroken) {
+	if _ = g.call("fd_read", 0, list, 1, result); !errors.Is(g.err, errBroken) {
 		t.Errorf("a failing read ended with %v", g.err)
 	}
-	if g.call("fd_write", 1, list, 1, result); !errors.Is(g.err, errBroken) {
+	if _ = g.call("fd_write", 1, list, 1, result); !errors.Is(g.err, errBroken) {
 		t.Errorf("a failing write ended with %v", g.err)
 	}
 }

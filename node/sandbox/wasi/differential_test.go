@@ -56,7 +56,7 @@ func wazeroGuest(t *testing.T, c Config, stdout *bytes.Buffer) (memory, func(nam
 	}
 	ctx := t.Context()
 	rt := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
-	t.Cleanup(func() { rt.Close(ctx) })
+	t.Cleanup(func() { _ = rt.Close(ctx) })
 	wasi_snapshot_preview1.MustInstantiate(ctx, rt)
 	config := wazero.NewModuleConfig().WithArgs(c.Args...).WithStdin(c.Stdin).WithStdout(stdout).
 		WithFSConfig(wazero.NewFSConfig().WithDirMount(root, "/"))

@@ -418,8 +418,15 @@ func TestReaddir(t *testing.T) {
 	g.ok("path_create_directory", 3, "tmp/dir")
 	g.ok("path_symlink", "a", 3, "tmp/link")
 	want := []entry{
-		{1, 4, kindDir, "."}, {2, 1, kindDir, ".."}, {3, 8, kindFile, "B"}, {4, 6, kindFile, "a"}, {5, 10, kindDir, "dir"},
-		{6, 11, kindSymlink, "link"}, {7, 7, kindFile, "m"}, {8, 5, kindFile, "z"}, {9, 9, kindFile, "ä"},
+		{1, 4, kindDir, "."},
+		{2, 1, kindDir, ".."},
+		{3, 8, kindFile, "B"},
+		{4, 6, kindFile, "a"},
+		{5, 10, kindDir, "dir"},
+		{6, 11, kindSymlink, "link"},
+		{7, 7, kindFile, "m"},
+		{8, 5, kindFile, "z"},
+		{9, 9, kindFile, "ä"},
 	}
 	fd := g.open("tmp", openDirectory, reading, 0)
 	all, used := g.entries(fd, 0, 4096)

@@ -207,7 +207,7 @@ func (w *World) resize(n *node, size uint64) error {
 		return err
 	}
 	w.tree().bytes += size - n.size // wraps around when it shrinks, as it should
-	n.content.resize(size)
+	n.resize(size)
 	return nil
 }
 

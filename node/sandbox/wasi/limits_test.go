@@ -154,7 +154,7 @@ func bill(t *testing.T, prepare func(*guest), undone func(*guest) any, name stri
 	}
 	rich := fresh()
 	before := rich.gas
-	rich.call(name, args...)
+	_ = rich.call(name, args...)
 	price := int64(before - rich.gas)
 	want := undone(fresh())
 	for _, have := range []int64{0, 1, price / 2, price - 1} {
@@ -170,13 +170,13 @@ func bill(t *testing.T, prepare func(*guest), undone func(*guest) any, name stri
 			t.Errorf("%s with %d of %d gas did something: %v, want %v", name, have, price, got, want)
 		}
 		g.gas = left
-		if g.call("sched_yield"); !errors.Is(g.err, ErrOutOfGas) || g.gas != left {
+		if _ = g.call("sched_yield"); !errors.Is(g.err, ErrOutOfGas) || g.gas != left {
 			t.Errorf("after %s ran out: %v", name, g.err)
 		}
 	}
 	g := fresh()
 	g.gas = account(price)
-	if g.call(name, args...); g.err != nil || g.gas != 0 {
+	if _ = g.call(name, args...); g.err != nil || g.gas != 0 {
 		t.Errorf("%s with %d gas: %v, %d left", name, price, g.err, g.gas)
 	}
 	return price
@@ -224,15 +224,18 @@ func TestPrices(t *testing.T) {
 		{"path_rename", nothing, root, []any{3, "tmp", 3, "out/t"}, priceCall + 8*pricePathByte + priceFile + priceStep},
 		{
 			"path_readlink", func(g *guest) { g.ok("path_symlink", strings.Repeat("t", 800), 3, "l") }, memory,
-			[]any{3, "l", buffer, 1000, result}, priceCall + pricePathByte + 800/bytesPerGas,
+			[]any{3, "l", buffer, 1000, result},
+			priceCall + pricePathByte + 800/bytesPerGas,
 		},
 		{
 			"path_filestat_get", func(g *guest) { g.ok("path_symlink", "./././out", 3, "l") }, memory,
-			[]any{3, flagFollow, "l", result}, priceCall + 10*pricePathByte,
+			[]any{3, flagFollow, "l", result},
+			priceCall + 10*pricePathByte,
 		},
 		{
 			"poll_oneoff", func(g *guest) { g.put32(buffer+24, 1000) }, func(g *guest) any { return g.w.slept },
-			[]any{buffer, buffer + 100, 1, result}, priceCall + priceSubscription,
+			[]any{buffer, buffer + 100, 1, result},
+			priceCall + priceSubscription,
 		},
 	} {
 		if got := bill(t, c.prepare, c.undone, c.name, c.args...); got != c.want {
@@ -258,7 +261,7 @@ func TestHugePrices(t *testing.T) {
 		if _, err := g.w.table.get(4); err != nil {
 			g.open("f", openCreate, both, 0)
 		}
-		if g.call(c.name, c.args...); !errors.Is(g.err, ErrOutOfGas) || g.gas >= 0 {
+		if _ = g.call(c.name, c.args...); !errors.Is(g.err, ErrOutOfGas) || g.gas >= 0 {
 			t.Errorf("%s: %v, %d left", c.name, g.err, g.gas)
 		}
 	}

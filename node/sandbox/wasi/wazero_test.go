@@ -60,7 +60,7 @@ func program(t *testing.T, wasm []byte, c Config) ran {
 	c.GasLimit = 1 << 50
 	ctx := t.Context()
 	rt := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter().WithCompilationCache(engineCache))
-	defer rt.Close(ctx)
+	defer func() { _ = rt.Close(ctx) }()
 	w := NewWorld()
 	w.Reset(c)
 	gas := account(c.GasLimit)

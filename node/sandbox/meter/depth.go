@@ -1,0 +1,51 @@
+package meter
+
+// MaxDepth is how many units of stack a guest has. A unit is a byte of the
+// native stack of compiled code, of which the engine has at least 50 MB: what
+// is estimated here is meant to run out first, so that the end is the same on
+// every machine. Where it does not, the engine ends the guest as cleanly. The
+// engine's interpreter has a ceiling of its own, of 2000 calls.
+const MaxDepth = 40 << 20
+
+// depth estimates the stack frame of a function. The engine's compiler gives
+// each value that lives across a call a slot of its own, and never uses it for
+// another one. Locals are such values, and each time that one is set makes
+// another value; so are operands that wait on the stack.
+type depth struct {
+	locals  int // a vector counts twice
+	results int
+	stack   int // highest operand stack
+	spilled int // operands that wait during calls
+	sets    int // of locals
+	passed  int // most parameters and results of a call
+	low     int // lowest operand stack since the last call
+	vectors bool
+}
+
+func (d *depth) start(kinds []byte, results int) {
+	*d = depth{locals: len(kinds), results: results}
+	for _, k := range kinds {
+		if k == typeV128 {
+			d.locals++
+		}
+	}
+}
+
+// popped notes that the operand stack is as low as height.
+func (d *depth) popped(height int) { d.low = min(d.low, height) }
+
+// call notes one, with height operands that wait.
+func (d *depth) call(height int, t signature) {
+	d.spilled += height - min(d.low, height)
+	d.low = height
+	d.passed = max(d.passed, len(t.params)+len(t.results))
+}
+
+// cost is how many units a call of the function needs, itself included.
+func (d *depth) cost() int64 {
+	operands := d.stack + d.spilled
+	if d.vectors {
+		operands *= 2
+	}
+	return 48 + 8*int64(d.locals+operands+d.passed) + 16*int64(d.results) + 4*int64(d.sets)
+}

@@ -1,0 +1,105 @@
+package meter
+
+import (
+	"bytes"
+	"testing"
+)
+
+const (
+	seeds        = 300
+	generatedGas = 3_000_000
+)
+
+// outcome is all that a run of main leaves.
+type outcome struct {
+	memory []byte
+	left   int64
+	trap   string
+}
+
+func runMain(t *testing.T, engine string, wasm []byte) outcome {
+	t.Helper()
+	i := instantiate(t, engine, wasm)
+	_, left, trap := i.run("main", generatedGas)
+	memory, _ := i.Memory().Read(0, i.Memory().Size())
+	return outcome{memory, left, trap}
+}
+
+// TestMeteredBehavesLikeReference compares metered modules with a slow
+// reference that charges each instruction by itself and makes each NaN
+// canonical at once.
+func TestMeteredBehavesLikeReference(t *testing.T) {
+	ended := 0
+	for seed := range uint64(seeds) {
+		if ranToItsEnd := behaves(t, seed); ranToItsEnd {
+			ended++
+		}
+	}
+	if ended < seeds/3 {
+		t.Errorf("only %d of %d modules ran to their end", ended, seeds)
+	}
+}
+
+func behaves(t *testing.T, seed uint64) (ended bool) {
+	t.Helper()
+	g := newGenerator(seed)
+	g.generate()
+	metered, reference := rewrite(t, g.module(false)), g.module(true)
+	for engine := range engines {
+		got := runMain(t, engine, metered)
+		if got.left < 0 {
+			return false
+		}
+		want := runMain(t, engine, reference)
+		if got.trap != want.trap {
+			t.Errorf("seed %d, %s: trap %q, want %q", seed, engine, got.trap, want.trap)
+		}
+		if ended = got.trap == ""; ended && got.left != want.left {
+			t.Errorf("seed %d, %s: %d gas used, want %d", seed, engine, generatedGas-got.left, generatedGas-want.left)
+		}
+		// The engine's compiler has an error of its own in vector instructions,
+		// which shows as a difference between its runs of the same reference.
+		if d := difference(got.memory, want.memory); d >= 0 && (engine == "interpreter" || sane(t, reference, want)) {
+			t.Errorf("seed %d, %s: memory differs at %#x", seed, engine, d)
+		}
+	}
+	return ended
+}
+
+// sane tells whether the engine's interpreter agrees with its compiler.
+func sane(t *testing.T, wasm []byte, compiled outcome) bool {
+	t.Helper()
+	return bytes.Equal(runMain(t, "interpreter", wasm).memory, compiled.memory)
+}
+
+func difference(a, b []byte) int {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	if len(a) != len(b) {
+		return min(len(a), len(b))
+	}
+	return -1
+}
+
+// TestWithoutArithmeticNothingChanges compares metered modules that make no
+// NaNs with the originals.
+func TestWithoutArithmeticNothingChanges(t *testing.T) {
+	for seed := uint64(0); seed < seeds; seed += 3 {
+		g := newGenerator(seed)
+		g.generate()
+		plain := g.module(false)
+		got := runMain(t, "compiler", rewrite(t, plain))
+		if got.left < 0 {
+			continue
+		}
+		i := instantiate(t, "compiler", plain)
+		_, err := i.ExportedFunction("main").Call(t.Context())
+		memory, _ := i.Memory().Read(0, i.Memory().Size())
+		if d := difference(got.memory, memory); d >= 0 || got.trap != reason(err) {
+			t.Errorf("seed %d: memory differs at %#x, trap %q, want %q", seed, d, got.trap, reason(err))
+		}
+	}
+}
