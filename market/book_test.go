@@ -24,7 +24,8 @@ const ttl = time.Minute
 func offerAt(after time.Duration, load *protocol.Load) *protocol.Offer {
 	return &protocol.Offer{
 		Sequence: uint64(start.Add(after).UnixNano()), TtlMs: uint32(ttl.Milliseconds()),
-		MemoryBytes: 1 << 30, OutputBytes: 1 << 30, WallMs: 3_600_000, Speed: 1, Profile: protocol.Profile, Load: load,
+		MemoryBytes: 1 << 30, OutputBytes: 1 << 30, WallMs: 3_600_000, Gas: 1e12, FileBytes: 1 << 30, Files: 100, ModuleBytes: 64 << 20,
+		Speed: 1, Profile: protocol.Profile, Load: load,
 	}
 }
 

@@ -32,7 +32,7 @@ func TestPlace(t *testing.T) {
 	full.Load = &protocol.Load{Slots: 1, Availability: protocol.Full}
 	mine := answered(self, 20)
 	mine.Load = &protocol.Load{Slots: 1, Availability: protocol.OwnerBusy}
-	unfit := market.Candidate{Provider: "unfit", Offer: offerAt(0, nil), Reason: "offers 1 GiB, needs 8 GiB"}
+	unfit := market.Candidate{Provider: "unfit", Offer: offerAt(0, nil), Reason: "gives at most 1 GiB of memory, the task may use 8 GiB"}
 	cases := []struct {
 		name     string
 		replicas int
@@ -116,22 +116,22 @@ func TestPlaceSaysWhyNot(t *testing.T) {
 		{
 			"on a peer that offers less", func(n *market.Need) { n.On = p; eight(n) },
 			[]market.Entry{entry(p, nil), entry(q, offers(9*gib))},
-			&protocol.Error{Code: protocol.CodeNoOffers, Message: "peer " + p.String() + " offers 1 GiB, needs 8 GiB", Hint: "see 'spare offers'"},
+			&protocol.Error{Code: protocol.CodeNoOffers, Message: "peer " + p.String() + " gives at most 1 GiB of memory, the task may use 8 GiB", Hint: "try --mem 1GiB, or see 'spare offers'"},
 		},
 		{
 			"memory that no peer offers", func(n *market.Need) { remote(n); eight(n) },
 			[]market.Entry{entry(p, nil), entry(q, offers(2*gib)), entry(r, nil), entry(self, offers(9*gib))},
-			&protocol.Error{Code: protocol.CodeNoOffers, Message: "3 peers known, none offers 8 GiB: the most is 2 GiB", Hint: "try --mem 2GiB, or see 'spare offers'"},
+			&protocol.Error{Code: protocol.CodeNoOffers, Message: "3 peers known, none offers 8 GiB of memory: the most is 2 GiB", Hint: "try --mem 2GiB, or see 'spare offers'"},
 		},
 		{
 			"memory that neither this node nor a peer offers", eight,
 			[]market.Entry{entry(p, nil), entry(self, offers(2*gib-protocol.PageSize))},
-			&protocol.Error{Code: protocol.CodeNoOffers, Message: "this node and 1 peer known, none offers 8 GiB: the most is 1.9 GiB", Hint: "try --mem 2047MiB, or see 'spare offers'"},
+			&protocol.Error{Code: protocol.CodeNoOffers, Message: "this node and 1 peer known, none offers 8 GiB of memory: the most is 1.9 GiB", Hint: "try --mem 2047MiB, or see 'spare offers'"},
 		},
 		{
 			"memory that this node alone does not offer", eight,
 			[]market.Entry{entry(self, nil)},
-			&protocol.Error{Code: protocol.CodeNoOffers, Message: "this node offers 1 GiB, needs 8 GiB", Hint: "see 'spare offers'"},
+			&protocol.Error{Code: protocol.CodeNoOffers, Message: "this node gives at most 1 GiB of memory, the task may use 8 GiB", Hint: "try --mem 1GiB, or see 'spare offers'"},
 		},
 		{
 			"time that nobody offers", func(n *market.Need) { n.Limits.WallMs = 2 * 3_600_000 },
@@ -139,9 +139,29 @@ func TestPlaceSaysWhyNot(t *testing.T) {
 			&protocol.Error{Code: protocol.CodeNoOffers, Message: "2 peers known, none offers 2h of run time: the most is 1h", Hint: "try --timeout 1h0m0s, or see 'spare offers'"},
 		},
 		{
+			"gas that nobody offers", func(n *market.Need) { n.Limits.Gas = 5e15 },
+			[]market.Entry{entry(p, nil), entry(q, nil)},
+			&protocol.Error{Code: protocol.CodeNoOffers, Message: "2 peers known, none offers 5 P of gas: the most is 1 T", Hint: "try --gas 1T, or see 'spare offers'"},
+		},
+		{
+			"files that nobody offers", func(n *market.Need) { n.Limits.Files = 200 },
+			[]market.Entry{entry(p, nil), entry(q, func(o *protocol.Offer) { o.Files = 150 })},
+			&protocol.Error{Code: protocol.CodeNoOffers, Message: "2 peers known, none offers 200 files: the most is 150", Hint: "try --files 150, or see 'spare offers'"},
+		},
+		{
+			"space for files that the only peer does not give", func(n *market.Need) { remote(n); n.Limits.FileBytes = 2 * gib },
+			[]market.Entry{entry(p, func(o *protocol.Offer) { o.FileBytes = 0 }), entry(self, nil)},
+			&protocol.Error{Code: protocol.CodeNoOffers, Message: "peer " + p.String() + " gives at most 0 bytes of files, the task may use 2 GiB", Hint: "see 'spare offers'"},
+		},
+		{
+			"a module that nobody takes", func(n *market.Need) { n.ModuleBytes = 100 << 20 },
+			[]market.Entry{entry(p, nil), entry(q, nil)},
+			&protocol.Error{Code: protocol.CodeNoOffers, Message: "2 peers known, none offers 100 MiB for its module: the most is 64 MiB", Hint: "see 'spare offers'"},
+		},
+		{
 			"different reasons", eight,
-			[]market.Entry{entry(p, nil), entry(q, nil), entry(r, func(o *protocol.Offer) { o.MemoryBytes, o.Profile = 9*gib, 2 })},
-			&protocol.Error{Code: protocol.CodeNoOffers, Message: "3 peers known, none can run it: offers 1 GiB, needs 8 GiB (2); has sandbox profile 2, needs 1 (1)", Hint: "see 'spare offers'"},
+			[]market.Entry{entry(p, nil), entry(q, nil), entry(r, func(o *protocol.Offer) { o.MemoryBytes, o.Profile = 9*gib, 9 })},
+			&protocol.Error{Code: protocol.CodeNoOffers, Message: "3 peers known, none can run it: gives at most 1 GiB of memory, the task may use 8 GiB (2); has sandbox profile 9, needs 2 (1)", Hint: "see 'spare offers'"},
 		},
 		{
 			"all have been tried", func(n *market.Need) { n.Exclude = map[peer.ID]string{p: "refused", q: "refused"} },
@@ -180,6 +200,28 @@ func TestPlaceSaysWhyNot(t *testing.T) {
 				t.Errorf("got  %v\nwant %v", got, c.want)
 			}
 		})
+	}
+}
+
+func TestProviderNamesTheCeiling(t *testing.T) {
+	offer := offerAt(0, nil)
+	if got := need().Beyond(offer); got != "" {
+		t.Errorf("of a task within all ceilings it says %q", got)
+	}
+	for want, change := range map[string]func(n *market.Need){
+		"the task may use 8 GiB of memory, this node gives at most 1 GiB":                        func(n *market.Need) { n.Limits.MemoryBytes = 8 * gib },
+		"the task may use 1073741825 bytes of output, this node gives at most 1073741824 bytes":  func(n *market.Need) { n.Limits.OutputBytes++ },
+		"the task may use 3600001 ms of run time, this node gives at most 3600000 ms":            func(n *market.Need) { n.Limits.WallMs++ },
+		"the task may use 2.5 T of gas, this node gives at most 1 T":                             func(n *market.Need) { n.Limits.Gas = 2_500_000_000_000 },
+		"the task may use 2 GiB of files, this node gives at most 1 GiB":                         func(n *market.Need) { n.Limits.FileBytes = 2 * gib },
+		"the task may use 101 files, this node gives at most 100":                                func(n *market.Need) { n.Limits.Files++ },
+		"the task may use 67108865 bytes for its module, this node gives at most 67108864 bytes": func(n *market.Need) { n.ModuleBytes = 64<<20 + 1 },
+	} {
+		n := need()
+		change(&n)
+		if got := n.Beyond(offer); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
 

@@ -132,17 +132,14 @@ func (n Need) bars(c Candidate) string {
 
 // lacks says what the offer of c is short of, or nothing.
 func (n Need) lacks(c Candidate) string {
-	o := c.Offer
-	switch {
-	case o.Profile != n.Profile:
-		return fmt.Sprintf("has sandbox profile %d, needs %d", o.Profile, n.Profile)
-	case o.MemoryBytes < n.Limits.GetMemoryBytes():
-		return "offers " + shortfall(size, o.MemoryBytes, n.Limits.GetMemoryBytes())
-	case o.OutputBytes < n.Limits.GetOutputBytes():
-		return "takes output up to " + shortfall(size, o.OutputBytes, n.Limits.GetOutputBytes())
-	case o.WallMs < n.Limits.GetWallMs():
-		return "runs a task for up to " + shortfall(wall, o.WallMs, n.Limits.GetWallMs())
-	case c.Load != nil && c.Load.Slots == 0:
+	if c.Offer.Profile != n.Profile {
+		return fmt.Sprintf("has sandbox profile %d, needs %d", c.Offer.Profile, n.Profile)
+	}
+	if a, short := n.short(c.Offer); short {
+		asked, most := a.told(a.asked(n), a.most(c.Offer))
+		return fmt.Sprintf("gives at most %s%s, the task may use %s", most, a.noun, asked)
+	}
+	if c.Load != nil && c.Load.Slots == 0 {
 		return "offers no slots"
 	}
 	return ""

@@ -21,7 +21,7 @@ const (
 // need is a task that every offer of these tests can run.
 func need() market.Need {
 	return market.Need{
-		Limits:  &protocol.Limits{MemoryBytes: gib, OutputBytes: gib, WallMs: 3_600_000},
+		Limits:  &protocol.Limits{MemoryBytes: gib, OutputBytes: gib, WallMs: 3_600_000, Gas: 1e12, FileBytes: gib, Files: 100},
 		Profile: protocol.Profile, Module: protocol.DigestOf([]byte("module")), ModuleBytes: 1000,
 		Replicas: 1, Self: self,
 	}
@@ -55,12 +55,17 @@ func TestRankSaysWhyNot(t *testing.T) {
 	}{
 		{name: "all that is needed", peer: "p"},
 		{name: "the own node", peer: self},
-		{name: "less memory", peer: "p", need: func(n *market.Need) { n.Limits.MemoryBytes = 8 * gib }, offer: func(o *protocol.Offer) { o.MemoryBytes = 2 * gib }, want: "offers 2 GiB, needs 8 GiB"},
-		{name: "one page less", peer: "p", offer: func(o *protocol.Offer) { o.MemoryBytes = gib - protocol.PageSize }, want: "offers 1023 MiB, needs 1 GiB"},
-		{name: "one byte less than a fraction", peer: "p", need: func(n *market.Need) { n.Limits.OutputBytes = 1100 }, offer: func(o *protocol.Offer) { o.OutputBytes = 1099 }, want: "takes output up to 1099, needs 1100"},
-		{name: "less output", peer: "p", offer: func(o *protocol.Offer) { o.OutputBytes = 1536 << 10 }, want: "takes output up to 1.5 MiB, needs 1 GiB"},
-		{name: "less time", peer: "p", offer: func(o *protocol.Offer) { o.WallMs = 90_000 }, want: "runs a task for up to 1m30s, needs 1h"},
-		{name: "another profile", peer: "p", offer: func(o *protocol.Offer) { o.Profile = 9 }, want: "has sandbox profile 9, needs 1"},
+		{name: "less memory", peer: "p", need: func(n *market.Need) { n.Limits.MemoryBytes = 8 * gib }, offer: func(o *protocol.Offer) { o.MemoryBytes = 2 * gib }, want: "gives at most 2 GiB of memory, the task may use 8 GiB"},
+		{name: "one page less", peer: "p", offer: func(o *protocol.Offer) { o.MemoryBytes = gib - protocol.PageSize }, want: "gives at most 1023 MiB of memory, the task may use 1 GiB"},
+		{name: "one byte less than a fraction", peer: "p", need: func(n *market.Need) { n.Limits.OutputBytes = 1100 }, offer: func(o *protocol.Offer) { o.OutputBytes = 1099 }, want: "gives at most 1099 bytes of output, the task may use 1100 bytes"},
+		{name: "less output", peer: "p", offer: func(o *protocol.Offer) { o.OutputBytes = 1536 << 10 }, want: "gives at most 1.5 MiB of output, the task may use 1 GiB"},
+		{name: "less time", peer: "p", offer: func(o *protocol.Offer) { o.WallMs = 90_000 }, want: "gives at most 1m30s of run time, the task may use 1h"},
+		{name: "less gas", peer: "p", offer: func(o *protocol.Offer) { o.Gas = 1_500_000_000 }, want: "gives at most 1.5 G of gas, the task may use 1 T"},
+		{name: "one gas less", peer: "p", offer: func(o *protocol.Offer) { o.Gas-- }, want: "gives at most 999 G of gas, the task may use 1 T"},
+		{name: "fewer bytes of files", peer: "p", offer: func(o *protocol.Offer) { o.FileBytes = 512 << 20 }, want: "gives at most 512 MiB of files, the task may use 1 GiB"},
+		{name: "fewer files", peer: "p", offer: func(o *protocol.Offer) { o.Files = 99 }, want: "gives at most 99 files, the task may use 100"},
+		{name: "smaller modules", peer: "p", offer: func(o *protocol.Offer) { o.ModuleBytes = 999 }, want: "gives at most 999 bytes for its module, the task may use 1000 bytes"},
+		{name: "another profile", peer: "p", offer: func(o *protocol.Offer) { o.Profile = 9 }, want: "has sandbox profile 9, needs 2"},
 		{name: "no slots", peer: "p", offer: func(o *protocol.Offer) { o.Load.Slots = 0 }, want: "offers no slots"},
 		{name: "a capability without load", peer: "p", offer: func(o *protocol.Offer) { o.Load = nil }},
 		{name: "tried", peer: "p", need: func(n *market.Need) { n.Exclude = map[peer.ID]string{"p": "queue\x1b full"} }, want: "tried before: queue full"},

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spare-network/spare/protocol"
 )
@@ -72,7 +71,11 @@ func unfit(need Need, wanted []Candidate, triedOthers bool) *protocol.Error {
 		if self(wanted[0]) {
 			who = "this node"
 		}
-		return protocol.Errorf(protocol.CodeNoOffers, "%s %s", who, wanted[0].Reason).WithHint("see 'spare offers'")
+		hint := "see 'spare offers'"
+		if a, short := need.short(wanted[0].Offer); short && wanted[0].Offer.Profile == need.Profile {
+			hint = a.remedy(a.most(wanted[0].Offer))
+		}
+		return protocol.Errorf(protocol.CodeNoOffers, "%s %s", who, wanted[0].Reason).WithHint("%s", hint)
 	}
 	known := " known"
 	if triedOthers {
@@ -82,43 +85,20 @@ func unfit(need Need, wanted []Candidate, triedOthers bool) *protocol.Error {
 	if slices.ContainsFunc(wanted, self) {
 		who = "this node and " + count(len(wanted)-1, "peer") + known
 	}
-	amounts := []struct {
-		flag, what  string
-		needs       uint64
-		of          func(*protocol.Offer) uint64
-		words, flat func(uint64) string
-	}{
-		{"--mem", "", need.Limits.GetMemoryBytes(), (*protocol.Offer).GetMemoryBytes, size, flagSize},
-		{"--output-limit", " of output", need.Limits.GetOutputBytes(), (*protocol.Offer).GetOutputBytes, size, flagSize},
-		{"--timeout", " of run time", need.Limits.GetWallMs(), (*protocol.Offer).GetWallMs, wall, flagWall},
-	}
 	for _, a := range amounts {
 		var most uint64
 		for _, c := range wanted {
-			most = max(most, a.of(c.Offer))
+			most = max(most, a.most(c.Offer))
 		}
-		if most < a.needs {
-			return protocol.Errorf(protocol.CodeNoOffers, "%s, none offers %s%s: the most is %s", who, a.words(a.needs), a.what, a.words(most)).
-				WithHint("try %s %s, or see 'spare offers'", a.flag, a.flat(most))
+		if most < a.asked(need) {
+			asked, given := a.told(a.asked(need), most)
+			return protocol.Errorf(protocol.CodeNoOffers, "%s, none offers %s%s: the most is %s", who, asked, a.noun, given).
+				WithHint("%s", a.remedy(most))
 		}
 	}
 	return protocol.Errorf(protocol.CodeNoOffers, "%s, none can run it: %s", who, reasons(wanted)).
 		WithHint("see 'spare offers'")
 }
-
-// flagSize writes the most that a flag may ask of n bytes.
-func flagSize(n uint64) string {
-	switch {
-	case n >= 1<<30 && n%(1<<30) == 0:
-		return fmt.Sprintf("%dGiB", n>>30)
-	case n >= 1<<20:
-		return fmt.Sprintf("%dMiB", n>>20)
-	default:
-		return fmt.Sprintf("%dKiB", n>>10)
-	}
-}
-
-func flagWall(ms uint64) string { return (time.Duration(ms) * time.Millisecond).String() }
 
 // reasons joins the three most common reasons, each with how many have it.
 func reasons(list []Candidate) string {

@@ -8,15 +8,7 @@ import (
 	"time"
 )
 
-// shortfall is "2 GiB, needs 8 GiB". Two amounts that look the same in units
-// are written out.
-func shortfall(unit func(uint64) string, has, needs uint64) string {
-	a, b := unit(has), unit(needs)
-	if a == b {
-		a, b = strconv.FormatUint(has, 10), strconv.FormatUint(needs, 10)
-	}
-	return a + ", needs " + b
-}
+func digits(n uint64) string { return strconv.FormatUint(n, 10) }
 
 // size writes bytes as people do, rounded down, so that it never promises more
 // than there is: 64 KiB, 1.5 GiB.
@@ -68,6 +60,45 @@ func number(x float64) string {
 	}
 	return s
 }
+
+// gas writes gas as people do, rounded down: 900 k, 1.5 G, 10 T.
+func gas(n uint64) string {
+	units := []string{"", " k", " M", " G", " T", " P", " E"}
+	x := float64(n)
+	for x >= 1000 && len(units) > 1 {
+		x, units = x/1000, units[1:]
+	}
+	if x < 10 {
+		return number(math.Floor(10*x)/10) + units[0]
+	}
+	return number(math.Floor(x)) + units[0]
+}
+
+// flagGas writes the most that --gas may ask of n.
+func flagGas(n uint64) string {
+	switch {
+	case n >= 1e12 && n%1e12 == 0:
+		return digits(n/1e12) + "T"
+	case n >= 1e9:
+		return digits(n/1e9) + "G"
+	default:
+		return digits(n)
+	}
+}
+
+// flagSize writes the most that a flag may ask of n bytes.
+func flagSize(n uint64) string {
+	switch {
+	case n >= 1<<30 && n%(1<<30) == 0:
+		return fmt.Sprintf("%dGiB", n>>30)
+	case n >= 1<<20:
+		return fmt.Sprintf("%dMiB", n>>20)
+	default:
+		return fmt.Sprintf("%dKiB", n>>10)
+	}
+}
+
+func flagWall(ms uint64) string { return (time.Duration(ms) * time.Millisecond).String() }
 
 // count is "1 peer", "3 peers".
 func count(n int, noun string) string {

@@ -87,8 +87,9 @@ func (r runner) Run(ctx context.Context, x provider.Execution) (provider.Outcome
 		Spec:      x.Spec,
 		SpecBytes: x.SpecBytes,
 		Module:    x.Module,
-		Stdin:     x.Stdin,
+		Data:      x.Data,
 		Output:    x.Output,
+		File:      x.File,
 		State:     x.State,
 	})
 	return provider.Outcome(end), err

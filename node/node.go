@@ -3,7 +3,6 @@ package node
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"path/filepath"
 	"time"
 
@@ -22,22 +21,6 @@ import (
 	"github.com/spare-network/spare/store"
 )
 
-// Config is what a user may decide about a node.
-type Config struct {
-	Home        string   // directory of everything that the node keeps
-	Network     string   // name of the network, which names its secret in the home
-	Listen      []string // multiaddrs; none: loopback, on a port the kernel chooses
-	Announce    []string // multiaddrs told to others instead of those listened on
-	Bootstrap   []string // multiaddrs ending in /p2p/PEER
-	Slots       int      // replicas that run at once; 0: as donor measures
-	MemoryBytes uint64   // ceiling for one task; 0: as donor measures
-	Donate      string   // "idle" or "always"
-	Dashboard   string   // TCP address on loopback; empty: off
-	Version     string
-	Logger      *slog.Logger
-	Ready       func(Info) // called once when everything serves; may be nil
-}
-
 // Info is what a user is told of a node that has started.
 type Info struct {
 	Peer          string
@@ -48,6 +31,7 @@ type Info struct {
 	DashboardLink string // opens the dashboard once; empty when it is off
 	Slots         int
 	MemoryBytes   uint64
+	Paused        string // why no tasks of others run here, or empty
 }
 
 const (
@@ -82,6 +66,12 @@ type Node struct {
 // New opens the home and makes a node. It serves nobody before Run, which must
 // be called, since it closes what New has opened.
 func New(cfg Config) (_ *Node, err error) {
+	if cfg.Ceilings == (Ceilings{}) {
+		cfg.Ceilings = Default().Ceilings
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
 	n := &Node{cfg: cfg, book: market.NewBook(), started: time.Now()}
 	var opened []func() error
 	defer func() {
@@ -189,33 +179,39 @@ func (n *Node) openSandbox() error {
 		return err
 	}
 	n.sandbox, err = sandbox.New(sandbox.Config{
-		Dir:    filepath.Join(n.cfg.Home, cacheName),
-		Slots:  capacity.Slots,
-		Key:    key,
-		Logger: n.cfg.Logger,
+		Dir:      filepath.Join(n.cfg.Home, cacheName),
+		Slots:    capacity.Slots,
+		Key:      key,
+		Ceilings: n.cfg.Ceilings.Module,
+		Logger:   n.cfg.Logger,
 	})
 	return err
 }
 
+// availability says whether tasks of others run here now, and why or why not.
+func (n *Node) availability() (protocol.Availability, string) {
+	if missing := n.sandbox.Missing(n.cfg.Require); len(missing) > 0 {
+		return protocol.Paused, fmt.Sprintf("the sandbox layer %s is required and not in force: %s", missing[0].Name, missing[0].Why)
+	}
+	return n.donor.State()
+}
+
 func (n *Node) makeRoles() (err error) {
 	n.provider, err = provider.New(provider.Config{
-		Self:      n.self,
-		Key:       n.key,
-		NetworkID: n.secret.ID(),
-		Slots:     n.capacity.Slots,
-		Queue:     queuePerSlot * n.capacity.Slots,
-		Ceilings: &protocol.Limits{
-			MemoryBytes: n.capacity.MemoryBytes,
-			OutputBytes: protocol.MaxOutput,
-			WallMs:      uint64(protocol.MaxWall.Milliseconds()),
-		},
+		Self:         n.self,
+		Key:          n.key,
+		NetworkID:    n.secret.ID(),
+		Slots:        n.capacity.Slots,
+		Queue:        queuePerSlot * n.capacity.Slots,
+		Ceilings:     n.cfg.Ceilings.limits(n.capacity.MemoryBytes),
+		ModuleBytes:  n.cfg.Ceilings.Module.Bytes,
 		Speed:        n.capacity.Speed,
 		Version:      n.cfg.Version,
 		Arch:         n.capacity.Arch,
 		Runner:       runner{n.sandbox},
 		Blobs:        n.store.Blobs(),
 		Network:      n.network,
-		Availability: n.donor.State,
+		Availability: n.availability,
 		Sequence:     n.store.OfferSequence,
 		Logger:       n.cfg.Logger,
 	})

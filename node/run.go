@@ -67,6 +67,9 @@ func (n *Node) Run(ctx context.Context) error {
 	select {
 	case <-n.network.offered: // users are served when the node can serve itself
 		s.start("api", n.api.Run)
+		if state, why := n.availability(); state == protocol.Paused {
+			n.cfg.Logger.Warn("this node runs no tasks of others", "reason", why)
+		}
 		if n.cfg.Ready != nil {
 			n.cfg.Ready(n.info())
 		}
@@ -106,6 +109,9 @@ func (n *Node) info() Info {
 		NewSecret:   n.newSecret,
 		Slots:       n.capacity.Slots,
 		MemoryBytes: n.capacity.MemoryBytes,
+	}
+	if state, why := n.availability(); state == protocol.Paused {
+		i.Paused = why
 	}
 	if link, err := n.api.DashboardLink(); err == nil { // or it is off
 		i.DashboardLink = link

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -18,7 +19,7 @@ type view struct{ *Node }
 // Status tells about the node itself.
 func (v view) Status() api.Status {
 	load := v.provider.Load()
-	_, reason := v.donor.State()
+	_, reason := v.availability()
 	id := v.secret.ID()
 	now := time.Now()
 	s := api.Status{
@@ -53,11 +54,29 @@ func (v view) Status() api.Status {
 			Peer: r.Peer.String(), Code: string(r.Code), Message: protocol.SafeText(r.Message), At: api.Time(r.When),
 		})
 	}
+	s.Sandbox = v.workers()
 	s.Blobs.Count, s.Blobs.Bytes = v.store.Blobs().Usage()
 	for _, d := range v.sandbox.WarmModules(protocol.MaxWarm) {
 		s.Warm = append(s.Warm, api.WarmModule{Module: d.CID(), Workers: v.sandbox.Workers(d)})
 	}
 	return s
+}
+
+// workers tells what the sandbox does.
+func (v view) workers() api.Sandbox {
+	f := v.sandbox.Figures()
+	return api.Sandbox{
+		Workers: f.Workers, Busy: f.Busy, Waiting: f.Waiting,
+		Started: f.Started, Compiled: f.Compiled, Tasks: f.Tasks, Killed: f.Killed, Crashed: f.Crashed,
+		MemoryBytes: f.Memory, Modules: f.Modules, CacheBytes: f.CacheBytes, CacheHits: f.CacheHits, CacheMisses: f.CacheMisses,
+		Layers: viewLayers(v.sandbox.Layers(), v.cfg.Require),
+	}
+}
+
+// Diagnose has a worker try to break out, and to read this node's key.
+func (v view) Diagnose(ctx context.Context) (api.Diagnosis, error) {
+	d, err := v.sandbox.Diagnose(ctx, filepath.Join(v.cfg.Home, "identity.key"))
+	return viewDiagnosis(d, v.cfg.Require), err
 }
 
 // Peers tells about the other members that are connected or have an offer.
@@ -101,6 +120,7 @@ func (v view) Offers() []api.Offer {
 			AgeMS: now.Sub(e.Received).Milliseconds(), TTLMS: e.Offer.TTL().Milliseconds(), RTTMS: millis(c.RTT, c.RTTKnown),
 			Slots: c.Load.GetSlots(), Running: c.Load.GetRunning(), Queued: c.Load.GetQueued(), Availability: c.Load.GetAvailability().Word(),
 			MemoryBytes: e.Offer.MemoryBytes, OutputBytes: e.Offer.OutputBytes, WallMS: e.Offer.WallMs,
+			Gas: e.Offer.Gas, FileBytes: e.Offer.FileBytes, Files: e.Offer.Files, ModuleBytes: e.Offer.ModuleBytes,
 			Speed: e.Offer.Speed, Profile: e.Offer.Profile,
 			Version: protocol.SafeText(e.Offer.Version), Arch: protocol.SafeText(e.Offer.Arch),
 		}

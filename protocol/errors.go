@@ -20,6 +20,7 @@ const (
 	CodeBadRequest  Code = "E-BAD-REQUEST"    // a value that cannot be
 	CodeUsage       Code = "E-USAGE"          // a command line that cannot be
 	CodeFile        Code = "E-FILE"           // a file of the user's cannot be read or written
+	CodeConfig      Code = "E-CONFIG"         // a config.toml that cannot be
 	CodeNotFound    Code = "E-NOT-FOUND"      // a file, task or peer that is not there
 	CodeAmbiguous   Code = "E-AMBIGUOUS"      // an ID prefix that fits several
 	CodeBadModule   Code = "E-BAD-MODULE"     // not WebAssembly, or not valid
@@ -38,6 +39,9 @@ const (
 	CodeTimeout     Code = "E-TIMEOUT"        // the attempt's wall time is over
 	CodeOutputLimit Code = "E-OUTPUT-LIMIT"   // more output than the Spec allows
 	CodeMemoryLimit Code = "E-MEMORY-LIMIT"   // the module needs more memory at start than the Spec allows
+	CodeFileLimit   Code = "E-FILE-LIMIT"     // files that a task may not hand on: too many, too large, or of a strange name
+	CodeGasLimit    Code = "E-GAS-LIMIT"      // more gas than the Spec allows
+	CodeDepthLimit  Code = "E-DEPTH-LIMIT"    // calls nested deeper than the profile allows
 	CodeTrap        Code = "E-TRAP"           // the guest trapped
 	CodeWorker      Code = "E-WORKER"         // the sandbox process failed
 	CodeBlob        Code = "E-BLOB"           // bytes are missing, or are not what their digest says
@@ -67,7 +71,7 @@ func (c Code) ExitStatus() int {
 		return ExitBadModule
 	case CodeNotFound:
 		return ExitNotFound
-	case CodeTrap:
+	case CodeTrap, CodeDepthLimit:
 		return ExitTrap
 	case CodeUsage:
 		return 2
@@ -80,7 +84,7 @@ func (c Code) ExitStatus() int {
 // that every provider would say the same of it.
 func (c Code) EndsGuest() bool {
 	switch c {
-	case CodeTrap, CodeTimeout, CodeOutputLimit, CodeMemoryLimit, CodeBadModule, CodeImport:
+	case CodeTrap, CodeTimeout, CodeOutputLimit, CodeFileLimit, CodeMemoryLimit, CodeGasLimit, CodeDepthLimit, CodeBadModule, CodeImport:
 		return true
 	default:
 		return false

@@ -37,7 +37,7 @@ func TestGolden(t *testing.T) {
 		{"ask-frame", func(t *testing.T) ([]byte, error) { return appendFrame(nil, sampleAsk(t), MaxTaskMessage) }},
 		{"reply-frame", func(t *testing.T) ([]byte, error) { return appendFrame(nil, sampleReply(t), MaxTaskMessage) }},
 		{"result-digest", func(t *testing.T) ([]byte, error) {
-			d := ResultDigest(-7, CodeTrap, DigestOf([]byte("output")), 6, 1<<40, Profile)
+			d := ResultDigest(sampleResult(), Profile)
 			return d[:], nil
 		}},
 		{"network-id", func(t *testing.T) ([]byte, error) { return sampleNetwork[:], nil }},

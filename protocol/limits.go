@@ -9,7 +9,7 @@ const (
 	// instead of taking a stream of its own.
 	MaxInline = 64 << 10
 	// MaxSpec is the largest marshalled Spec.
-	MaxSpec = MaxInline + 256<<10
+	MaxSpec = MaxInline + 256<<10 + maxInputList
 	// MaxTaskMessage is the largest Ask or Reply.
 	MaxTaskMessage = MaxSpec + 4<<10
 	// MaxOutputChunk is the largest data field of an OutputChunk.
@@ -50,6 +50,15 @@ const (
 	// MaxText is the largest text for people: reasons, messages, names.
 	MaxText = 512
 
+	// MaxPath is the longest path of an input or output file.
+	MaxPath = 512
+	// MaxInputs is the largest number of input files of a task.
+	MaxInputs = 2048
+
+	// maxInputList bounds the paths of all inputs and what else is said of each.
+	maxInputList  = 256 << 10
+	inputOverhead = 64
+
 	maxPeerIDLen = 128
 )
 
@@ -65,11 +74,32 @@ const (
 
 	DefaultWall = time.Hour
 	MaxWall     = 7 * 24 * time.Hour
+
+	// Gas counts executed WebAssembly instructions, about; a core of today
+	// does some 1e9 a second, so that the default is hours.
+	DefaultGas = 10_000_000_000_000
+	MaxGas     = 1 << 60
+
+	DefaultFileBytes = 256 << 20
+	MaxFileBytes     = 1 << 30
+
+	DefaultFiles = 4096
+	MaxFiles     = 16384
+
+	// MaxModule is the largest module that any sandbox takes; clang has 75 MB.
+	MaxModule = 128 << 20
+)
+
+// Directories of the guest's file system that a task fills and collects.
+const (
+	InputDir  = "/in"
+	OutputDir = "/out"
 )
 
 // Profile is the version of the sandbox profile that this software implements:
-// what a guest can observe of clock, randomness, environment and files.
-const Profile = 1
+// what a guest can observe of clock, randomness, environment and files, and
+// how its gas is counted. Replicas of different profiles are never compared.
+const Profile = 2
 
 // MaxOfferTTL bounds how long a peer may claim an Offer stays valid.
 const MaxOfferTTL = 10 * time.Minute

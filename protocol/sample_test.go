@@ -38,10 +38,23 @@ func sampleSpec() *Spec {
 		Args:        []string{"wordcount", "-l", "naïve"},
 		Env:         []string{"LANG=C", "EMPTY="},
 		Stdin:       NewBlob([]byte("hello\n")),
-		Limits:      &Limits{MemoryBytes: DefaultMemory, OutputBytes: DefaultOutput, WallMs: uint64(DefaultWall.Milliseconds())},
+		Limits:      DefaultLimits(),
 		Profile:     Profile,
 		Seed:        42,
 		ClockUnixNs: DefaultClock.UnixNano(),
+		Inputs:      []*File{{Path: "/in/a", Blob: NewBlob([]byte("input"))}, {Path: "/in/b/c", Blob: &Blob{Digest: digestBytes("large"), Size: 1 << 20}}},
+	}
+}
+
+// sampleResult is what a result digest covers, with a value for each field.
+func sampleResult() *Result {
+	out := DigestOf([]byte("output"))
+	return &Result{
+		ExitCode: -7,
+		Code:     string(CodeTrap),
+		Stdout:   &Blob{Digest: out[:], Size: 6},
+		Gas:      1 << 40,
+		Files:    []*File{{Path: "/out/a", Blob: &Blob{Digest: digestBytes("file"), Size: 4}}},
 	}
 }
 
@@ -59,6 +72,10 @@ func sampleOffer(provider peer.ID) *Offer {
 		Load:        &Load{Slots: 4, Running: 2, Queued: 1, MeanRunUs: 1500, Availability: Open},
 		Version:     "v0.1.0",
 		Arch:        "linux/amd64",
+		Gas:         DefaultGas,
+		FileBytes:   DefaultFileBytes,
+		Files:       DefaultFiles,
+		ModuleBytes: MaxModule,
 	}
 }
 
@@ -71,6 +88,7 @@ func sampleReceipt(t testing.TB) *Receipt {
 		Nonce:        bytes.Repeat([]byte{9}, 16),
 		SpecDigest:   digestBytes("spec"),
 		ResultDigest: digestBytes("result"),
+		Gas:          5678,
 		WallUs:       1234,
 		EndedUnixMs:  1_750_000_000_000,
 	}
@@ -79,14 +97,16 @@ func sampleReceipt(t testing.TB) *Receipt {
 func sampleOutcome(t testing.TB) *Outcome {
 	stdout := []byte("1 1 6\n")
 	sum := DigestOf(stdout)
-	result := ResultDigest(0, "", sum, uint64(len(stdout)), 0, Profile)
+	result := &Result{
+		Stdout: &Blob{Digest: sum[:], Size: uint64(len(stdout))},
+		Stderr: &Blob{Digest: digestBytes("")},
+		WallUs: 1234,
+		Gas:    5678,
+	}
+	digest := ResultDigest(result, Profile)
+	result.Digest = digest[:]
 	return &Outcome{
-		Result: &Result{
-			Stdout: &Blob{Digest: sum[:], Size: uint64(len(stdout))},
-			Stderr: &Blob{Digest: digestBytes("")},
-			Digest: result[:],
-			WallUs: 1234,
-		},
+		Result:  result,
 		Receipt: sampleReceipt(t),
 		Load:    &Load{Slots: 4},
 		Stdout:  stdout,

@@ -145,7 +145,34 @@ func (s *Spec) Validate() error {
 			return fmt.Errorf("%w: env entry %.40q is not NAME=value", ErrMalformed, kv)
 		}
 	}
-	return s.Limits.Validate()
+	if err := s.Limits.Validate(); err != nil {
+		return err
+	}
+	return s.validateInputs()
+}
+
+// DefaultLimits returns what a task gets whose user names no limit.
+func DefaultLimits() *Limits {
+	return &Limits{
+		MemoryBytes: DefaultMemory,
+		OutputBytes: DefaultOutput,
+		WallMs:      uint64(DefaultWall.Milliseconds()),
+		Gas:         DefaultGas,
+		FileBytes:   DefaultFileBytes,
+		Files:       DefaultFiles,
+	}
+}
+
+// MaxLimits returns the largest limits that a Spec may name.
+func MaxLimits() *Limits {
+	return &Limits{
+		MemoryBytes: MaxMemory,
+		OutputBytes: MaxOutput,
+		WallMs:      uint64(MaxWall.Milliseconds()),
+		Gas:         MaxGas,
+		FileBytes:   MaxFileBytes,
+		Files:       MaxFiles,
+	}
 }
 
 // Validate checks that every limit is set and within what spare supports.
@@ -157,6 +184,12 @@ func (l *Limits) Validate() error {
 		return fmt.Errorf("%w: output limit of %d bytes", ErrMalformed, l.OutputBytes)
 	case l.WallMs == 0 || l.WallMs > uint64(MaxWall.Milliseconds()):
 		return fmt.Errorf("%w: wall time limit of %d ms", ErrMalformed, l.WallMs)
+	case l.Gas == 0 || l.Gas > MaxGas:
+		return fmt.Errorf("%w: gas limit of %d", ErrMalformed, l.Gas)
+	case l.FileBytes > MaxFileBytes:
+		return fmt.Errorf("%w: limit of %d bytes in files", ErrMalformed, l.FileBytes)
+	case l.Files > MaxFiles:
+		return fmt.Errorf("%w: limit of %d files", ErrMalformed, l.Files)
 	}
 	return nil
 }
@@ -190,20 +223,22 @@ func (r *Run) Validate() error {
 	return nil
 }
 
-// ResultDigest is the digest that two honest replicas agree on. It covers the
-// exit code, stdout, gas and profile, in this order and fixed widths; never
-// stderr, and never the text of a trap.
-func ResultDigest(exitCode int32, code Code, stdout Digest, stdoutSize, gas uint64, profile uint32) Digest {
+// ResultDigest is the digest that two honest replicas agree on. It covers the exit
+// code, stdout, gas, profile and output files of r, in this order and fixed
+// widths; never stderr, and never the text of a trap. stdout and files need
+// only their digests, sizes and paths; files are sorted by path.
+func ResultDigest(r *Result, profile uint32) Digest {
 	b := make([]byte, 0, 128)
-	b = append(b, "spare/result/1\x00"...)
-	b = binary.BigEndian.AppendUint32(b, uint32(exitCode))
-	b = binary.BigEndian.AppendUint32(b, uint32(len(code)))
-	b = append(b, code...)
-	b = append(b, stdout[:]...)
-	b = binary.BigEndian.AppendUint64(b, stdoutSize)
-	b = binary.BigEndian.AppendUint64(b, gas)
+	b = append(b, "spare/result/2\x00"...)
+	b = binary.BigEndian.AppendUint32(b, uint32(r.GetExitCode()))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(r.GetCode())))
+	b = append(b, r.GetCode()...)
+	sum := r.GetStdout().Sum()
+	b = append(b, sum[:]...)
+	b = binary.BigEndian.AppendUint64(b, r.GetStdout().GetSize())
+	b = binary.BigEndian.AppendUint64(b, r.GetGas())
 	b = binary.BigEndian.AppendUint32(b, profile)
-	return DigestOf(b)
+	return DigestOf(appendFiles(b, r.GetFiles()))
 }
 
 // Validate checks an Outcome from a peer against the bounds of this package.
@@ -216,7 +251,7 @@ func (o *Outcome) Validate() error {
 	if r == nil || o.Receipt == nil || r.Stdout == nil || r.Stderr == nil {
 		return fmt.Errorf("%w: outcome without result, receipt or output", ErrMalformed)
 	}
-	if len(r.Receipts) > 0 || r.Hint != "" || len(r.Stdout.Inline) > 0 || len(r.Stderr.Inline) > 0 {
+	if len(r.Receipts) > 0 || r.Hint != "" || len(r.Files) > 0 || r.Pack != nil || len(r.Stdout.Inline) > 0 || len(r.Stderr.Inline) > 0 {
 		return fmt.Errorf("%w: outcome that repeats itself", ErrMalformed)
 	}
 	if _, err := DigestFrom(r.Digest); err != nil {
@@ -232,6 +267,9 @@ func (o *Outcome) Validate() error {
 	}
 	if err := o.Receipt.validate(); err != nil {
 		return err
+	}
+	if r.Gas > MaxGas || r.Gas != o.Receipt.Gas {
+		return fmt.Errorf("%w: gas of %d with a receipt of %d", ErrMalformed, r.Gas, o.Receipt.Gas)
 	}
 	if r.ExitSource != FromGuest && r.ExitSource != FromSystem || (r.ExitSource == FromGuest) != (r.Code == "") {
 		return fmt.Errorf("%w: exit source %d with code %.40q", ErrMalformed, r.ExitSource, r.Code)

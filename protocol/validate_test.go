@@ -3,6 +3,7 @@ package protocol
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -37,7 +38,7 @@ func checkChanges[M proto.Message](t *testing.T, sample func() M, validate func(
 }
 
 func TestSpecBounds(t *testing.T) {
-	small := func(b []byte) func(*Spec) { return func(s *Spec) { s.Stdin = NewBlob(b) } }
+	small := func(b []byte) func(*Spec) { return func(s *Spec) { s.Stdin, s.Inputs = NewBlob(b), nil } }
 	checkChanges(t, sampleSpec, (*Spec).Validate, []change[*Spec]{
 		{"as it is", func(*Spec) {}, true},
 		{"no module", func(s *Spec) { s.Module = nil }, false},
@@ -80,6 +81,31 @@ func TestSpecBounds(t *testing.T) {
 		{"the most time", func(s *Spec) { s.Limits.WallMs = uint64(MaxWall.Milliseconds()) }, true},
 		{"too much time", func(s *Spec) { s.Limits.WallMs = uint64(MaxWall.Milliseconds()) + 1 }, false},
 		{"time that overflows", func(s *Spec) { s.Limits.WallMs = math.MaxUint64 }, false},
+		{"no gas", func(s *Spec) { s.Limits.Gas = 0 }, false},
+		{"the most gas", func(s *Spec) { s.Limits.Gas = MaxGas }, true},
+		{"too much gas", func(s *Spec) { s.Limits.Gas = MaxGas + 1 }, false},
+		{"no files at all", func(s *Spec) { s.Inputs, s.Limits.Files, s.Limits.FileBytes = nil, 0, 0 }, true},
+		{"too many bytes in files", func(s *Spec) { s.Limits.FileBytes = MaxFileBytes + 1 }, false},
+		{"too many files", func(s *Spec) { s.Limits.Files = MaxFiles + 1 }, false},
+		{"an input without bytes", func(s *Spec) { s.Inputs[0].Blob = nil }, false},
+		{"an input elsewhere", func(s *Spec) { s.Inputs[0].Path = "/etc/passwd" }, false},
+		{"an input without a name", func(s *Spec) { s.Inputs[0].Path = "/in/" }, false},
+		{"an input that is /in", func(s *Spec) { s.Inputs[0].Path = "/in" }, false},
+		{"an input that climbs", func(s *Spec) { s.Inputs[0].Path = "/in/../a" }, false},
+		{"an input with a NUL", func(s *Spec) { s.Inputs[0].Path = "/in/a\x00" }, false},
+		{"an input that is not UTF-8", func(s *Spec) { s.Inputs[0].Path = "/in/a\xff" }, false},
+		{"the longest path", func(s *Spec) { s.Inputs[0].Path = "/in/a" + strings.Repeat("a", MaxPath-5) }, true},
+		{"too long a path", func(s *Spec) { s.Inputs[0].Path = "/in/a" + strings.Repeat("a", MaxPath-4) }, false},
+		{"inputs out of order", func(s *Spec) { s.Inputs[0], s.Inputs[1] = s.Inputs[1], s.Inputs[0] }, false},
+		{"an input twice", func(s *Spec) { s.Inputs[1].Path = s.Inputs[0].Path }, false},
+		{"an input within another", func(s *Spec) { s.Inputs[0].Path = "/in/b" }, false},
+		{"inputs of more bytes than the limit", func(s *Spec) { s.Limits.FileBytes = 1 << 20 }, false},
+		{"inputs of just the limit", func(s *Spec) { s.Limits.FileBytes = 1<<20 + 5 }, true},
+		{"as many files as inputs and their directories", func(s *Spec) { s.Limits.Files = 3 }, true},
+		{"fewer files than inputs and their directories", func(s *Spec) { s.Limits.Files = 2 }, false},
+		{"stdin and inputs too large inline", func(s *Spec) {
+			s.Stdin, s.Inputs[0].Blob = NewBlob(make([]byte, MaxInline)), NewBlob([]byte("1"))
+		}, false},
 	})
 }
 
@@ -93,6 +119,14 @@ func TestLargestSpecFits(t *testing.T) {
 		s.Env = append(s.Env, "A="+arg[2:])
 	}
 	s.Stdin = NewBlob(make([]byte, MaxInline))
+	s.Inputs = nil
+	for i := range MaxInputs {
+		s.Inputs = append(s.Inputs, &File{
+			Path: fmt.Sprintf("/in/%0*d", maxInputList/MaxInputs-inputOverhead-len("/in/"), i),
+			Blob: &Blob{Digest: digestBytes("x"), Size: 100_000},
+		})
+	}
+	s.Limits.Files, s.Limits.FileBytes = MaxFiles, MaxFileBytes
 	b, err := s.Marshal()
 	if err != nil {
 		t.Fatal(err)
@@ -154,6 +188,8 @@ func TestOutcomeBounds(t *testing.T) {
 		{"the most output", func(o *Outcome) { o.Result.Stdout.Size = MaxOutput }, true},
 		{"too much output", func(o *Outcome) { o.Result.Stdout.Size = MaxOutput + 1 }, false},
 		{"stdout told twice", func(o *Outcome) { o.Result.Stdout.Inline = []byte("1 1 6\n") }, false},
+		{"files beside the output stream", func(o *Outcome) { o.Result.Files = []*File{{Path: "/out/a", Blob: NewBlob(nil)}} }, false},
+		{"bytes of files beside the output stream", func(o *Outcome) { o.Result.Pack = NewBlob(nil) }, false},
 		{"a receipt told twice", func(o *Outcome) { o.Result.Receipts = []*Receipt{o.Receipt} }, false},
 		{"the longest message", func(o *Outcome) { o.Result.Message = strings.Repeat("a", MaxText) }, true},
 		{"a message that is too long", func(o *Outcome) { o.Result.Message = strings.Repeat("a", MaxText+1) }, false},
@@ -276,22 +312,31 @@ func wantOpen(t *testing.T, name string, s *SignedOffer, net NetworkID, want err
 }
 
 func TestResultDigestCoversEachPart(t *testing.T) {
-	sum := DigestOf([]byte("output"))
-	base := ResultDigest(1, "", sum, 6, 7, 1)
-	for name, other := range map[string]Digest{
-		"the exit code":   ResultDigest(2, "", sum, 6, 7, 1),
-		"the error code":  ResultDigest(1, CodeTrap, sum, 6, 7, 1),
-		"stdout":          ResultDigest(1, "", DigestOf(nil), 6, 7, 1),
-		"stdout's size":   ResultDigest(1, "", sum, 5, 7, 1),
-		"gas":             ResultDigest(1, "", sum, 6, 8, 1),
-		"the profile":     ResultDigest(1, "", sum, 6, 7, 2),
-		"a negative code": ResultDigest(-1, "", sum, 6, 7, 1),
+	base := ResultDigest(sampleResult(), Profile)
+	for name, change := range map[string]func(*Result){
+		"the exit code":   func(r *Result) { r.ExitCode = 2 },
+		"a negative code": func(r *Result) { r.ExitCode = -r.ExitCode },
+		"the error code":  func(r *Result) { r.Code = "" },
+		"stdout":          func(r *Result) { r.Stdout.Digest = digestBytes("other") },
+		"stdout's size":   func(r *Result) { r.Stdout.Size++ },
+		"gas":             func(r *Result) { r.Gas++ },
+		"no file":         func(r *Result) { r.Files = nil },
+		"a file's path":   func(r *Result) { r.Files[0].Path = "/out/b" },
+		"a file's bytes":  func(r *Result) { r.Files[0].Blob.Digest = digestBytes("other") },
+		"a file's size":   func(r *Result) { r.Files[0].Blob.Size++ },
 	} {
-		if other == base {
+		r := sampleResult()
+		change(r)
+		if ResultDigest(r, Profile) == base {
 			t.Errorf("%s does not count", name)
 		}
 	}
-	if ResultDigest(1, "", sum, 6, 7, 1) != base {
+	if ResultDigest(sampleResult(), Profile+1) == base {
+		t.Error("the profile does not count")
+	}
+	r := sampleResult()
+	r.Message, r.WallUs, r.Stderr = "other", 77, &Blob{Digest: digestBytes("other")}
+	if ResultDigest(r, Profile) != base {
 		t.Error("equal results have different digests")
 	}
 }

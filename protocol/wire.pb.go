@@ -307,6 +307,9 @@ type Limits struct {
 	MemoryBytes   uint64                 `protobuf:"varint,1,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"` // linear memory, a multiple of 64 KiB
 	OutputBytes   uint64                 `protobuf:"varint,2,opt,name=output_bytes,json=outputBytes,proto3" json:"output_bytes,omitempty"` // stdout and stderr together
 	WallMs        uint64                 `protobuf:"varint,3,opt,name=wall_ms,json=wallMs,proto3" json:"wall_ms,omitempty"`                // guest wall time of one attempt
+	Gas           uint64                 `protobuf:"varint,4,opt,name=gas,proto3" json:"gas,omitempty"`                                    // see Gas in limits.go
+	FileBytes     uint64                 `protobuf:"varint,5,opt,name=file_bytes,json=fileBytes,proto3" json:"file_bytes,omitempty"`       // of all its files together, inputs included
+	Files         uint32                 `protobuf:"varint,6,opt,name=files,proto3" json:"files,omitempty"`                                // files and directories, inputs included
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -362,6 +365,80 @@ func (x *Limits) GetWallMs() uint64 {
 	return 0
 }
 
+func (x *Limits) GetGas() uint64 {
+	if x != nil {
+		return x.Gas
+	}
+	return 0
+}
+
+func (x *Limits) GetFileBytes() uint64 {
+	if x != nil {
+		return x.FileBytes
+	}
+	return 0
+}
+
+func (x *Limits) GetFiles() uint32 {
+	if x != nil {
+		return x.Files
+	}
+	return 0
+}
+
+// File is a file that a guest finds below /in, or leaves below /out.
+type File struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"` // absolute and clean
+	Blob          *Blob                  `protobuf:"bytes,2,opt,name=blob,proto3" json:"blob,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *File) Reset() {
+	*x = File{}
+	mi := &file_protocol_wire_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *File) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*File) ProtoMessage() {}
+
+func (x *File) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_wire_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use File.ProtoReflect.Descriptor instead.
+func (*File) Descriptor() ([]byte, []int) {
+	return file_protocol_wire_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *File) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *File) GetBlob() *Blob {
+	if x != nil {
+		return x.Blob
+	}
+	return nil
+}
+
 // Spec says what to run, to the byte. It is marshalled once, carried verbatim,
 // and its sha2-256 (the spec digest) seeds the guest's randomness.
 type Spec struct {
@@ -374,13 +451,14 @@ type Spec struct {
 	Profile       uint32                 `protobuf:"varint,6,opt,name=profile,proto3" json:"profile,omitempty"` // version of the sandbox profile
 	Seed          uint64                 `protobuf:"varint,7,opt,name=seed,proto3" json:"seed,omitempty"`
 	ClockUnixNs   int64                  `protobuf:"varint,8,opt,name=clock_unix_ns,json=clockUnixNs,proto3" json:"clock_unix_ns,omitempty"` // what the guest's wall clock starts at
+	Inputs        []*File                `protobuf:"bytes,9,rep,name=inputs,proto3" json:"inputs,omitempty"`                                 // sorted by path
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Spec) Reset() {
 	*x = Spec{}
-	mi := &file_protocol_wire_proto_msgTypes[2]
+	mi := &file_protocol_wire_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -392,7 +470,7 @@ func (x *Spec) String() string {
 func (*Spec) ProtoMessage() {}
 
 func (x *Spec) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[2]
+	mi := &file_protocol_wire_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -405,7 +483,7 @@ func (x *Spec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Spec.ProtoReflect.Descriptor instead.
 func (*Spec) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{2}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Spec) GetModule() *Blob {
@@ -464,6 +542,13 @@ func (x *Spec) GetClockUnixNs() int64 {
 	return 0
 }
 
+func (x *Spec) GetInputs() []*File {
+	if x != nil {
+		return x.Inputs
+	}
+	return nil
+}
+
 // Terms say how a task is to be placed. They stay with the requester.
 type Terms struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -477,7 +562,7 @@ type Terms struct {
 
 func (x *Terms) Reset() {
 	*x = Terms{}
-	mi := &file_protocol_wire_proto_msgTypes[3]
+	mi := &file_protocol_wire_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -489,7 +574,7 @@ func (x *Terms) String() string {
 func (*Terms) ProtoMessage() {}
 
 func (x *Terms) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[3]
+	mi := &file_protocol_wire_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -502,7 +587,7 @@ func (x *Terms) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Terms.ProtoReflect.Descriptor instead.
 func (*Terms) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{3}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Terms) GetReplicas() uint32 {
@@ -552,7 +637,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_protocol_wire_proto_msgTypes[4]
+	mi := &file_protocol_wire_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -564,7 +649,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[4]
+	mi := &file_protocol_wire_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -577,7 +662,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{4}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Task) GetId() string {
@@ -667,7 +752,7 @@ type Replica struct {
 
 func (x *Replica) Reset() {
 	*x = Replica{}
-	mi := &file_protocol_wire_proto_msgTypes[5]
+	mi := &file_protocol_wire_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -679,7 +764,7 @@ func (x *Replica) String() string {
 func (*Replica) ProtoMessage() {}
 
 func (x *Replica) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[5]
+	mi := &file_protocol_wire_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -692,7 +777,7 @@ func (x *Replica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replica.ProtoReflect.Descriptor instead.
 func (*Replica) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{5}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Replica) GetAttempt() uint32 {
@@ -764,13 +849,16 @@ type Result struct {
 	WallUs        uint64                 `protobuf:"varint,8,opt,name=wall_us,json=wallUs,proto3" json:"wall_us,omitempty"` // guest wall time
 	Receipts      []*Receipt             `protobuf:"bytes,9,rep,name=receipts,proto3" json:"receipts,omitempty"`
 	Hint          string                 `protobuf:"bytes,10,opt,name=hint,proto3" json:"hint,omitempty"` // what the user may do about it, or empty; never from a peer
+	Gas           uint64                 `protobuf:"varint,11,opt,name=gas,proto3" json:"gas,omitempty"`
+	Files         []*File                `protobuf:"bytes,12,rep,name=files,proto3" json:"files,omitempty"` // sorted by path; never in an Outcome, whose output stream has them
+	Pack          *Blob                  `protobuf:"bytes,13,opt,name=pack,proto3" json:"pack,omitempty"`   // the bytes of all files, in their order; likewise
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_protocol_wire_proto_msgTypes[6]
+	mi := &file_protocol_wire_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -782,7 +870,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[6]
+	mi := &file_protocol_wire_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -795,7 +883,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{6}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Result) GetExitCode() int32 {
@@ -868,6 +956,27 @@ func (x *Result) GetHint() string {
 	return ""
 }
 
+func (x *Result) GetGas() uint64 {
+	if x != nil {
+		return x.Gas
+	}
+	return 0
+}
+
+func (x *Result) GetFiles() []*File {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *Result) GetPack() *Blob {
+	if x != nil {
+		return x.Pack
+	}
+	return nil
+}
+
 // Receipt is a provider's claim to have run one replica.
 type Receipt struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -876,7 +985,7 @@ type Receipt struct {
 	Nonce         []byte                 `protobuf:"bytes,3,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	SpecDigest    []byte                 `protobuf:"bytes,4,opt,name=spec_digest,json=specDigest,proto3" json:"spec_digest,omitempty"`
 	ResultDigest  []byte                 `protobuf:"bytes,5,opt,name=result_digest,json=resultDigest,proto3" json:"result_digest,omitempty"`
-	Gas           uint64                 `protobuf:"varint,6,opt,name=gas,proto3" json:"gas,omitempty"` // 0 until the sandbox meters
+	Gas           uint64                 `protobuf:"varint,6,opt,name=gas,proto3" json:"gas,omitempty"`
 	WallUs        uint64                 `protobuf:"varint,7,opt,name=wall_us,json=wallUs,proto3" json:"wall_us,omitempty"`
 	EndedUnixMs   int64                  `protobuf:"varint,8,opt,name=ended_unix_ms,json=endedUnixMs,proto3" json:"ended_unix_ms,omitempty"` // the provider's clock
 	unknownFields protoimpl.UnknownFields
@@ -885,7 +994,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_protocol_wire_proto_msgTypes[7]
+	mi := &file_protocol_wire_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -897,7 +1006,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[7]
+	mi := &file_protocol_wire_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -910,7 +1019,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{7}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Receipt) GetRequester() string {
@@ -980,7 +1089,7 @@ type ReceiptBatch struct {
 
 func (x *ReceiptBatch) Reset() {
 	*x = ReceiptBatch{}
-	mi := &file_protocol_wire_proto_msgTypes[8]
+	mi := &file_protocol_wire_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -992,7 +1101,7 @@ func (x *ReceiptBatch) String() string {
 func (*ReceiptBatch) ProtoMessage() {}
 
 func (x *ReceiptBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[8]
+	mi := &file_protocol_wire_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1005,7 +1114,7 @@ func (x *ReceiptBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiptBatch.ProtoReflect.Descriptor instead.
 func (*ReceiptBatch) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{8}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ReceiptBatch) GetNonces() [][]byte {
@@ -1035,7 +1144,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_protocol_wire_proto_msgTypes[9]
+	mi := &file_protocol_wire_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1047,7 +1156,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[9]
+	mi := &file_protocol_wire_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1060,7 +1169,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{9}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Evidence) GetProvider() string {
@@ -1098,7 +1207,7 @@ type Load struct {
 
 func (x *Load) Reset() {
 	*x = Load{}
-	mi := &file_protocol_wire_proto_msgTypes[10]
+	mi := &file_protocol_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1110,7 +1219,7 @@ func (x *Load) String() string {
 func (*Load) ProtoMessage() {}
 
 func (x *Load) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[10]
+	mi := &file_protocol_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1123,7 +1232,7 @@ func (x *Load) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Load.ProtoReflect.Descriptor instead.
 func (*Load) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{10}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Load) GetSlots() uint32 {
@@ -1164,25 +1273,29 @@ func (x *Load) GetAvailability() Availability {
 // Offer is a provider's statement of what it gives.
 type Offer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Provider      string                 `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`                           // peer ID; must be the signer
-	Sequence      uint64                 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`                          // grows with each offer; at least its unix time in ns
-	TtlMs         uint32                 `protobuf:"varint,3,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`                   // validity, counted from receipt
-	MemoryBytes   uint64                 `protobuf:"varint,4,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"` // ceiling for one task
-	OutputBytes   uint64                 `protobuf:"varint,5,opt,name=output_bytes,json=outputBytes,proto3" json:"output_bytes,omitempty"` // ceiling for one task
-	WallMs        uint64                 `protobuf:"varint,6,opt,name=wall_ms,json=wallMs,proto3" json:"wall_ms,omitempty"`                // ceiling for one task
-	Speed         float64                `protobuf:"fixed64,7,opt,name=speed,proto3" json:"speed,omitempty"`                               // work per second and slot; 1.0 is donor's unit
-	Profile       uint32                 `protobuf:"varint,8,opt,name=profile,proto3" json:"profile,omitempty"`                            // sandbox profile it implements
-	Warm          [][]byte               `protobuf:"bytes,9,rep,name=warm,proto3" json:"warm,omitempty"`                                   // digests of modules it has compiled
-	Load          *Load                  `protobuf:"bytes,10,opt,name=load,proto3" json:"load,omitempty"`                                  // absent in the capability record of the DHT
-	Version       string                 `protobuf:"bytes,11,opt,name=version,proto3" json:"version,omitempty"`                            // software version, for people
-	Arch          string                 `protobuf:"bytes,12,opt,name=arch,proto3" json:"arch,omitempty"`                                  // GOOS/GOARCH, for people and verification
+	Provider      string                 `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`                            // peer ID; must be the signer
+	Sequence      uint64                 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`                           // grows with each offer; at least its unix time in ns
+	TtlMs         uint32                 `protobuf:"varint,3,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`                    // validity, counted from receipt
+	MemoryBytes   uint64                 `protobuf:"varint,4,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`  // ceiling for one task
+	OutputBytes   uint64                 `protobuf:"varint,5,opt,name=output_bytes,json=outputBytes,proto3" json:"output_bytes,omitempty"`  // ceiling for one task
+	WallMs        uint64                 `protobuf:"varint,6,opt,name=wall_ms,json=wallMs,proto3" json:"wall_ms,omitempty"`                 // ceiling for one task
+	Speed         float64                `protobuf:"fixed64,7,opt,name=speed,proto3" json:"speed,omitempty"`                                // work per second and slot; 1.0 is donor's unit
+	Profile       uint32                 `protobuf:"varint,8,opt,name=profile,proto3" json:"profile,omitempty"`                             // sandbox profile it implements
+	Warm          [][]byte               `protobuf:"bytes,9,rep,name=warm,proto3" json:"warm,omitempty"`                                    // digests of modules it has compiled
+	Load          *Load                  `protobuf:"bytes,10,opt,name=load,proto3" json:"load,omitempty"`                                   // absent in the capability record of the DHT
+	Version       string                 `protobuf:"bytes,11,opt,name=version,proto3" json:"version,omitempty"`                             // software version, for people
+	Arch          string                 `protobuf:"bytes,12,opt,name=arch,proto3" json:"arch,omitempty"`                                   // GOOS/GOARCH, for people and verification
+	Gas           uint64                 `protobuf:"varint,13,opt,name=gas,proto3" json:"gas,omitempty"`                                    // ceiling for one task
+	FileBytes     uint64                 `protobuf:"varint,14,opt,name=file_bytes,json=fileBytes,proto3" json:"file_bytes,omitempty"`       // ceiling for one task
+	Files         uint32                 `protobuf:"varint,15,opt,name=files,proto3" json:"files,omitempty"`                                // ceiling for one task
+	ModuleBytes   uint64                 `protobuf:"varint,16,opt,name=module_bytes,json=moduleBytes,proto3" json:"module_bytes,omitempty"` // ceiling for one module
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Offer) Reset() {
 	*x = Offer{}
-	mi := &file_protocol_wire_proto_msgTypes[11]
+	mi := &file_protocol_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1194,7 +1307,7 @@ func (x *Offer) String() string {
 func (*Offer) ProtoMessage() {}
 
 func (x *Offer) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[11]
+	mi := &file_protocol_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1207,7 +1320,7 @@ func (x *Offer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offer.ProtoReflect.Descriptor instead.
 func (*Offer) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{11}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Offer) GetProvider() string {
@@ -1294,6 +1407,34 @@ func (x *Offer) GetArch() string {
 	return ""
 }
 
+func (x *Offer) GetGas() uint64 {
+	if x != nil {
+		return x.Gas
+	}
+	return 0
+}
+
+func (x *Offer) GetFileBytes() uint64 {
+	if x != nil {
+		return x.FileBytes
+	}
+	return 0
+}
+
+func (x *Offer) GetFiles() uint32 {
+	if x != nil {
+		return x.Files
+	}
+	return 0
+}
+
+func (x *Offer) GetModuleBytes() uint64 {
+	if x != nil {
+		return x.ModuleBytes
+	}
+	return 0
+}
+
 // SignedOffer carries the marshalled Offer and its author's signature.
 type SignedOffer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1305,7 +1446,7 @@ type SignedOffer struct {
 
 func (x *SignedOffer) Reset() {
 	*x = SignedOffer{}
-	mi := &file_protocol_wire_proto_msgTypes[12]
+	mi := &file_protocol_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1317,7 +1458,7 @@ func (x *SignedOffer) String() string {
 func (*SignedOffer) ProtoMessage() {}
 
 func (x *SignedOffer) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[12]
+	mi := &file_protocol_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1330,7 +1471,7 @@ func (x *SignedOffer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedOffer.ProtoReflect.Descriptor instead.
 func (*SignedOffer) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{12}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SignedOffer) GetOffer() []byte {
@@ -1364,7 +1505,7 @@ type Ask struct {
 
 func (x *Ask) Reset() {
 	*x = Ask{}
-	mi := &file_protocol_wire_proto_msgTypes[13]
+	mi := &file_protocol_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1376,7 +1517,7 @@ func (x *Ask) String() string {
 func (*Ask) ProtoMessage() {}
 
 func (x *Ask) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[13]
+	mi := &file_protocol_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1389,7 +1530,7 @@ func (x *Ask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ask.ProtoReflect.Descriptor instead.
 func (*Ask) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{13}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Ask) GetId() uint64 {
@@ -1469,7 +1610,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_protocol_wire_proto_msgTypes[14]
+	mi := &file_protocol_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1481,7 +1622,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[14]
+	mi := &file_protocol_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1494,7 +1635,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{14}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Run) GetSpec() []byte {
@@ -1541,7 +1682,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_protocol_wire_proto_msgTypes[15]
+	mi := &file_protocol_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1553,7 +1694,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[15]
+	mi := &file_protocol_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1566,7 +1707,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{15}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{16}
 }
 
 // Probe asks for the load now.
@@ -1578,7 +1719,7 @@ type Probe struct {
 
 func (x *Probe) Reset() {
 	*x = Probe{}
-	mi := &file_protocol_wire_proto_msgTypes[16]
+	mi := &file_protocol_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1590,7 +1731,7 @@ func (x *Probe) String() string {
 func (*Probe) ProtoMessage() {}
 
 func (x *Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[16]
+	mi := &file_protocol_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1603,7 +1744,7 @@ func (x *Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probe.ProtoReflect.Descriptor instead.
 func (*Probe) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{16}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{17}
 }
 
 // Reply is a provider's message on the task stream.
@@ -1625,7 +1766,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_protocol_wire_proto_msgTypes[17]
+	mi := &file_protocol_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1637,7 +1778,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[17]
+	mi := &file_protocol_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1650,7 +1791,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{17}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Reply) GetId() uint64 {
@@ -1772,7 +1913,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_protocol_wire_proto_msgTypes[18]
+	mi := &file_protocol_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1784,7 +1925,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[18]
+	mi := &file_protocol_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1797,7 +1938,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{18}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Lease) GetLoad() *Load {
@@ -1826,7 +1967,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_protocol_wire_proto_msgTypes[19]
+	mi := &file_protocol_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1838,7 +1979,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[19]
+	mi := &file_protocol_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1851,7 +1992,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{19}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Refusal) GetCode() string {
@@ -1893,7 +2034,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_protocol_wire_proto_msgTypes[20]
+	mi := &file_protocol_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1905,7 +2046,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[20]
+	mi := &file_protocol_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1918,7 +2059,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{20}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Outcome) GetResult() *Result {
@@ -1990,7 +2131,7 @@ type Beat struct {
 
 func (x *Beat) Reset() {
 	*x = Beat{}
-	mi := &file_protocol_wire_proto_msgTypes[21]
+	mi := &file_protocol_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2002,7 +2143,7 @@ func (x *Beat) String() string {
 func (*Beat) ProtoMessage() {}
 
 func (x *Beat) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[21]
+	mi := &file_protocol_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2015,7 +2156,7 @@ func (x *Beat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Beat.ProtoReflect.Descriptor instead.
 func (*Beat) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{21}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Beat) GetSequence() uint64 {
@@ -2051,7 +2192,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_protocol_wire_proto_msgTypes[22]
+	mi := &file_protocol_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2063,7 +2204,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[22]
+	mi := &file_protocol_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2076,7 +2217,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{22}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Progress) GetNonce() []byte {
@@ -2110,7 +2251,7 @@ type OutputHeader struct {
 
 func (x *OutputHeader) Reset() {
 	*x = OutputHeader{}
-	mi := &file_protocol_wire_proto_msgTypes[23]
+	mi := &file_protocol_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2122,7 +2263,7 @@ func (x *OutputHeader) String() string {
 func (*OutputHeader) ProtoMessage() {}
 
 func (x *OutputHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[23]
+	mi := &file_protocol_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2135,7 +2276,7 @@ func (x *OutputHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputHeader.ProtoReflect.Descriptor instead.
 func (*OutputHeader) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{23}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *OutputHeader) GetNonce() []byte {
@@ -2145,18 +2286,20 @@ func (x *OutputHeader) GetNonce() []byte {
 	return nil
 }
 
-// OutputChunk carries output in the order in which the guest wrote it.
+// OutputChunk carries output in the order in which the guest wrote it, and
+// then its output files, one after another, sorted by path.
 type OutputChunk struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Fd            uint32                 `protobuf:"varint,1,opt,name=fd,proto3" json:"fd,omitempty"` // 1 stdout, 2 stderr; 0 marks the end
+	Fd            uint32                 `protobuf:"varint,1,opt,name=fd,proto3" json:"fd,omitempty"` // 1 stdout, 2 stderr, 3 the file last begun; 0 marks the end
 	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	File          *FileHeader            `protobuf:"bytes,3,opt,name=file,proto3" json:"file,omitempty"` // begins a file, alone
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *OutputChunk) Reset() {
 	*x = OutputChunk{}
-	mi := &file_protocol_wire_proto_msgTypes[24]
+	mi := &file_protocol_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2168,7 +2311,7 @@ func (x *OutputChunk) String() string {
 func (*OutputChunk) ProtoMessage() {}
 
 func (x *OutputChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[24]
+	mi := &file_protocol_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2181,7 +2324,7 @@ func (x *OutputChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputChunk.ProtoReflect.Descriptor instead.
 func (*OutputChunk) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{24}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *OutputChunk) GetFd() uint32 {
@@ -2198,6 +2341,66 @@ func (x *OutputChunk) GetData() []byte {
 	return nil
 }
 
+func (x *OutputChunk) GetFile() *FileHeader {
+	if x != nil {
+		return x.File
+	}
+	return nil
+}
+
+// FileHeader begins an output file, of which size bytes follow.
+type FileHeader struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Size          uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FileHeader) Reset() {
+	*x = FileHeader{}
+	mi := &file_protocol_wire_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FileHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FileHeader) ProtoMessage() {}
+
+func (x *FileHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_wire_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FileHeader.ProtoReflect.Descriptor instead.
+func (*FileHeader) Descriptor() ([]byte, []int) {
+	return file_protocol_wire_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *FileHeader) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *FileHeader) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
 // BlobRequest asks the peer at the other end for a blob.
 type BlobRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2209,7 +2412,7 @@ type BlobRequest struct {
 
 func (x *BlobRequest) Reset() {
 	*x = BlobRequest{}
-	mi := &file_protocol_wire_proto_msgTypes[25]
+	mi := &file_protocol_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2221,7 +2424,7 @@ func (x *BlobRequest) String() string {
 func (*BlobRequest) ProtoMessage() {}
 
 func (x *BlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[25]
+	mi := &file_protocol_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2234,7 +2437,7 @@ func (x *BlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlobRequest.ProtoReflect.Descriptor instead.
 func (*BlobRequest) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{25}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *BlobRequest) GetDigest() []byte {
@@ -2262,7 +2465,7 @@ type BlobHeader struct {
 
 func (x *BlobHeader) Reset() {
 	*x = BlobHeader{}
-	mi := &file_protocol_wire_proto_msgTypes[26]
+	mi := &file_protocol_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2274,7 +2477,7 @@ func (x *BlobHeader) String() string {
 func (*BlobHeader) ProtoMessage() {}
 
 func (x *BlobHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[26]
+	mi := &file_protocol_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2287,7 +2490,7 @@ func (x *BlobHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlobHeader.ProtoReflect.Descriptor instead.
 func (*BlobHeader) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{26}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *BlobHeader) GetSize() uint64 {
@@ -2317,7 +2520,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_protocol_wire_proto_msgTypes[27]
+	mi := &file_protocol_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2329,7 +2532,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[27]
+	mi := &file_protocol_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2342,7 +2545,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{27}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Hello) GetNetwork() string {
@@ -2384,7 +2587,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_protocol_wire_proto_msgTypes[28]
+	mi := &file_protocol_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2396,7 +2599,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[28]
+	mi := &file_protocol_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2409,7 +2612,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{28}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Proof) GetMac() []byte {
@@ -2435,7 +2638,7 @@ type BookPull struct {
 
 func (x *BookPull) Reset() {
 	*x = BookPull{}
-	mi := &file_protocol_wire_proto_msgTypes[29]
+	mi := &file_protocol_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2447,7 +2650,7 @@ func (x *BookPull) String() string {
 func (*BookPull) ProtoMessage() {}
 
 func (x *BookPull) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[29]
+	mi := &file_protocol_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2460,7 +2663,7 @@ func (x *BookPull) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BookPull.ProtoReflect.Descriptor instead.
 func (*BookPull) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{29}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{31}
 }
 
 // Echo is sent to measure a round trip, and sent back unchanged.
@@ -2473,7 +2676,7 @@ type Echo struct {
 
 func (x *Echo) Reset() {
 	*x = Echo{}
-	mi := &file_protocol_wire_proto_msgTypes[30]
+	mi := &file_protocol_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2485,7 +2688,7 @@ func (x *Echo) String() string {
 func (*Echo) ProtoMessage() {}
 
 func (x *Echo) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[30]
+	mi := &file_protocol_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2498,7 +2701,7 @@ func (x *Echo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Echo.ProtoReflect.Descriptor instead.
 func (*Echo) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{30}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Echo) GetSequence() uint64 {
@@ -2512,16 +2715,16 @@ func (x *Echo) GetSequence() uint64 {
 type WorkerRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Spec          []byte                 `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`                                      // verbatim
-	Stdin         []byte                 `protobuf:"bytes,3,opt,name=stdin,proto3" json:"stdin,omitempty"`                                    // the first, or the next, bytes of stdin
-	StdinFollows  bool                   `protobuf:"varint,4,opt,name=stdin_follows,json=stdinFollows,proto3" json:"stdin_follows,omitempty"` // more stdin comes in the next message, same id
+	Spec          []byte                 `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`                                   // verbatim
+	Data          []byte                 `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`                                   // the next bytes of what the spec does not hold inline: inputs, in its order, then stdin
+	DataFollows   bool                   `protobuf:"varint,4,opt,name=data_follows,json=dataFollows,proto3" json:"data_follows,omitempty"` // more comes in the next message, same id
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WorkerRequest) Reset() {
 	*x = WorkerRequest{}
-	mi := &file_protocol_wire_proto_msgTypes[31]
+	mi := &file_protocol_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2533,7 +2736,7 @@ func (x *WorkerRequest) String() string {
 func (*WorkerRequest) ProtoMessage() {}
 
 func (x *WorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[31]
+	mi := &file_protocol_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2546,7 +2749,7 @@ func (x *WorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerRequest.ProtoReflect.Descriptor instead.
 func (*WorkerRequest) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{31}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WorkerRequest) GetId() uint64 {
@@ -2563,22 +2766,23 @@ func (x *WorkerRequest) GetSpec() []byte {
 	return nil
 }
 
-func (x *WorkerRequest) GetStdin() []byte {
+func (x *WorkerRequest) GetData() []byte {
 	if x != nil {
-		return x.Stdin
+		return x.Data
 	}
 	return nil
 }
 
-func (x *WorkerRequest) GetStdinFollows() bool {
+func (x *WorkerRequest) GetDataFollows() bool {
 	if x != nil {
-		return x.StdinFollows
+		return x.DataFollows
 	}
 	return false
 }
 
 // WorkerReply is one message from worker to node. Output before the end comes
-// in replies with end false.
+// in replies with end false, and then output files, sorted by path: each is
+// begun by a reply of its own, and its bytes follow.
 type WorkerReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -2589,13 +2793,16 @@ type WorkerReply struct {
 	Code          string                 `protobuf:"bytes,6,opt,name=code,proto3" json:"code,omitempty"` // E-TRAP, E-OUTPUT-LIMIT, ... or empty
 	Message       string                 `protobuf:"bytes,7,opt,name=message,proto3" json:"message,omitempty"`
 	WallUs        uint64                 `protobuf:"varint,8,opt,name=wall_us,json=wallUs,proto3" json:"wall_us,omitempty"`
+	Gas           uint64                 `protobuf:"varint,9,opt,name=gas,proto3" json:"gas,omitempty"` // used by the guest
+	File          *FileHeader            `protobuf:"bytes,10,opt,name=file,proto3" json:"file,omitempty"`
+	FileData      []byte                 `protobuf:"bytes,11,opt,name=file_data,json=fileData,proto3" json:"file_data,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WorkerReply) Reset() {
 	*x = WorkerReply{}
-	mi := &file_protocol_wire_proto_msgTypes[32]
+	mi := &file_protocol_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2607,7 +2814,7 @@ func (x *WorkerReply) String() string {
 func (*WorkerReply) ProtoMessage() {}
 
 func (x *WorkerReply) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[32]
+	mi := &file_protocol_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2620,7 +2827,7 @@ func (x *WorkerReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerReply.ProtoReflect.Descriptor instead.
 func (*WorkerReply) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{32}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *WorkerReply) GetId() uint64 {
@@ -2679,6 +2886,27 @@ func (x *WorkerReply) GetWallUs() uint64 {
 	return 0
 }
 
+func (x *WorkerReply) GetGas() uint64 {
+	if x != nil {
+		return x.Gas
+	}
+	return 0
+}
+
+func (x *WorkerReply) GetFile() *FileHeader {
+	if x != nil {
+		return x.File
+	}
+	return nil
+}
+
+func (x *WorkerReply) GetFileData() []byte {
+	if x != nil {
+		return x.FileData
+	}
+	return nil
+}
+
 var File_protocol_wire_proto protoreflect.FileDescriptor
 
 const file_protocol_wire_proto_rawDesc = "" +
@@ -2687,11 +2915,18 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\x04Blob\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\fR\x06digest\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x16\n" +
-	"\x06inline\x18\x03 \x01(\fR\x06inline\"g\n" +
+	"\x06inline\x18\x03 \x01(\fR\x06inline\"\xae\x01\n" +
 	"\x06Limits\x12!\n" +
 	"\fmemory_bytes\x18\x01 \x01(\x04R\vmemoryBytes\x12!\n" +
 	"\foutput_bytes\x18\x02 \x01(\x04R\voutputBytes\x12\x17\n" +
-	"\awall_ms\x18\x03 \x01(\x04R\x06wallMs\"\xf6\x01\n" +
+	"\awall_ms\x18\x03 \x01(\x04R\x06wallMs\x12\x10\n" +
+	"\x03gas\x18\x04 \x01(\x04R\x03gas\x12\x1d\n" +
+	"\n" +
+	"file_bytes\x18\x05 \x01(\x04R\tfileBytes\x12\x14\n" +
+	"\x05files\x18\x06 \x01(\rR\x05files\">\n" +
+	"\x04File\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\"\n" +
+	"\x04blob\x18\x02 \x01(\v2\x0e.spare.v1.BlobR\x04blob\"\x9e\x02\n" +
 	"\x04Spec\x12&\n" +
 	"\x06module\x18\x01 \x01(\v2\x0e.spare.v1.BlobR\x06module\x12\x12\n" +
 	"\x04args\x18\x02 \x03(\tR\x04args\x12\x10\n" +
@@ -2700,7 +2935,8 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\x06limits\x18\x05 \x01(\v2\x10.spare.v1.LimitsR\x06limits\x12\x18\n" +
 	"\aprofile\x18\x06 \x01(\rR\aprofile\x12\x12\n" +
 	"\x04seed\x18\a \x01(\x04R\x04seed\x12\"\n" +
-	"\rclock_unix_ns\x18\b \x01(\x03R\vclockUnixNs\"v\n" +
+	"\rclock_unix_ns\x18\b \x01(\x03R\vclockUnixNs\x12&\n" +
+	"\x06inputs\x18\t \x03(\v2\x0e.spare.v1.FileR\x06inputs\"v\n" +
 	"\x05Terms\x12\x1a\n" +
 	"\breplicas\x18\x01 \x01(\rR\breplicas\x12%\n" +
 	"\x05where\x18\x02 \x01(\x0e2\x0f.spare.v1.WhereR\x05where\x12\x0e\n" +
@@ -2726,7 +2962,7 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x15\n" +
 	"\x06rtt_us\x18\x06 \x01(\x03R\x05rttUs\x12&\n" +
 	"\x0fstarted_unix_ms\x18\a \x01(\x03R\rstartedUnixMs\x12\"\n" +
-	"\rended_unix_ms\x18\b \x01(\x03R\vendedUnixMs\"\xce\x02\n" +
+	"\rended_unix_ms\x18\b \x01(\x03R\vendedUnixMs\"\xaa\x03\n" +
 	"\x06Result\x12\x1b\n" +
 	"\texit_code\x18\x01 \x01(\x05R\bexitCode\x125\n" +
 	"\vexit_source\x18\x02 \x01(\x0e2\x14.spare.v1.ExitSourceR\n" +
@@ -2739,7 +2975,10 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\awall_us\x18\b \x01(\x04R\x06wallUs\x12-\n" +
 	"\breceipts\x18\t \x03(\v2\x11.spare.v1.ReceiptR\breceipts\x12\x12\n" +
 	"\x04hint\x18\n" +
-	" \x01(\tR\x04hint\"\xee\x01\n" +
+	" \x01(\tR\x04hint\x12\x10\n" +
+	"\x03gas\x18\v \x01(\x04R\x03gas\x12$\n" +
+	"\x05files\x18\f \x03(\v2\x0e.spare.v1.FileR\x05files\x12\"\n" +
+	"\x04pack\x18\r \x01(\v2\x0e.spare.v1.BlobR\x04pack\"\xee\x01\n" +
 	"\aReceipt\x12\x1c\n" +
 	"\trequester\x18\x01 \x01(\tR\trequester\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\tR\bprovider\x12\x14\n" +
@@ -2762,7 +3001,7 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\arunning\x18\x02 \x01(\rR\arunning\x12\x16\n" +
 	"\x06queued\x18\x03 \x01(\rR\x06queued\x12\x1e\n" +
 	"\vmean_run_us\x18\x04 \x01(\x04R\tmeanRunUs\x12:\n" +
-	"\favailability\x18\x05 \x01(\x0e2\x16.spare.v1.AvailabilityR\favailability\"\xcb\x02\n" +
+	"\favailability\x18\x05 \x01(\x0e2\x16.spare.v1.AvailabilityR\favailability\"\xb5\x03\n" +
 	"\x05Offer\x12\x1a\n" +
 	"\bprovider\x18\x01 \x01(\tR\bprovider\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x15\n" +
@@ -2776,7 +3015,12 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\x04load\x18\n" +
 	" \x01(\v2\x0e.spare.v1.LoadR\x04load\x12\x18\n" +
 	"\aversion\x18\v \x01(\tR\aversion\x12\x12\n" +
-	"\x04arch\x18\f \x01(\tR\x04arch\"A\n" +
+	"\x04arch\x18\f \x01(\tR\x04arch\x12\x10\n" +
+	"\x03gas\x18\r \x01(\x04R\x03gas\x12\x1d\n" +
+	"\n" +
+	"file_bytes\x18\x0e \x01(\x04R\tfileBytes\x12\x14\n" +
+	"\x05files\x18\x0f \x01(\rR\x05files\x12!\n" +
+	"\fmodule_bytes\x18\x10 \x01(\x04R\vmoduleBytes\"A\n" +
 	"\vSignedOffer\x12\x14\n" +
 	"\x05offer\x18\x01 \x01(\fR\x05offer\x12\x1c\n" +
 	"\tsignature\x18\x02 \x01(\fR\tsignature\"\x95\x01\n" +
@@ -2828,10 +3072,15 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\x05state\x18\x02 \x01(\x0e2\x0f.spare.v1.StateR\x05state\x12\x17\n" +
 	"\awall_us\x18\x03 \x01(\x04R\x06wallUs\"$\n" +
 	"\fOutputHeader\x12\x14\n" +
-	"\x05nonce\x18\x01 \x01(\fR\x05nonce\"1\n" +
+	"\x05nonce\x18\x01 \x01(\fR\x05nonce\"[\n" +
 	"\vOutputChunk\x12\x0e\n" +
 	"\x02fd\x18\x01 \x01(\rR\x02fd\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data\";\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\x12(\n" +
+	"\x04file\x18\x03 \x01(\v2\x14.spare.v1.FileHeaderR\x04file\"4\n" +
+	"\n" +
+	"FileHeader\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\";\n" +
 	"\vBlobRequest\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\fR\x06digest\x12\x14\n" +
 	"\x05nonce\x18\x02 \x01(\fR\x05nonce\"4\n" +
@@ -2851,12 +3100,12 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\n" +
 	"\bBookPull\"\"\n" +
 	"\x04Echo\x12\x1a\n" +
-	"\bsequence\x18\x01 \x01(\x04R\bsequence\"n\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\"j\n" +
 	"\rWorkerRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
-	"\x04spec\x18\x02 \x01(\fR\x04spec\x12\x14\n" +
-	"\x05stdin\x18\x03 \x01(\fR\x05stdin\x12#\n" +
-	"\rstdin_follows\x18\x04 \x01(\bR\fstdinFollows\"\xc3\x01\n" +
+	"\x04spec\x18\x02 \x01(\fR\x04spec\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\x12!\n" +
+	"\fdata_follows\x18\x04 \x01(\bR\vdataFollows\"\x9c\x02\n" +
 	"\vWorkerReply\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06stdout\x18\x02 \x01(\fR\x06stdout\x12\x16\n" +
@@ -2865,7 +3114,11 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\texit_code\x18\x05 \x01(\x05R\bexitCode\x12\x12\n" +
 	"\x04code\x18\x06 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\a \x01(\tR\amessage\x12\x17\n" +
-	"\awall_us\x18\b \x01(\x04R\x06wallUs*9\n" +
+	"\awall_us\x18\b \x01(\x04R\x06wallUs\x12\x10\n" +
+	"\x03gas\x18\t \x01(\x04R\x03gas\x12(\n" +
+	"\x04file\x18\n" +
+	" \x01(\v2\x14.spare.v1.FileHeaderR\x04file\x12\x1b\n" +
+	"\tfile_data\x18\v \x01(\fR\bfileData*9\n" +
 	"\x05Where\x12\r\n" +
 	"\tWHERE_ANY\x10\x00\x12\x0f\n" +
 	"\vWHERE_LOCAL\x10\x01\x12\x10\n" +
@@ -2904,7 +3157,7 @@ func file_protocol_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_protocol_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_protocol_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_protocol_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_protocol_wire_proto_goTypes = []any{
 	(Where)(0),            // 0: spare.v1.Where
 	(State)(0),            // 1: spare.v1.State
@@ -2912,77 +3165,85 @@ var file_protocol_wire_proto_goTypes = []any{
 	(Availability)(0),     // 3: spare.v1.Availability
 	(*Blob)(nil),          // 4: spare.v1.Blob
 	(*Limits)(nil),        // 5: spare.v1.Limits
-	(*Spec)(nil),          // 6: spare.v1.Spec
-	(*Terms)(nil),         // 7: spare.v1.Terms
-	(*Task)(nil),          // 8: spare.v1.Task
-	(*Replica)(nil),       // 9: spare.v1.Replica
-	(*Result)(nil),        // 10: spare.v1.Result
-	(*Receipt)(nil),       // 11: spare.v1.Receipt
-	(*ReceiptBatch)(nil),  // 12: spare.v1.ReceiptBatch
-	(*Evidence)(nil),      // 13: spare.v1.Evidence
-	(*Load)(nil),          // 14: spare.v1.Load
-	(*Offer)(nil),         // 15: spare.v1.Offer
-	(*SignedOffer)(nil),   // 16: spare.v1.SignedOffer
-	(*Ask)(nil),           // 17: spare.v1.Ask
-	(*Run)(nil),           // 18: spare.v1.Run
-	(*Cancel)(nil),        // 19: spare.v1.Cancel
-	(*Probe)(nil),         // 20: spare.v1.Probe
-	(*Reply)(nil),         // 21: spare.v1.Reply
-	(*Lease)(nil),         // 22: spare.v1.Lease
-	(*Refusal)(nil),       // 23: spare.v1.Refusal
-	(*Outcome)(nil),       // 24: spare.v1.Outcome
-	(*Beat)(nil),          // 25: spare.v1.Beat
-	(*Progress)(nil),      // 26: spare.v1.Progress
-	(*OutputHeader)(nil),  // 27: spare.v1.OutputHeader
-	(*OutputChunk)(nil),   // 28: spare.v1.OutputChunk
-	(*BlobRequest)(nil),   // 29: spare.v1.BlobRequest
-	(*BlobHeader)(nil),    // 30: spare.v1.BlobHeader
-	(*Hello)(nil),         // 31: spare.v1.Hello
-	(*Proof)(nil),         // 32: spare.v1.Proof
-	(*BookPull)(nil),      // 33: spare.v1.BookPull
-	(*Echo)(nil),          // 34: spare.v1.Echo
-	(*WorkerRequest)(nil), // 35: spare.v1.WorkerRequest
-	(*WorkerReply)(nil),   // 36: spare.v1.WorkerReply
+	(*File)(nil),          // 6: spare.v1.File
+	(*Spec)(nil),          // 7: spare.v1.Spec
+	(*Terms)(nil),         // 8: spare.v1.Terms
+	(*Task)(nil),          // 9: spare.v1.Task
+	(*Replica)(nil),       // 10: spare.v1.Replica
+	(*Result)(nil),        // 11: spare.v1.Result
+	(*Receipt)(nil),       // 12: spare.v1.Receipt
+	(*ReceiptBatch)(nil),  // 13: spare.v1.ReceiptBatch
+	(*Evidence)(nil),      // 14: spare.v1.Evidence
+	(*Load)(nil),          // 15: spare.v1.Load
+	(*Offer)(nil),         // 16: spare.v1.Offer
+	(*SignedOffer)(nil),   // 17: spare.v1.SignedOffer
+	(*Ask)(nil),           // 18: spare.v1.Ask
+	(*Run)(nil),           // 19: spare.v1.Run
+	(*Cancel)(nil),        // 20: spare.v1.Cancel
+	(*Probe)(nil),         // 21: spare.v1.Probe
+	(*Reply)(nil),         // 22: spare.v1.Reply
+	(*Lease)(nil),         // 23: spare.v1.Lease
+	(*Refusal)(nil),       // 24: spare.v1.Refusal
+	(*Outcome)(nil),       // 25: spare.v1.Outcome
+	(*Beat)(nil),          // 26: spare.v1.Beat
+	(*Progress)(nil),      // 27: spare.v1.Progress
+	(*OutputHeader)(nil),  // 28: spare.v1.OutputHeader
+	(*OutputChunk)(nil),   // 29: spare.v1.OutputChunk
+	(*FileHeader)(nil),    // 30: spare.v1.FileHeader
+	(*BlobRequest)(nil),   // 31: spare.v1.BlobRequest
+	(*BlobHeader)(nil),    // 32: spare.v1.BlobHeader
+	(*Hello)(nil),         // 33: spare.v1.Hello
+	(*Proof)(nil),         // 34: spare.v1.Proof
+	(*BookPull)(nil),      // 35: spare.v1.BookPull
+	(*Echo)(nil),          // 36: spare.v1.Echo
+	(*WorkerRequest)(nil), // 37: spare.v1.WorkerRequest
+	(*WorkerReply)(nil),   // 38: spare.v1.WorkerReply
 }
 var file_protocol_wire_proto_depIdxs = []int32{
-	4,  // 0: spare.v1.Spec.module:type_name -> spare.v1.Blob
-	4,  // 1: spare.v1.Spec.stdin:type_name -> spare.v1.Blob
-	5,  // 2: spare.v1.Spec.limits:type_name -> spare.v1.Limits
-	0,  // 3: spare.v1.Terms.where:type_name -> spare.v1.Where
-	7,  // 4: spare.v1.Task.terms:type_name -> spare.v1.Terms
-	1,  // 5: spare.v1.Task.state:type_name -> spare.v1.State
-	9,  // 6: spare.v1.Task.replicas:type_name -> spare.v1.Replica
-	10, // 7: spare.v1.Task.result:type_name -> spare.v1.Result
-	1,  // 8: spare.v1.Replica.state:type_name -> spare.v1.State
-	2,  // 9: spare.v1.Result.exit_source:type_name -> spare.v1.ExitSource
-	4,  // 10: spare.v1.Result.stdout:type_name -> spare.v1.Blob
-	4,  // 11: spare.v1.Result.stderr:type_name -> spare.v1.Blob
-	11, // 12: spare.v1.Result.receipts:type_name -> spare.v1.Receipt
-	12, // 13: spare.v1.Evidence.batch:type_name -> spare.v1.ReceiptBatch
-	11, // 14: spare.v1.Evidence.receipts:type_name -> spare.v1.Receipt
-	3,  // 15: spare.v1.Load.availability:type_name -> spare.v1.Availability
-	14, // 16: spare.v1.Offer.load:type_name -> spare.v1.Load
-	18, // 17: spare.v1.Ask.run:type_name -> spare.v1.Run
-	19, // 18: spare.v1.Ask.cancel:type_name -> spare.v1.Cancel
-	20, // 19: spare.v1.Ask.probe:type_name -> spare.v1.Probe
-	22, // 20: spare.v1.Reply.lease:type_name -> spare.v1.Lease
-	23, // 21: spare.v1.Reply.refusal:type_name -> spare.v1.Refusal
-	1,  // 22: spare.v1.Reply.progress:type_name -> spare.v1.State
-	24, // 23: spare.v1.Reply.outcome:type_name -> spare.v1.Outcome
-	14, // 24: spare.v1.Reply.load:type_name -> spare.v1.Load
-	12, // 25: spare.v1.Reply.receipts:type_name -> spare.v1.ReceiptBatch
-	14, // 26: spare.v1.Lease.load:type_name -> spare.v1.Load
-	14, // 27: spare.v1.Refusal.load:type_name -> spare.v1.Load
-	10, // 28: spare.v1.Outcome.result:type_name -> spare.v1.Result
-	11, // 29: spare.v1.Outcome.receipt:type_name -> spare.v1.Receipt
-	14, // 30: spare.v1.Outcome.load:type_name -> spare.v1.Load
-	26, // 31: spare.v1.Beat.progress:type_name -> spare.v1.Progress
-	1,  // 32: spare.v1.Progress.state:type_name -> spare.v1.State
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	4,  // 0: spare.v1.File.blob:type_name -> spare.v1.Blob
+	4,  // 1: spare.v1.Spec.module:type_name -> spare.v1.Blob
+	4,  // 2: spare.v1.Spec.stdin:type_name -> spare.v1.Blob
+	5,  // 3: spare.v1.Spec.limits:type_name -> spare.v1.Limits
+	6,  // 4: spare.v1.Spec.inputs:type_name -> spare.v1.File
+	0,  // 5: spare.v1.Terms.where:type_name -> spare.v1.Where
+	8,  // 6: spare.v1.Task.terms:type_name -> spare.v1.Terms
+	1,  // 7: spare.v1.Task.state:type_name -> spare.v1.State
+	10, // 8: spare.v1.Task.replicas:type_name -> spare.v1.Replica
+	11, // 9: spare.v1.Task.result:type_name -> spare.v1.Result
+	1,  // 10: spare.v1.Replica.state:type_name -> spare.v1.State
+	2,  // 11: spare.v1.Result.exit_source:type_name -> spare.v1.ExitSource
+	4,  // 12: spare.v1.Result.stdout:type_name -> spare.v1.Blob
+	4,  // 13: spare.v1.Result.stderr:type_name -> spare.v1.Blob
+	12, // 14: spare.v1.Result.receipts:type_name -> spare.v1.Receipt
+	6,  // 15: spare.v1.Result.files:type_name -> spare.v1.File
+	4,  // 16: spare.v1.Result.pack:type_name -> spare.v1.Blob
+	13, // 17: spare.v1.Evidence.batch:type_name -> spare.v1.ReceiptBatch
+	12, // 18: spare.v1.Evidence.receipts:type_name -> spare.v1.Receipt
+	3,  // 19: spare.v1.Load.availability:type_name -> spare.v1.Availability
+	15, // 20: spare.v1.Offer.load:type_name -> spare.v1.Load
+	19, // 21: spare.v1.Ask.run:type_name -> spare.v1.Run
+	20, // 22: spare.v1.Ask.cancel:type_name -> spare.v1.Cancel
+	21, // 23: spare.v1.Ask.probe:type_name -> spare.v1.Probe
+	23, // 24: spare.v1.Reply.lease:type_name -> spare.v1.Lease
+	24, // 25: spare.v1.Reply.refusal:type_name -> spare.v1.Refusal
+	1,  // 26: spare.v1.Reply.progress:type_name -> spare.v1.State
+	25, // 27: spare.v1.Reply.outcome:type_name -> spare.v1.Outcome
+	15, // 28: spare.v1.Reply.load:type_name -> spare.v1.Load
+	13, // 29: spare.v1.Reply.receipts:type_name -> spare.v1.ReceiptBatch
+	15, // 30: spare.v1.Lease.load:type_name -> spare.v1.Load
+	15, // 31: spare.v1.Refusal.load:type_name -> spare.v1.Load
+	11, // 32: spare.v1.Outcome.result:type_name -> spare.v1.Result
+	12, // 33: spare.v1.Outcome.receipt:type_name -> spare.v1.Receipt
+	15, // 34: spare.v1.Outcome.load:type_name -> spare.v1.Load
+	27, // 35: spare.v1.Beat.progress:type_name -> spare.v1.Progress
+	1,  // 36: spare.v1.Progress.state:type_name -> spare.v1.State
+	30, // 37: spare.v1.OutputChunk.file:type_name -> spare.v1.FileHeader
+	30, // 38: spare.v1.WorkerReply.file:type_name -> spare.v1.FileHeader
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_protocol_wire_proto_init() }
@@ -2990,12 +3251,12 @@ func file_protocol_wire_proto_init() {
 	if File_protocol_wire_proto != nil {
 		return
 	}
-	file_protocol_wire_proto_msgTypes[13].OneofWrappers = []any{
+	file_protocol_wire_proto_msgTypes[14].OneofWrappers = []any{
 		(*Ask_Run)(nil),
 		(*Ask_Cancel)(nil),
 		(*Ask_Probe)(nil),
 	}
-	file_protocol_wire_proto_msgTypes[17].OneofWrappers = []any{
+	file_protocol_wire_proto_msgTypes[18].OneofWrappers = []any{
 		(*Reply_Lease)(nil),
 		(*Reply_Refusal)(nil),
 		(*Reply_Progress)(nil),
@@ -3009,7 +3270,7 @@ func file_protocol_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_protocol_wire_proto_rawDesc), len(file_protocol_wire_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   33,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -274,29 +274,31 @@ func TestOrderOfUseSurvivesARestart(t *testing.T) {
 func TestOutputOfAKeptTaskIsEvictedLast(t *testing.T) {
 	const each = 128 << 10
 	s := open(t, t.TempDir(), Config{KeepBlobs: 4 * each, KeepTasks: 1})
-	output := put(t, s, noise(0, each))
+	output, pack := put(t, s, noise(0, each)), put(t, s, noise(1, each))
 	first := conclude(newTask(), &protocol.Blob{Digest: output[:], Size: each})
+	first.Result.Pack = &protocol.Blob{Digest: pack[:], Size: each}
 	save(t, s, first)
 	s = reopen(t, s, Config{KeepBlobs: 4 * each, KeepTasks: 1}) // the index knows it again
 	for i := range 8 {
-		put(t, s, noise(uint64(1+i), each))
+		put(t, s, noise(uint64(2+i), each))
 	}
 	if err := s.Blobs().evict(); err != nil {
 		t.Fatal(err)
 	}
-	if !s.Blobs().Has(output) {
+	if !s.Blobs().Has(output) || !s.Blobs().Has(pack) {
 		t.Fatal("evicted before blobs that no task needs")
 	}
 	save(t, s, conclude(newTask(), protocol.NewBlob(nil))) // prunes the first
 	if err := s.commit(); err != nil {
 		t.Fatal(err)
 	}
-	put(t, s, noise(10, each))
-	put(t, s, noise(11, each))
+	for i := range 3 {
+		put(t, s, noise(uint64(10+i), each))
+	}
 	if err := s.Blobs().evict(); err != nil {
 		t.Fatal(err)
 	}
-	if s.Blobs().Has(output) {
+	if s.Blobs().Has(output) || s.Blobs().Has(pack) {
 		t.Error("kept though its task is pruned")
 	}
 }

@@ -22,6 +22,12 @@ func FuzzTaskRecord(f *testing.F) {
 		newTask(),
 		conclude(newTask(), protocol.NewBlob([]byte("1 1 6\n"))),
 		conclude(newTask(), &protocol.Blob{Digest: large[:], Size: 1 << 20}),
+		{Result: &protocol.Result{
+			Stdout: &protocol.Blob{Digest: large[:], Size: 1 << 20},
+			Stderr: &protocol.Blob{Digest: large[:], Size: 1 << 20},
+			Files:  []*protocol.File{{Path: "/out/a", Blob: &protocol.Blob{Digest: large[:], Size: 1 << 20}}},
+			Pack:   &protocol.Blob{Digest: large[:], Size: 1 << 20},
+		}},
 		{},
 	} {
 		record, err := encodeTask(task)

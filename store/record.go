@@ -31,7 +31,7 @@ func parseTaskKey(key []byte) (seq uint64, id protocol.TaskID, err error) {
 
 // A task's record is its state, the number of blobs that hold its output,
 // their digests, and the Task in protobuf.
-const maxOutputs = 2
+const maxOutputs = 3
 
 func encodeTask(t *protocol.Task) ([]byte, error) {
 	outputs := outputsOf(t)
@@ -50,7 +50,8 @@ func encodeTask(t *protocol.Task) ([]byte, error) {
 
 // outputsOf returns the blobs without which the result of t is not whole.
 func outputsOf(t *protocol.Task) (outputs []protocol.Digest) {
-	for _, b := range []*protocol.Blob{t.GetResult().GetStdout(), t.GetResult().GetStderr()} {
+	r := t.GetResult()
+	for _, b := range []*protocol.Blob{r.GetStdout(), r.GetStderr(), r.GetPack()} {
 		if !b.IsInline() && !b.Sum().IsZero() {
 			outputs = append(outputs, b.Sum())
 		}

@@ -34,8 +34,8 @@ type signalled struct{ os.Signal }
 func (s signalled) Error() string { return s.String() }
 
 // runAttached runs a task and stays with it: its output becomes ours, its end
-// our end.
-func runAttached(ctx context.Context, c *client.Client, in *api.Submission, module []byte) error {
+// our end. What it leaves is written to out unless that is nil.
+func runAttached(ctx context.Context, c *client.Client, in *api.Submission, module []byte, out *outputDir) error {
 	// A write to a closed pipe must come back as an error, to cancel the task.
 	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 2)
@@ -68,9 +68,18 @@ func runAttached(ctx context.Context, c *client.Client, in *api.Submission, modu
 	var by signalled
 	switch {
 	case err == nil:
+		if out != nil && t.Error == nil {
+			if err := out.collect(watched, c, t, t.Files); err != nil {
+				return err
+			}
+		}
 		return endOf(t)
 	case errors.As(context.Cause(watched), &by):
-		return detach(ctx, c, id, by, signals)
+		err := detach(ctx, c, id, by, signals)
+		if out != nil && id != "" {
+			fmt.Fprintf(os.Stderr, "spare: 'spare get %s -O DIR' writes its files when it has ended\n", id)
+		}
+		return err
 	case errors.Is(err, errOutput):
 		return abandon(ctx, c, id, err)
 	case id != "" && protocol.CodeOf(err) == protocol.CodeInternal:

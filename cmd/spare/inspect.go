@@ -67,6 +67,10 @@ func printStatus(w io.Writer, s api.Status) error {
 		{"peers", fmt.Sprintf("%d connected, %d with an offer", s.PeersConnected, s.PeersKnown)},
 		{"stored", fmt.Sprintf("%d blobs, %s", s.Blobs.Count, size(uint64(max(s.Blobs.Bytes, 0))))},
 		{"warm", fmt.Sprintf("%d modules", len(s.Warm))},
+		{"workers", fmt.Sprintf("%d, %d busy, %d tasks waiting, %s", s.Sandbox.Workers, s.Sandbox.Busy, s.Sandbox.Waiting, size(s.Sandbox.MemoryBytes))},
+		{"workers so far", fmt.Sprintf("%d started, %d killed, %d crashed; %d tasks", s.Sandbox.Started, s.Sandbox.Killed, s.Sandbox.Crashed, s.Sandbox.Tasks)},
+		{"compiled code", fmt.Sprintf("%d modules, %s; %d found, %d compiled", s.Sandbox.Modules, size(uint64(max(s.Sandbox.CacheBytes, 0))), s.Sandbox.CacheHits, s.Sandbox.Compiled)},
+		{"sandbox", fmt.Sprintf("%d of %d layers in force; 'spare doctor' tells more", s.Sandbox.InForce(), len(s.Sandbox.Layers))},
 		{"version", s.Version},
 	}...)
 	for _, r := range s.Refused {
@@ -97,26 +101,49 @@ func newPeers(h *home) *cobra.Command {
 }
 
 func newOffers(h *home) *cobra.Command {
-	return newInspect(h, "offers", "Who offers what, and why not when it is not usable", exactly(),
-		func(ctx context.Context, c *client.Client, _ []string) ([]api.Offer, error) { return c.Offers(ctx) },
-		func(w io.Writer, offers []api.Offer) error {
-			var rows [][]string
-			for _, o := range offers {
-				who, usable := shortPeer(o.Provider), "yes"
-				if o.Self {
-					who += " (this node)"
-				}
-				if !o.Usable {
-					usable = "no: " + o.Reason
-				}
-				rows = append(rows, []string{
-					who, fmt.Sprintf("%d of %d, %d waiting", o.Running, o.Slots, o.Queued), fmt.Sprintf("%.2f", o.Speed),
-					size(o.MemoryBytes), size(o.OutputBytes), (time.Duration(o.WallMS) * time.Millisecond).String(),
-					fmt.Sprint(len(o.Warm)), o.Arch, o.Version, usable,
-				})
-			}
-			return table(w, []string{"PROVIDER", "RUNNING", "SPEED", "MEMORY", "OUTPUT", "TIME", "WARM", "MACHINE", "VERSION", "USABLE"}, rows)
-		})
+	cmd := &cobra.Command{Use: "offers", Short: "Who offers what, and why not when it is not usable", Args: exactly()}
+	f := addFormat(cmd)
+	f.wide = true
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := h.node()
+		if err != nil {
+			return err
+		}
+		offers, err := c.Offers(cmd.Context())
+		if err != nil {
+			return err
+		}
+		return f.print(cmd.OutOrStdout(), offers, func(w io.Writer) error { return printOffers(w, offers, f.name == "wide") })
+	}
+	return cmd
+}
+
+// printOffers writes what people choose by; a wide table has all that bounds a task.
+func printOffers(w io.Writer, offers []api.Offer, wide bool) error {
+	head := []string{"PROVIDER", "RUNNING", "SPEED", "MEMORY", "OUTPUT", "TIME"}
+	if wide {
+		head = append(head, "GAS", "FILES", "FILE BYTES", "MODULE")
+	}
+	head = append(head, "WARM", "MACHINE", "VERSION", "USABLE")
+	var rows [][]string
+	for _, o := range offers {
+		who, usable := shortPeer(o.Provider), "yes"
+		if o.Self {
+			who += " (this node)"
+		}
+		if !o.Usable {
+			usable = "no: " + o.Reason
+		}
+		row := []string{
+			who, fmt.Sprintf("%d of %d, %d waiting", o.Running, o.Slots, o.Queued), fmt.Sprintf("%.2f", o.Speed),
+			size(o.MemoryBytes), size(o.OutputBytes), (time.Duration(o.WallMS) * time.Millisecond).String(),
+		}
+		if wide {
+			row = append(row, amount(o.Gas), fmt.Sprint(o.Files), size(o.FileBytes), size(o.ModuleBytes))
+		}
+		rows = append(rows, append(row, fmt.Sprint(len(o.Warm)), o.Arch, o.Version, usable))
+	}
+	return table(w, head, rows)
 }
 
 func newPing(h *home) *cobra.Command {

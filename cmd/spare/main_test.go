@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"os/exec"
@@ -24,6 +25,9 @@ func TestMain(m *testing.M) {
 //
 //	serve                 start a stand-in for a node in $SPARE_HOME
 //	wasm FILE WORDS...    write a program for it, see apitest.Module
+//	break                 take a layer of the stand-in's sandbox away
+//	puts N                the stand-in has stored N blobs so far
+//	large FILE N          write a file of N bytes
 //	exits N COMMAND...    run a command that ends with status N
 //	ready                 wait for the real node in $SPARE_HOME
 //	program FILE          write a real program that exits with status 7
@@ -41,11 +45,14 @@ func TestTranscripts(t *testing.T) {
 			env.Setenv("TZ", "UTC")
 			// Or each process that ends well sleeps for a second under -race.
 			env.Setenv("GORACE", "atexit_sleep_ms=0")
-			env.Values["test"] = tb
+			env.Values["test"], env.Values["node"] = tb, apitest.New(tb.TempDir())
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": serve,
+			"break": func(ts *testscript.TestScript, _ bool, _ []string) { standIn(ts).Break() },
+			"puts":  puts,
+			"large": large,
 			"wasm":  writeModule,
 			"exits": exits,
 			"ready": ready,
@@ -61,7 +68,28 @@ func serve(ts *testscript.TestScript, _ bool, _ []string) {
 	if !ok {
 		ts.Fatalf("Setup has left no test")
 	}
-	apitest.Serve(tb, apitest.New(tb.TempDir()), ts.Getenv("SPARE_HOME"))
+	apitest.Serve(tb, standIn(ts), ts.Getenv("SPARE_HOME"))
+}
+
+// standIn returns the script's stand-in for a node.
+func standIn(ts *testscript.TestScript) *apitest.Node {
+	n, ok := ts.Value("node").(*apitest.Node)
+	if !ok {
+		ts.Fatalf("Setup has left no node")
+	}
+	return n
+}
+
+func puts(ts *testscript.TestScript, _ bool, args []string) {
+	if got := strconv.Itoa(standIn(ts).Puts()); got != args[0] {
+		ts.Fatalf("%s blobs stored, want %s", got, args[0])
+	}
+}
+
+func large(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), bytes.Repeat([]byte("spare"), n/5+1)[:n], 0o600))
 }
 
 func writeModule(ts *testscript.TestScript, _ bool, args []string) {

@@ -8,39 +8,46 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/spare-network/spare/protocol"
 )
 
 // format is the value of --output.
-type format string
+type format struct {
+	name string
+	wide bool // whether there is a wide table
+}
 
-func (f *format) String() string { return string(*f) }
+func (f *format) String() string { return f.name }
 
 // Type names the flag's values in the help.
-func (f *format) Type() string { return "table|json" }
+func (f *format) Type() string {
+	if f.wide {
+		return "table|wide|json"
+	}
+	return "table|json"
+}
 
 // Set takes one of the formats.
 func (f *format) Set(s string) error {
-	if s != "table" && s != "json" {
+	if s != "table" && s != "json" && (s != "wide" || !f.wide) {
 		return fmt.Errorf("%q is neither table nor json", s)
 	}
-	*f = format(s)
+	f.name = s
 	return nil
 }
 
 // addFormat gives cmd the flag -o.
 func addFormat(cmd *cobra.Command) *format {
-	f := format("table")
-	cmd.Flags().VarP(&f, "output", "o", "how to print")
-	return &f
+	f := &format{name: "table"}
+	cmd.Flags().VarP(f, "output", "o", "how to print")
+	return f
 }
 
 // print writes v as JSON, or calls the function that writes its text.
 func (f *format) print(w io.Writer, v any, text func(io.Writer) error) error {
-	if *f != "json" {
+	if f.name != "json" {
 		return text(w)
 	}
 	enc := json.NewEncoder(w)
@@ -76,8 +83,6 @@ func table(w io.Writer, head []string, rows [][]string) error {
 // shortPeer is the beginning of a peer ID: enough to tell peers apart, and to
 // name one wherever a peer is asked for.
 func shortPeer(id string) string { return id[:min(len(id), 16)] }
-
-func size(n uint64) string { return humanize.IBytes(n) }
 
 // millis writes milliseconds, nil as unknown.
 func millis(ms *float64) string {

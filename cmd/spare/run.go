@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -15,7 +16,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/spare-network/spare/node/api"
@@ -35,31 +35,13 @@ type runFlags struct {
 	env             []string
 	timeout         time.Duration
 	mem, output     byteSize
+	gas             gasAmount
+	fileBytes       byteSize
+	files           uint32
 	seed            string
+	inputs          []string
+	outputDir       string
 	noStdin, detach bool
-}
-
-// byteSize is a flag's number of bytes, such as 512MiB.
-type byteSize uint64
-
-func (b *byteSize) String() string {
-	if *b == 0 {
-		return ""
-	}
-	return size(uint64(*b))
-}
-
-// Type names the flag's value in the help.
-func (b *byteSize) Type() string { return "size" }
-
-// Set reads a size.
-func (b *byteSize) Set(s string) error {
-	n, err := humanize.ParseBytes(s)
-	if err != nil {
-		return errors.New("want a size such as 512MiB")
-	}
-	*b = byteSize(n)
-	return nil
 }
 
 func newRun(h *home) *cobra.Command {
@@ -73,12 +55,17 @@ stdin is read to its end first, unless it is a terminal; stdout and stderr are
 the program's as it writes them. Flags up to -- are spare's; everything after
 it is the program's.
 
+It sees no files but those given with -i, below /in, and may write below /out;
+-O has what it leaves there written to a directory here, in which it replaces
+files of the same names, when it has ended by itself.
+
 The exit status is the program's own, or:
   124  its time is over          125  spare, the network or a limit failed it
   126  it is no valid program    127  not found
   134  it trapped                130  Ctrl-C: the task goes on, a second one within a second cancels it`,
 		Example: `  echo hello | spare run --remote wordcount.wasm
-  spare run python.wasm --timeout 1m -- -c 'print(6*7)'`,
+  spare run python.wasm --timeout 1m -- -c 'print(6*7)'
+  spare run resize.wasm -i photos:/in -O small -- --width 800`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if dash := cmd.ArgsLenAtDash(); len(args) == 0 || dash == 0 {
 				return usage(cmd, "PROGRAM is missing")
@@ -101,12 +88,29 @@ The exit status is the program's own, or:
 			if err != nil {
 				return err
 			}
-			if !f.noStdin {
-				// A pipe may stay open for long: what can fail before it is
-				// read to its end should.
-				if err := c.Reach(cmd.Context()); err != nil {
+			files, err := gatherInputs(f.inputs, f.limits())
+			if err != nil {
+				return err
+			}
+			if in.Inputs, err = prepareInputs(files, f.limits()); err != nil {
+				return err
+			}
+			// A pipe may stay open for long, and inputs be large: what can
+			// fail before they are read to their end should.
+			if err := c.Reach(cmd.Context()); err != nil {
+				return err
+			}
+			var out *outputDir
+			if f.outputDir != "" {
+				if out, err = openOutputDir(f.outputDir); err != nil {
 					return err
 				}
+				defer out.close()
+			}
+			if err := uploadInputs(cmd.Context(), c, files, in.Inputs); err != nil {
+				return err
+			}
+			if !f.noStdin {
 				if in.Stdin, err = spoolStdin(cmd.Context(), c, os.Stdin); err != nil {
 					return err
 				}
@@ -119,7 +123,7 @@ The exit status is the program's own, or:
 				_, err = fmt.Fprintln(cmd.OutOrStdout(), t.ID)
 				return err
 			}
-			return runAttached(cmd.Context(), c, in, module)
+			return runAttached(cmd.Context(), c, in, module, out)
 		},
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
@@ -137,6 +141,11 @@ The exit status is the program's own, or:
 	flags.DurationVar(&f.timeout, "timeout", 0, fmt.Sprintf("the program's wall time, each attempt (default %s)", protocol.DefaultWall))
 	flags.Var(&f.mem, "mem", fmt.Sprintf("the program's memory (default %s)", size(protocol.DefaultMemory)))
 	flags.Var(&f.output, "output-limit", fmt.Sprintf("stdout and stderr together (default %s)", size(protocol.DefaultOutput)))
+	flags.Var(&f.gas, "gas", fmt.Sprintf("the program's instructions, about, such as 1e9 or 2T (default %s)", amount(protocol.DefaultGas)))
+	flags.Var(&f.fileBytes, "file-bytes", fmt.Sprintf("all its files together, inputs included (default %s)", size(protocol.DefaultFileBytes)))
+	flags.Uint32Var(&f.files, "files", protocol.DefaultFiles, "its files and directories, `N`, inputs included")
+	flags.StringArrayVarP(&f.inputs, "input", "i", nil, "`FILE[:/in/NAME]` or DIR[:/in/NAME] for the program to read (repeatable)")
+	flags.StringVarP(&f.outputDir, "output-dir", "O", "", "the `DIR` for what it leaves below /out, made when it is not there")
 	flags.StringVar(&f.seed, "seed", "0", "a `NUMBER`, or random; equal runs with equal seeds are equal")
 	flags.BoolVarP(&f.noStdin, "no-stdin", "n", false, "give the program an empty stdin")
 	flags.BoolVarP(&f.detach, "detach", "d", false, "print the task's ID and do not wait")
@@ -152,6 +161,9 @@ func (f *runFlags) submission(cmd *cobra.Command, args []string) (*api.Submissio
 			MemoryBytes: uint64(f.mem),
 			OutputBytes: uint64(f.output),
 			WallMS:      uint64(f.timeout.Milliseconds()),
+			Gas:         uint64(f.gas),
+			FileBytes:   uint64(f.fileBytes),
+			Files:       f.files,
 		},
 		Terms: api.Terms{Replicas: f.replicas, On: f.on, Detached: f.detach},
 	}
@@ -184,6 +196,21 @@ func (f *runFlags) submission(cmd *cobra.Command, args []string) (*api.Submissio
 		return nil, usage(cmd, "--output-limit must be 1 B or more")
 	case uint64(f.output) > protocol.MaxOutput:
 		return nil, usage(cmd, "--output-limit must be %s or less", size(protocol.MaxOutput))
+	case cmd.Flags().Changed("gas") && f.gas == 0:
+		return nil, usage(cmd, "--gas must be 1 or more")
+	case f.gas > protocol.MaxGas:
+		return nil, usage(cmd, "--gas must be %d or less", uint64(protocol.MaxGas))
+	case cmd.Flags().Changed("file-bytes") && f.fileBytes == 0:
+		return nil, usage(cmd, "--file-bytes must be 1 B or more")
+	case f.fileBytes > protocol.MaxFileBytes:
+		return nil, usage(cmd, "--file-bytes must be %s or less", size(protocol.MaxFileBytes))
+	case f.files < 1 || f.files > protocol.MaxFiles:
+		return nil, usage(cmd, "--files must be 1 to %d", protocol.MaxFiles)
+	case cmd.Flags().Changed("output-dir") && f.outputDir == "":
+		return nil, usage(cmd, "-O is empty")
+	case f.detach && f.outputDir != "":
+		return nil, protocol.Errorf(protocol.CodeUsage, "-d does not wait for the files that -O is for").
+			WithHint("'spare get TASK -O DIR' writes them when it has ended")
 	}
 	for _, kv := range f.env {
 		if strings.IndexByte(kv, '=') < 1 {
@@ -201,6 +228,14 @@ func (f *runFlags) submission(cmd *cobra.Command, args []string) (*api.Submissio
 		return nil, usage(cmd, "--seed %q is neither a number nor random", f.seed)
 	}
 	return in, nil
+}
+
+// limits are those of the task that its files must keep to.
+func (f *runFlags) limits() *protocol.Limits {
+	l := protocol.DefaultLimits()
+	l.FileBytes = cmp.Or(uint64(f.fileBytes), l.FileBytes)
+	l.Files = f.files
+	return l
 }
 
 func readProgram(path string) ([]byte, error) {
@@ -232,7 +267,7 @@ func spoolStdin(ctx context.Context, c *client.Client, stdin *os.File) (api.Byte
 	}
 	// What is known to be too large need not be read.
 	if at, err := stdin.Seek(0, io.SeekCurrent); err == nil && info.Mode().IsRegular() && info.Size()-at > protocol.MaxBlob {
-		return api.Bytes{}, protocol.Errorf(protocol.CodeBadRequest, "stdin has %s; it is limited to %s, and so is a module",
+		return api.Bytes{}, protocol.Errorf(protocol.CodeBadRequest, "stdin has %s; it is limited to %s, and so are a module and an input",
 			size(uint64(info.Size()-at)), size(protocol.MaxBlob)).WithHint("cut the input into pieces and run one task for each")
 	}
 	head, err := io.ReadAll(io.LimitReader(stdin, smallStdin+1))

@@ -97,6 +97,9 @@ func printTask(w io.Writer, t api.Task) error {
 	if t.WallMS != nil {
 		rows = append(rows, []string{"guest time", millis(t.WallMS)})
 	}
+	if t.Gas != nil {
+		rows = append(rows, []string{"gas", fmt.Sprintf("%s of %s", amount(*t.Gas), amount(t.GasLimit))})
+	}
 	stdout, stderr := "", "" // nobody has counted before the end
 	if t.Ended != nil {
 		stdout, stderr = size(t.StdoutBytes), size(t.StderrBytes)
@@ -105,10 +108,11 @@ func printTask(w io.Writer, t api.Task) error {
 		[]string{"stdin", size(t.StdinBytes)},
 		[]string{"stdout", stdout},
 		[]string{"stderr", stderr},
-		[]string{"limits", fmt.Sprintf("%s memory, %s output, %s", size(t.Limits.MemoryBytes), size(t.Limits.OutputBytes),
-			time.Duration(t.Limits.WallMS)*time.Millisecond)},
+		[]string{"limits", fmt.Sprintf("%s memory, %s output, %s, %s gas, %d files of %s", size(t.Limits.MemoryBytes), size(t.Limits.OutputBytes),
+			time.Duration(t.Limits.WallMS)*time.Millisecond, amount(t.Limits.Gas), t.Limits.Files, size(t.Limits.FileBytes))},
 		[]string{"placed", fmt.Sprintf("%s, %d replicas", t.Terms.Where, t.Terms.Replicas)},
 		[]string{"seed", fmt.Sprint(t.Seed)})
+	rows = append(append(rows, fileRows("input", t.Inputs)...), fileRows("file", t.Files)...)
 	if err := table(w, nil, rows); err != nil {
 		return err
 	}
@@ -120,6 +124,20 @@ func printTask(w io.Writer, t api.Task) error {
 		rows = append(rows, []string{fmt.Sprint(a.Attempt), shortPeer(a.Provider), a.State, millis(a.RTTMS), clock(a.Started), clock(a.Ended), a.Reason})
 	}
 	return table(w, []string{"ATTEMPT", "PROVIDER", "STATE", "RTT", "STARTED", "ENDED", "REASON"}, rows)
+}
+
+// shownFiles is how many files people want to see of each kind.
+const shownFiles = 20
+
+func fileRows(kind string, files []api.File) [][]string {
+	var rows [][]string
+	for i, f := range files {
+		if i == shownFiles {
+			return append(rows, []string{kind, fmt.Sprintf("and %d more; -o json lists them", len(files)-i)})
+		}
+		rows = append(rows, []string{kind, fmt.Sprintf("%s  %s", f.Path, size(f.Size))})
+	}
+	return rows
 }
 
 func clock(t *api.Time) string {
@@ -253,12 +271,6 @@ func endHint(t *api.Task) string {
 		return t.Error.Hint
 	}
 	switch t.Error.Code {
-	case protocol.CodeTimeout:
-		return "allow it more with --timeout"
-	case protocol.CodeOutputLimit:
-		return "allow it more with --output-limit, at most " + size(protocol.MaxOutput)
-	case protocol.CodeMemoryLimit:
-		return "allow it more with --mem"
 	case protocol.CodeNoPeers:
 		return "'spare peers' lists neighbours; join some with 'spare up --bootstrap ADDRESS', or run it here with --local"
 	case protocol.CodeNoOffers, protocol.CodeBusy, protocol.CodeRefused:

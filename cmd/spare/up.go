@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -20,7 +21,7 @@ import (
 
 func newUp(h *home) *cobra.Command {
 	var (
-		cfg    node.Config
+		cfg    = node.Default()
 		memory byteSize
 		noPage bool
 		level  string
@@ -31,13 +32,20 @@ func newUp(h *home) *cobra.Command {
 		Long: `Start this machine's node and stay with it until Ctrl-C or SIGTERM.
 
 The home is made when it is not there, with an identity and, for a network that
-is new here, a secret. Whoever has a copy of that file is a member.`,
+is new here, a secret. Whoever has a copy of that file is a member.
+
+config.toml in the home, which is the user's own and never written, may say
+what this node requires of its sandbox and the most that it gives to a task:
+
+  [sandbox]
+  require = ["seccomp", "net-namespace"]   # as 'spare doctor' names them
+  [limits]
+  memory = "1GiB"   # or --mem
+  gas = "50T"
+  wall = "1h"       # also output, file-bytes, files; module, functions, locals,
+                    # body, nesting and table-elements of a program`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var err error
-			if cfg.Home, err = h.path(); err != nil {
-				return err
-			}
 			switch {
 			case cfg.Donate != "idle" && cfg.Donate != "always":
 				return usage(cmd, "--donate %q is neither idle nor always", cfg.Donate)
@@ -45,18 +53,27 @@ is new here, a secret. Whoever has a copy of that file is a member.`,
 				return usage(cmd, "--slots must be 1 or more, or 0 for as many as fit")
 			case cmd.Flags().Changed("mem") && memory < protocol.PageSize:
 				return usage(cmd, "--mem must be %s or more", size(protocol.PageSize))
+			case memory > protocol.MaxMemory:
+				return usage(cmd, "--mem must be %s or less", size(protocol.MaxMemory))
 			}
-			if cfg.Logger, err = newLogger(level); err != nil {
+			logger, err := newLogger(level)
+			if err != nil {
 				return usage(cmd, "--log-level %q is none of debug, info, warn, error", level)
 			}
 			if noPage {
 				cfg.Dashboard = ""
 			}
+			file, err := readConfig(*h)
+			if err != nil {
+				return err
+			}
+			cfg.Home, cfg.Ceilings, cfg.Require, cfg.Logger = file.Home, file.Ceilings, file.Require, logger
+			cfg.MemoryBytes = cmp.Or(uint64(memory), file.MemoryBytes)
 			// The home is not made for a node that cannot be.
 			if err := api.CheckDashboard(cfg.Dashboard); err != nil {
 				return err
 			}
-			cfg.MemoryBytes, cfg.Version = uint64(memory), versionText()
+			cfg.Version = versionText()
 			cfg.Ready = func(i node.Info) { announce(cmd.OutOrStdout(), cmd.ErrOrStderr(), i, cfg, *h) }
 			return up(cmd.Context(), cfg)
 		},
@@ -65,11 +82,11 @@ is new here, a secret. Whoever has a copy of that file is a member.`,
 	flags.StringArrayVar(&cfg.Listen, "listen", nil, "`MULTIADDR` to listen on (repeatable; default loopback, TCP and QUIC on a free port)")
 	flags.StringArrayVar(&cfg.Announce, "announce", nil, "`MULTIADDR` to tell others instead of those listened on (repeatable)")
 	flags.StringArrayVar(&cfg.Bootstrap, "bootstrap", nil, "`MULTIADDR` of a peer to join, ending in /p2p/PEER (repeatable)")
-	flags.StringVar(&cfg.Network, "network", "default", "`NAME` of the network")
+	flags.StringVar(&cfg.Network, "network", cfg.Network, "`NAME` of the network")
 	flags.IntVar(&cfg.Slots, "slots", 0, "tasks to run at once, `N`; 0 is as many as fit")
 	flags.Var(&memory, "mem", "memory for one task (default as much as fits)")
-	flags.StringVar(&cfg.Donate, "donate", "idle", "when to take tasks of others: `idle|always`")
-	flags.StringVar(&cfg.Dashboard, "dashboard", "127.0.0.1:0", "loopback `HOST:PORT` of the dashboard")
+	flags.StringVar(&cfg.Donate, "donate", cfg.Donate, "when to take tasks of others: `idle|always`")
+	flags.StringVar(&cfg.Dashboard, "dashboard", cfg.Dashboard, "loopback `HOST:PORT` of the dashboard")
 	flags.BoolVar(&noPage, "no-dashboard", false, "serve no dashboard")
 	flags.StringVar(&level, "log-level", "warn", "`debug|info|warn|error`")
 	return cmd
@@ -121,6 +138,9 @@ func announce(w, stderr io.Writer, i node.Info, cfg node.Config, h home) {
 		donates = "always"
 	}
 	rows = append(rows, []string{"donates", donates})
+	if i.Paused != "" {
+		rows = append(rows, []string{"paused", i.Paused + "; tasks of this node run all the same, see 'spare doctor'"})
+	}
 	switch {
 	case i.NewSecret && len(cfg.Bootstrap) > 0:
 		complain(stderr, protocol.Errorf(protocol.CodeNetwork, "the network %s was not known here: its secret was made just now, and no other peer has it", i.Network).

@@ -24,7 +24,7 @@ func TestAnnounceNewSecret(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out, stderr strings.Builder
-			info := node.Info{Network: "lab", NewSecret: c.made, SecretFile: "/h/networks/lab.secret"}
+			info := node.Info{Paused: "the moat is dry", Network: "lab", NewSecret: c.made, SecretFile: "/h/networks/lab.secret"}
 			announce(&out, &stderr, info, node.Config{Bootstrap: c.bootstrap, Donate: "idle"}, "/h")
 			if got := strings.Contains(out.String(), copyIt); got != c.row {
 				t.Errorf("stdout %q", out.String())
@@ -34,6 +34,9 @@ func TestAnnounceNewSecret(t *testing.T) {
 			}
 			if !c.warns && stderr.String() != "" {
 				t.Errorf("stderr %q", stderr.String())
+			}
+			if !strings.Contains(out.String(), "the moat is dry; tasks of this node run all the same, see 'spare doctor'\n") {
+				t.Errorf("no row paused in %q", out.String())
 			}
 			if !strings.Contains(out.String(), "pauses while others use more than a quarter of the CPU (--donate always)\n") {
 				t.Errorf("no row donates in %q", out.String())

@@ -87,10 +87,10 @@ func TestTaskJSONIsTheContract(t *testing.T) {
 	empty := protocol.DigestOf(nil).String()
 	want := `{"id":"aaaaaaaaaa","name":"p.wasm","state":"done","reason":"","exit_code":7,"exit_source":"guest",` +
 		`"stdout_digest":"` + protocol.DigestOf([]byte("to stdout\n")).String() + `","stdout_bytes":10,"stderr_bytes":10,` +
-		`"wall_ms":40.125,"error":null,"submitted":"2026-03-01T12:00:00.123Z","ended":"2026-03-01T12:00:00.165Z",` +
+		`"files":[],"wall_ms":40.125,"gas":1234567,"gas_limit":10000000000000,"error":null,"submitted":"2026-03-01T12:00:00.123Z","ended":"2026-03-01T12:00:00.165Z",` +
 		`"module":"` + protocol.DigestOf(apitest.Module("exit 7")).CID() + `","args":["p.wasm"],"env":[],` +
 		`"stdin_digest":"` + empty + `","stdin_bytes":0,` +
-		`"limits":{"memory_bytes":536870912,"output_bytes":67108864,"wall_ms":3600000},"seed":0,` +
+		`"inputs":[],"limits":{"memory_bytes":536870912,"output_bytes":67108864,"wall_ms":3600000,"gas":10000000000000,"file_bytes":268435456,"files":4096},"seed":0,` +
 		`"terms":{"replicas":1,"where":"any"},"attempts":[` +
 		`{"attempt":1,"provider":"` + apitest.Self + `","state":"refused","reason":"least loaded; its slots filled up","rtt_ms":null,"started":null,"ended":"2026-03-01T12:00:00.124Z"},` +
 		`{"attempt":2,"provider":"` + apitest.Other + `","state":"done","reason":"nearest idle peer, \u001b[31m1.5 ms","rtt_ms":1.5,"started":"2026-03-01T12:00:00.125Z","ended":"2026-03-01T12:00:00.165Z"}]}` + "\n"
@@ -106,7 +106,7 @@ func TestRunningTaskHasNulls(t *testing.T) {
 	if err := json.Unmarshal(body, &v); err != nil || code != http.StatusCreated {
 		t.Fatalf("%d %s: %v", code, body, err)
 	}
-	for _, key := range []string{"exit_code", "exit_source", "stdout_digest", "wall_ms", "error", "ended"} {
+	for _, key := range []string{"exit_code", "exit_source", "stdout_digest", "wall_ms", "error", "ended", "gas", "files"} {
 		if got, ok := v[key]; !ok || got != nil {
 			t.Errorf("%s is %v, want null", key, got)
 		}
@@ -198,6 +198,7 @@ func TestBadRequestsAreProblems(t *testing.T) {
 		return fmt.Sprintf(`{"data":%q}`, base64.StdEncoding.EncodeToString(b))
 	}
 	good := data(apitest.Module("cat"))
+	half := base64.StdEncoding.EncodeToString(make([]byte, 600<<10))
 	absent := protocol.DigestOf([]byte("absent")).String()
 	const stranger = "12D3KooWRpUw97WW3yRTDw5dMbVnNrg82LsSfAsMW7NLMQvnKQUN"
 	for _, test := range []struct {
@@ -240,7 +241,22 @@ func TestBadRequestsAreProblems(t *testing.T) {
 		{"local and on", "POST", "/api/v1/tasks", `{"module":` + good + `,"terms":{"where":"local","on":"` + apitest.Other + `"}}`, 400, protocol.CodeBadRequest},
 		{"replicas on one peer", "POST", "/api/v1/tasks", `{"module":` + good + `,"terms":{"replicas":2,"on":"` + apitest.Other + `"}}`, 400, protocol.CodeBadRequest},
 		{"inline stdin too large", "POST", "/api/v1/tasks", `{"module":` + good + `,"stdin":` + data(make([]byte, 1<<20+1)) + `}`, 400, protocol.CodeBadRequest},
-		{"body too large", "POST", "/api/v1/tasks", `{"name":"` + strings.Repeat("x", 5<<20) + `"}`, 413, protocol.CodeBadRequest},
+		{"too much gas", "POST", "/api/v1/tasks", `{"module":` + good + `,"limits":{"gas":1152921504606846977}}`, 400, protocol.CodeBadRequest},
+		{"too many bytes in files", "POST", "/api/v1/tasks", `{"module":` + good + `,"limits":{"file_bytes":1073741825}}`, 400, protocol.CodeBadRequest},
+		{"too many files", "POST", "/api/v1/tasks", `{"module":` + good + `,"limits":{"files":16385}}`, 400, protocol.CodeBadRequest},
+		{"input without a path", "POST", "/api/v1/tasks", `{"module":` + good + `,"inputs":[{"data":""}]}`, 422, protocol.CodeBadRequest},
+		{"input elsewhere", "POST", "/api/v1/tasks", `{"module":` + good + `,"inputs":[{"path":"/etc/passwd"}]}`, 400, protocol.CodeBadRequest},
+		{"input that climbs", "POST", "/api/v1/tasks", `{"module":` + good + `,"inputs":[{"path":"/in/../a"}]}`, 400, protocol.CodeBadRequest},
+		{"input twice", "POST", "/api/v1/tasks", `{"module":` + good + `,"inputs":[{"path":"/in/a"},{"path":"/in/a"}]}`, 400, protocol.CodeBadRequest},
+		{"input within another", "POST", "/api/v1/tasks", `{"module":` + good + `,"inputs":[{"path":"/in/a"},{"path":"/in/a/b"}]}`, 400, protocol.CodeBadRequest},
+		{"input by data and digest", "POST", "/api/v1/tasks", `{"module":` + good + `,"inputs":[{"path":"/in/a","data":"YQ==","digest":"` + absent + `"}]}`, 400, protocol.CodeBadRequest},
+		{"input is absent", "POST", "/api/v1/tasks", `{"module":` + good + `,"inputs":[{"path":"/in/a","digest":"` + absent + `"}]}`, 409, protocol.CodeBlob},
+		{"inputs beyond their limit", "POST", "/api/v1/tasks", `{"module":` + good + `,"inputs":[{"path":"/in/a","data":"YWI="}],"limits":{"file_bytes":1}}`, 400, protocol.CodeBadRequest},
+		{"inputs too large together", "POST", "/api/v1/tasks", `{"module":` + good + `,"inputs":[{"path":"/in/a","data":"` + half + `"},{"path":"/in/b","data":"` + half + `"}]}`, 400, protocol.CodeBadRequest},
+		{"files of no task", "GET", "/api/v1/tasks/zzz/files", "", 404, protocol.CodeNotFound},
+		{"a file of no task", "GET", "/api/v1/tasks/zzz/files/out/a", "", 404, protocol.CodeNotFound},
+		{"missing what is no digest", "POST", "/api/v1/blobs/missing", `{"digests":["xyz"]}`, 400, protocol.CodeBadRequest},
+		{"body too large", "POST", "/api/v1/tasks", `{"name":"` + strings.Repeat("x", 7<<20) + `"}`, 413, protocol.CodeBadRequest},
 		{"ping nobody", "POST", "/api/v1/peers/zzz/ping", "", 404, protocol.CodeNotFound},
 		{"ping a whole ID that is unknown", "POST", "/api/v1/peers/" + stranger + "/ping", "", 504, protocol.CodeTimeout},
 		{"ping one that is silent", "POST", "/api/v1/peers/" + apitest.Self + "/ping", "", 504, protocol.CodeTimeout},
@@ -281,7 +297,7 @@ func TestUploadTooLargeIsRefusedUnread(t *testing.T) {
 	if err := json.NewDecoder(res.Body).Decode(&p); err != nil {
 		t.Fatal(err)
 	}
-	if p.Code != protocol.CodeBadRequest || p.Detail != "stdin is limited to 1 GiB, and so is a module" || p.Hint == "" || n.Puts() != 0 {
+	if p.Code != protocol.CodeBadRequest || p.Detail != "stdin is limited to 1 GiB, and so are a module and an input" || p.Hint == "" || n.Puts() != 0 {
 		t.Errorf("the answer is %+v after %d uploads", p, n.Puts())
 	}
 }
@@ -370,14 +386,15 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 	slices.Sort(got)
 	want := []string{
 		"get /api/v1/offers", "get /api/v1/peers", "get /api/v1/status", "get /api/v1/tasks", "get /api/v1/tasks/{id}",
+		"get /api/v1/tasks/{id}/files", "get /api/v1/tasks/{id}/files/{path}",
 		"get /api/v1/tasks/{id}/follow", "get /api/v1/tasks/{id}/stderr", "get /api/v1/tasks/{id}/stdout",
-		"post /api/v1/blobs", "post /api/v1/dashboard/link", "post /api/v1/peers/{peer}/ping",
+		"post /api/v1/blobs", "post /api/v1/blobs/missing", "post /api/v1/dashboard/link", "post /api/v1/diagnosis", "post /api/v1/peers/{peer}/ping",
 		"post /api/v1/tasks", "post /api/v1/tasks/{id}/cancel",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("described\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	for _, name := range []string{"Status", "Peer", "Offer", "Task", "Attempt", "Event", "Submission", "Problem"} {
+	for _, name := range []string{"Status", "Peer", "Offer", "Task", "Attempt", "Event", "Submission", "Problem", "File", "Input", "Sandbox", "Layer", "Diagnosis", "Trial"} {
 		if doc.Components.Schemas[name] == nil {
 			t.Errorf("no schema %s", name)
 		}

@@ -25,7 +25,35 @@ func (u *upload) Resolve(c huma.Context) []error {
 	return nil
 }
 
+// Digests is a list of blobs.
+type Digests struct {
+	Digests []string `json:"digests" maxItems:"4096" doc:"sha2-256 in hex, or CIDs"`
+}
+
 func (s *Server) blobRoutes(a huma.API) {
+	type list struct{ Body Digests }
+	route(a, huma.Operation{
+		OperationID: "missing-blobs", Method: http.MethodPost, Path: "/blobs/missing", Summary: "Which of these blobs are to be uploaded",
+	}, func(_ context.Context, in *list) (*reply[Digests], error) {
+		missing := Digests{Digests: []string{}}
+		for _, text := range in.Body.Digests {
+			d, err := protocol.ParseDigest(text)
+			if err != nil {
+				return nil, err
+			}
+			f, _, err := s.cfg.Blobs.Open(d)
+			switch {
+			case err == nil:
+				err = f.Close()
+			case protocol.CodeOf(err) == protocol.CodeBlob:
+				missing.Digests, err = append(missing.Digests, text), nil
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		return &reply[Digests]{missing}, nil
+	})
 	route(a, huma.Operation{
 		OperationID: "put-blob", Method: http.MethodPost, Path: "/blobs", Summary: "Upload a module or an input",
 		DefaultStatus: http.StatusCreated,
@@ -50,6 +78,6 @@ func (s *Server) blobRoutes(a huma.API) {
 }
 
 func tooLarge() error {
-	return protocol.Errorf(protocol.CodeBadRequest, "stdin is limited to %d GiB, and so is a module", protocol.MaxBlob>>30).
+	return protocol.Errorf(protocol.CodeBadRequest, "stdin is limited to %d GiB, and so are a module and an input", protocol.MaxBlob>>30).
 		WithHint("cut the input into pieces and run one task for each")
 }

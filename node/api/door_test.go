@@ -104,7 +104,7 @@ func (b *browser) login() {
 }
 
 var protectedRoutes = []string{
-	"/api/v1/status", "/api/v1/peers", "/api/v1/offers", "/api/v1/tasks", "/api/v1/tasks/aaaaaaaaaa", "/api/v1/nothing", "/openapi.json",
+	"/api/v1/status", "/api/v1/peers", "/api/v1/offers", "/api/v1/tasks", "/api/v1/tasks/aaaaaaaaaa", "/api/v1/nothing", "/openapi.json", "/metrics",
 }
 
 func TestDoor(t *testing.T) {
@@ -197,12 +197,12 @@ func TestDoor(t *testing.T) {
 func TestNothingCanBeChangedFromThePage(t *testing.T) {
 	b := newBrowser(t)
 	b.login()
-	for _, route := range []string{"/api/v1/tasks", "/api/v1/tasks/a/cancel", "/api/v1/blobs", "/api/v1/peers/x/ping", "/api/v1/dashboard/link"} {
+	for _, route := range []string{"/api/v1/tasks", "/api/v1/tasks/a/cancel", "/api/v1/blobs", "/api/v1/peers/x/ping", "/api/v1/dashboard/link", "/api/v1/diagnosis", "/api/v1/blobs/missing"} {
 		if a := b.fetch("POST", route, "{}"); a.code != http.StatusMethodNotAllowed {
 			t.Errorf("POST %s: %d %s", route, a.code, a.body)
 		}
 	}
-	for _, route := range []string{"/api/v1/tasks/a/stdout", "/api/v1/tasks/a/follow"} {
+	for _, route := range []string{"/api/v1/tasks/a/stdout", "/api/v1/tasks/a/follow", "/api/v1/tasks/a/files", "/api/v1/tasks/a/files/out/a"} {
 		if a := b.fetch("GET", route, ""); a.code != http.StatusNotFound {
 			t.Errorf("GET %s: %d %s", route, a.code, a.body)
 		}
@@ -260,7 +260,7 @@ func TestSessionCookie(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Name != "spare-"+u.Port() || c.Path != "/api/v1" || c.Domain != "" || len(c.Value) < 52 {
+	if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Name != "spare-"+u.Port() || c.Path != "/" || c.Domain != "" || len(c.Value) < 52 {
 		t.Errorf("cookie %v", c)
 	}
 }

@@ -24,6 +24,7 @@ func FuzzSubmission(f *testing.F) {
 		`{"module":{"data":"AGFzbQEAAABjYXQ="},"args":["a"],"env":["K=V"],"seed":18446744073709551615,` +
 			`"limits":{"memory_bytes":1,"output_bytes":1,"wall_ms":1},"terms":{"replicas":2,"where":"remote","detached":true}}`,
 		`{"module":{"data":"AGFzbQEAAABjYXQ="},"terms":{"on":"` + apitest.Other + `"}}`,
+		`{"module":{"data":"AGFzbQEAAABjb3B5"},"inputs":[{"path":"/in/b","data":"aGk="},{"path":"/in/a/c"}],"limits":{"gas":5,"file_bytes":2,"files":9}}`,
 		`{}`, `[]`, `null`, `"x"`, `{"module":null}`, `{"module":{"data":1e400}}`, "{\"name\":\"\xff\"}",
 	} {
 		f.Add([]byte(seed))

@@ -37,7 +37,7 @@ func (s *Server) pageRoutes() http.Handler {
 			return
 		}
 		http.SetCookie(w, &http.Cookie{
-			Name: cookie, Value: s.door.session, Path: prefix, HttpOnly: true, SameSite: http.SameSiteStrictMode,
+			Name: cookie, Value: s.door.session, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode,
 		})
 		w.WriteHeader(http.StatusNoContent)
 	})

@@ -25,6 +25,10 @@ type Tasks interface {
 	Follow(ctx context.Context, id protocol.TaskID, out func(fd int, p []byte) error, changed func(*protocol.Task)) (*protocol.Task, error)
 	// Output opens what a task has written to stdout (1) or stderr (2) so far.
 	Output(id protocol.TaskID, fd int) (io.ReadCloser, error)
+	// OpenFile opens the file that an ended task has left at path, below
+	// [protocol.OutputDir], and returns its size in bytes. It fails with
+	// [protocol.CodeNotFound] when there is none.
+	OpenFile(id protocol.TaskID, path string) (io.ReadCloser, uint64, error)
 	// Cancel ends a task. One that has ended stays as it is.
 	Cancel(id protocol.TaskID) error
 }
@@ -48,4 +52,6 @@ type Node interface {
 	Offers() []Offer
 	// Ping measures one fresh round trip to the peer with this ID.
 	Ping(ctx context.Context, peer string) (time.Duration, error)
+	// Diagnose has a worker try to break out of the node's sandbox.
+	Diagnose(ctx context.Context) (Diagnosis, error)
 }

@@ -30,6 +30,7 @@ func (s *Server) socketRoutes() http.Handler {
 	s.readRoutes(a)
 	s.nodeRoutes(a)
 	s.taskRoutes(a)
+	s.fileRoutes(a)
 	s.blobRoutes(a)
 	describe := sync.OnceValues(func() ([]byte, error) { return json.Marshal(a.OpenAPI()) })
 	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
@@ -44,12 +45,13 @@ func (s *Server) socketRoutes() http.Handler {
 	return mux
 }
 
-// newAPI puts huma, /healthz and the answer to every unknown path on mux.
+// newAPI puts huma, /healthz, /metrics and the answer to every unknown path on mux.
 func (s *Server) newAPI(mux *http.ServeMux) huma.API {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = w.Write([]byte("ok\n")) // the client has gone
 	})
+	mux.Handle("GET /metrics", s.metrics)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, problemOf(protocol.Errorf(protocol.CodeNotFound, "no route %s %s", r.Method, protocol.SafeText(r.URL.Path)).
 			WithHint("the API is described at /openapi.json")))
@@ -102,6 +104,7 @@ func (s *Server) readRoutes(a huma.API) {
 		st := s.cfg.Node.Status()
 		st.DashboardURL = s.DashboardURL()
 		st.Addrs, st.Refused, st.Warm = some(st.Addrs), some(st.Refused), some(st.Warm)
+		st.Sandbox.Layers = some(st.Sandbox.Layers)
 		return &reply[Status]{st}, nil
 	})
 	route(a, huma.Operation{
@@ -151,6 +154,13 @@ func (s *Server) nodeRoutes(a huma.API) {
 			return nil, err
 		}
 		return &reply[Pong]{Pong{Peer: id, RTTMS: Millis(rtt)}}, nil
+	})
+	route(a, huma.Operation{
+		OperationID: "diagnose", Method: http.MethodPost, Path: "/diagnosis", Summary: "Have a worker try to break out of the sandbox",
+	}, func(ctx context.Context, _ *struct{}) (*reply[Diagnosis], error) {
+		d, err := s.cfg.Node.Diagnose(ctx)
+		d.Layers, d.Trials = some(d.Layers), some(d.Trials)
+		return &reply[Diagnosis]{d}, err
 	})
 	route(a, huma.Operation{
 		OperationID: "dashboard-link", Method: http.MethodPost, Path: "/dashboard/link", Summary: "A URL that opens the dashboard once",

@@ -21,10 +21,10 @@ const (
 	// (macOS; Linux has 108), in bytes with the closing NUL.
 	maxSocketPath = 104
 	// maxInlineBody is the most that a submission may carry of each of its
-	// module and stdin, before base64. Larger ones are uploaded first.
+	// module, stdin and all inputs, before base64. Larger ones are uploaded first.
 	maxInlineBody = 1 << 20
 	maxHeader     = 32 << 10
-	maxBody       = 4 << 20 // two inline bodies in base64, args and env
+	maxBody       = 6 << 20 // three inline bodies in base64, names of inputs, args and env
 
 	headerTimeout = 10 * time.Second
 	idleTimeout   = 2 * time.Minute
@@ -49,13 +49,15 @@ type Server struct {
 	socket net.Listener
 	page   net.Listener // nil when there is no dashboard
 	door   *door
+
+	metrics http.Handler
 }
 
 // New opens the socket and, if wanted, the dashboard's address. The caller
 // holds the lock of the home, so that an old socket file is nobody's. It
 // returns a [protocol.Error] when a path or an address cannot be used.
 func New(cfg Config) (*Server, error) {
-	s := &Server{cfg: cfg, door: newDoor()}
+	s := &Server{cfg: cfg, door: newDoor(), metrics: newMetrics(cfg.Node)}
 	var err error
 	if s.socket, err = listenSocket(cfg.Socket); err != nil {
 		return nil, err

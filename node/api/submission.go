@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 
@@ -17,6 +18,7 @@ type Submission struct {
 	Args   []string `json:"args,omitempty" maxItems:"4095" doc:"argv[1:]"`
 	Env    []string `json:"env,omitempty" maxItems:"4096" doc:"NAME=value; nothing is inherited"`
 	Stdin  Bytes    `json:"stdin,omitzero"`
+	Inputs []Input  `json:"inputs,omitempty" maxItems:"2048" doc:"Files below /in, in any order"`
 	Limits Limits   `json:"limits,omitzero"`
 	Seed   uint64   `json:"seed,omitempty" doc:"Equal runs with equal seeds are equal"`
 	Terms  Terms    `json:"terms,omitzero"`
@@ -43,6 +45,9 @@ type Limits struct {
 	MemoryBytes uint64 `json:"memory_bytes,omitempty" doc:"Rounded up to 64 KiB"`
 	OutputBytes uint64 `json:"output_bytes,omitempty" doc:"stdout and stderr together"`
 	WallMS      uint64 `json:"wall_ms,omitempty" doc:"Guest wall time of one attempt"`
+	Gas         uint64 `json:"gas,omitempty" doc:"Executed WebAssembly instructions, about"`
+	FileBytes   uint64 `json:"file_bytes,omitempty" doc:"All its files together, inputs included"`
+	Files       uint32 `json:"files,omitempty" doc:"Files and directories, inputs included"`
 }
 
 // Terms say how the task is to be placed.
@@ -68,35 +73,40 @@ func (s *Server) understand(in *Submission) (*protocol.Spec, *protocol.Terms, er
 	if err != nil {
 		return nil, nil, err
 	}
+	inputs, err := s.inputs(in.Inputs, uint64(protocol.MaxInline-len(stdin.Inline)))
+	if err != nil {
+		return nil, nil, err
+	}
 	name := in.Name
 	if name == "" {
 		name = "program"
 	}
 	spec := &protocol.Spec{
-		Module: module,
-		Args:   append([]string{name}, in.Args...),
-		Env:    in.Env,
-		Stdin:  stdin,
-		Limits: &protocol.Limits{
-			MemoryBytes: protocol.DefaultMemory,
-			OutputBytes: protocol.DefaultOutput,
-			WallMs:      uint64(protocol.DefaultWall.Milliseconds()),
-		},
+		Module:      module,
+		Args:        append([]string{name}, in.Args...),
+		Env:         in.Env,
+		Stdin:       stdin,
+		Inputs:      inputs,
+		Limits:      in.Limits.spec(),
 		Profile:     protocol.Profile,
 		Seed:        in.Seed,
 		ClockUnixNs: protocol.DefaultClock.UnixNano(),
 	}
-	if m := in.Limits.MemoryBytes; m > 0 {
-		// Not beyond the largest, so that rounding cannot overflow.
-		spec.Limits.MemoryBytes = (min(m, protocol.MaxMemory+1) + protocol.PageSize - 1) / protocol.PageSize * protocol.PageSize
-	}
-	if n := in.Limits.OutputBytes; n > 0 {
-		spec.Limits.OutputBytes = n
-	}
-	if w := in.Limits.WallMS; w > 0 {
-		spec.Limits.WallMs = w
-	}
 	return spec, terms, spec.Validate()
+}
+
+// spec returns l with defaults for what it leaves out.
+func (l *Limits) spec() *protocol.Limits {
+	def := protocol.DefaultLimits()
+	return &protocol.Limits{
+		// Not beyond the largest, so that rounding cannot overflow.
+		MemoryBytes: (min(cmp.Or(l.MemoryBytes, def.MemoryBytes), protocol.MaxMemory+1) + protocol.PageSize - 1) / protocol.PageSize * protocol.PageSize,
+		OutputBytes: cmp.Or(l.OutputBytes, def.OutputBytes),
+		WallMs:      cmp.Or(l.WallMS, def.WallMs),
+		Gas:         cmp.Or(l.Gas, def.Gas),
+		FileBytes:   cmp.Or(l.FileBytes, def.FileBytes),
+		Files:       cmp.Or(l.Files, def.Files),
+	}
 }
 
 func (s *Server) terms(in *Terms) (*protocol.Terms, error) {
@@ -186,10 +196,14 @@ func (in *Bytes) check(what string) error {
 	case (in.Data == nil) == (in.Digest == ""):
 		return protocol.Errorf(protocol.CodeBadRequest, "%s: give either data or digest", what)
 	case len(in.Data) > maxInlineBody:
-		return protocol.Errorf(protocol.CodeBadRequest, "%s: %d bytes of data, at most %d", what, len(in.Data), maxInlineBody).
-			WithHint("upload it by POST %s/blobs and give its digest", prefix)
+		return tooMuchData(what, len(in.Data))
 	}
 	return nil
+}
+
+func tooMuchData(what string, n int) error {
+	return protocol.Errorf(protocol.CodeBadRequest, "%s: %d bytes of data, at most %d", what, n, maxInlineBody).
+		WithHint("upload it by POST %s/blobs and give its digest", prefix)
 }
 
 // blob stores bytes that do not ride inline, or finds those that were

@@ -30,7 +30,10 @@ type Task struct {
 	StdoutDigest *string    `json:"stdout_digest" doc:"sha2-256 in hex; null without a result"`
 	StdoutBytes  uint64     `json:"stdout_bytes"`
 	StderrBytes  uint64     `json:"stderr_bytes"`
+	Files        []File     `json:"files" doc:"What it has left below /out, sorted by path; null before its end and where many tasks are listed"`
 	WallMS       *float64   `json:"wall_ms" doc:"Guest wall time; null when it did not run"`
+	Gas          *uint64    `json:"gas" doc:"What it has used; null without a result"`
+	GasLimit     uint64     `json:"gas_limit" doc:"What it might use"`
 	Error        *TaskError `json:"error" doc:"What went wrong; null when nothing did"`
 	Submitted    Time       `json:"submitted"`
 	Ended        *Time      `json:"ended"`
@@ -39,10 +42,18 @@ type Task struct {
 	Env          []string   `json:"env"`
 	StdinDigest  string     `json:"stdin_digest"`
 	StdinBytes   uint64     `json:"stdin_bytes"`
+	Inputs       []File     `json:"inputs" doc:"Sorted by path; null where many tasks are listed"`
 	Limits       Limits     `json:"limits"`
 	Seed         uint64     `json:"seed"`
 	Terms        Terms      `json:"terms"`
 	Attempts     []Attempt  `json:"attempts"`
+}
+
+// File is a file that a task has found below /in, or left below /out.
+type File struct {
+	Path   string `json:"path" doc:"Where its program saw it"`
+	Size   uint64 `json:"size" doc:"Bytes"`
+	Digest string `json:"digest" doc:"sha2-256 in hex"`
 }
 
 // TaskError says why a task has no result of its program's own.
@@ -73,8 +84,29 @@ type Event struct {
 	Error  *Problem `json:"error,omitempty" doc:"The last line when it can be followed no longer"`
 }
 
-// viewTask shows t. Its spec was checked when it was submitted.
+// viewTask shows t with its files. Its spec was checked when it was submitted.
 func viewTask(t *protocol.Task) Task {
+	v := listTask(t)
+	spec := new(protocol.Spec)
+	if err := proto.Unmarshal(t.Spec, spec); err == nil {
+		v.Inputs = viewFiles(spec.Inputs)
+	}
+	if t.Result != nil {
+		v.Files = viewFiles(t.Result.Files)
+	}
+	return v
+}
+
+func viewFiles(list []*protocol.File) []File {
+	files := make([]File, 0, len(list))
+	for _, f := range list {
+		files = append(files, File{Path: f.Path, Size: f.Blob.GetSize(), Digest: f.Blob.Sum().String()})
+	}
+	return files
+}
+
+// listTask shows t without its files, of which there may be thousands.
+func listTask(t *protocol.Task) Task {
 	v := Task{
 		ID:        t.Id,
 		Name:      t.Name,
@@ -98,7 +130,11 @@ func viewTask(t *protocol.Task) Task {
 			MemoryBytes: spec.Limits.GetMemoryBytes(),
 			OutputBytes: spec.Limits.GetOutputBytes(),
 			WallMS:      spec.Limits.GetWallMs(),
+			Gas:         spec.Limits.GetGas(),
+			FileBytes:   spec.Limits.GetFileBytes(),
+			Files:       spec.Limits.GetFiles(),
 		}
+		v.GasLimit = v.Limits.Gas
 		v.Seed = spec.Seed
 	}
 	v.Args, v.Env = some(spec.Args), some(spec.Env)
@@ -111,8 +147,8 @@ func viewTask(t *protocol.Task) Task {
 		if r.WallUs > 0 {
 			v.WallMS = &wall
 		}
-		if r.Stdout != nil {
-			v.StdoutDigest = &stdout
+		if r.Stdout != nil { // or its guest was never run
+			v.StdoutDigest, v.Gas = &stdout, &r.Gas
 		}
 		v.StdoutBytes, v.StderrBytes = r.Stdout.GetSize(), r.Stderr.GetSize()
 		if r.Code != "" {

@@ -49,7 +49,6 @@ type submitInput struct {
 func (s *Server) taskRoutes(a huma.API) {
 	schemas := a.OpenAPI().Components.Schemas
 	lines := map[string]*huma.MediaType{linesType: {Schema: schemas.Schema(eventSchema, true, "")}}
-	raw := map[string]*huma.MediaType{rawType: {Schema: &huma.Schema{Type: "string", Format: "binary"}}}
 
 	route(a, huma.Operation{
 		OperationID: "submit", Method: http.MethodPost, Path: "/tasks", Summary: "Submit a task, and follow it if wanted",
@@ -73,7 +72,7 @@ func (s *Server) taskRoutes(a huma.API) {
 	for fd, name := range map[int]string{1: "stdout", 2: "stderr"} {
 		route(a, huma.Operation{
 			OperationID: name, Method: http.MethodGet, Path: "/tasks/{id}/" + name, Summary: "What it has written to " + name + " so far",
-			Responses: map[string]*huma.Response{"200": {Description: "Raw bytes", Content: raw}},
+			Responses: rawResponse(),
 		}, func(_ context.Context, in *taskInput) (*huma.StreamResponse, error) { return s.output(in.ID, fd) })
 	}
 	route(a, huma.Operation{
@@ -88,6 +87,12 @@ func (s *Server) taskRoutes(a huma.API) {
 		}
 		return s.task(t.Id)
 	})
+}
+
+// rawResponse describes an answer of raw bytes.
+func rawResponse() map[string]*huma.Response {
+	raw := map[string]*huma.MediaType{rawType: {Schema: &huma.Schema{Type: "string", Format: "binary"}}}
+	return map[string]*huma.Response{"200": {Description: "Raw bytes", Content: raw}}
 }
 
 // find returns the task whose ID begins with prefix.
@@ -122,7 +127,7 @@ func (s *Server) listTasks(_ context.Context, in *listInput) (*reply[TaskPage], 
 		page.Next = tasks[limit-1].Id
 	}
 	for _, t := range tasks {
-		page.Tasks = append(page.Tasks, viewTask(t))
+		page.Tasks = append(page.Tasks, listTask(t))
 	}
 	return &reply[TaskPage]{page}, nil
 }
@@ -192,7 +197,7 @@ func (s *Server) followed(id protocol.TaskID) *huma.StreamResponse {
 		}
 		changed := func(t *protocol.Task) {
 			if !t.State.Ended() {
-				v := viewTask(t)
+				v := listTask(t)
 				_ = send(Event{Task: &v}) // the next output, or the end, fails too
 			}
 		}
@@ -225,13 +230,18 @@ func (s *Server) output(id string, fd int) (*huma.StreamResponse, error) {
 	if err != nil {
 		return nil, err
 	}
+	return rawBytes(out), nil
+}
+
+// rawBytes answers with what r has, and closes it.
+func rawBytes(r io.ReadCloser) *huma.StreamResponse {
 	return &huma.StreamResponse{Body: func(c huma.Context) {
-		defer out.Close()
+		defer r.Close()
 		c.SetHeader("Content-Type", rawType)
-		if _, err := io.Copy(c.BodyWriter(), out); err != nil {
+		if _, err := io.Copy(c.BodyWriter(), r); err != nil {
 			// A length is not announced, so only a broken connection tells the
 			// client that bytes are missing.
 			panic(http.ErrAbortHandler)
 		}
-	}}, nil
+	}}
 }

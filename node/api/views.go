@@ -52,6 +52,7 @@ type Status struct {
 	Refused        []Refused    `json:"refused" doc:"Peers lately refused, or that refused this node"`
 	Blobs          BlobUse      `json:"blobs"`
 	Warm           []WarmModule `json:"warm" doc:"Modules that this node has compiled, latest first"`
+	Sandbox        Sandbox      `json:"sandbox"`
 }
 
 // Donate says whether a node takes tasks of others, and why.
@@ -115,6 +116,10 @@ type Offer struct {
 	MemoryBytes  uint64   `json:"memory_bytes"`
 	OutputBytes  uint64   `json:"output_bytes"`
 	WallMS       uint64   `json:"wall_ms"`
+	Gas          uint64   `json:"gas"`
+	FileBytes    uint64   `json:"file_bytes"`
+	Files        uint32   `json:"files"`
+	ModuleBytes  uint64   `json:"module_bytes"`
 	Speed        float64  `json:"speed"`
 	Profile      uint32   `json:"profile" doc:"Version of the sandbox profile"`
 	Warm         []string `json:"warm" doc:"CIDs of modules it says it has compiled"`

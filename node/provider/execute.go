@@ -2,12 +2,8 @@ package provider
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
-	"fmt"
-	"hash"
 	"io"
-	"sync"
 	"time"
 
 	"github.com/spare-network/spare/protocol"
@@ -22,47 +18,53 @@ func (s *session) execute(ctx context.Context, id uint64, r *replica, spec *prot
 			_ = s.conn.SendSoon(&protocol.Reply{Id: id, Body: &protocol.Reply_Progress{Progress: state}}) // a dead stream ends the session's loop
 		}
 	}
-	x := Execution{Requester: r.requester, Spec: spec, SpecBytes: run.Spec, State: setState}
-
-	module := spec.Module.Sum()
-	defer s.cfg.Blobs.Pin(module)()
-	if err := s.fetch(ctx, r, spec.Module, setState); err != nil {
+	transfers := spec.Transfers()
+	blobs := append([]*protocol.Blob{spec.Module}, transfers...)
+	for _, b := range blobs {
+		defer s.cfg.Blobs.Pin(b.Sum())()
+	}
+	if err := s.fetchAll(ctx, r, blobs, setState); err != nil {
 		return s.failure(ctx, err)
 	}
-	x.Module = func() (io.ReadCloser, error) {
-		f, _, err := s.cfg.Blobs.Open(module)
-		return f, err
+	data := &feed{blobs: s.cfg.Blobs, rest: transfers}
+	defer data.close()
+	out := newOutput(ctx, s, r, spec)
+	defer out.close()
+	x := Execution{
+		Requester: r.requester,
+		Spec:      spec,
+		SpecBytes: run.Spec,
+		Module:    func() (io.ReadCloser, error) { return openBlob(s.cfg.Blobs, spec.Module) },
+		Output:    out.write,
+		File:      out.file,
+		State:     setState,
 	}
-	if !spec.Stdin.IsInline() {
-		stdin := spec.Stdin.Sum()
-		defer s.cfg.Blobs.Pin(stdin)()
-		if err := s.fetch(ctx, r, spec.Stdin, setState); err != nil {
-			return s.failure(ctx, err)
-		}
-		f, _, err := s.cfg.Blobs.Open(stdin)
-		if err != nil {
-			return s.failure(ctx, err)
-		}
-		defer f.Close() //nolint:errcheck // opened for reading
-		x.Stdin = f
+	if len(transfers) > 0 {
+		x.Data = data
 	}
-
-	out := newOutput(ctx, s, r)
-	defer out.abort()
-	x.Output = out.write
 	end, err := s.cfg.Runner.Run(ctx, x)
-	if err != nil && protocol.CodeOf(err) == protocol.CodeBlob {
-		s.cfg.Blobs.Drop(module) // damaged on disk: the next replica fetches it anew
+	switch {
+	case data.err != nil:
+		err = data.err
+	case err != nil && protocol.CodeOf(err) == protocol.CodeBlob:
+		s.cfg.Blobs.Drop(spec.Module.Sum()) // damaged on disk: the next replica fetches it anew
 	}
 	if err == nil {
-		err = out.finish(end.Stdout, end.Stderr)
+		err = out.finish(end)
 	}
 	if err != nil {
 		return s.failure(ctx, err)
 	}
-	outcome := out.outcome(end)
+	return s.receipted(out.outcome(end), out.files, spec, run)
+}
+
+// receipted completes an outcome by the digest of its result, which covers its
+// files, and a receipt.
+func (s *session) receipted(outcome *protocol.Outcome, files []*protocol.File, spec *protocol.Spec, run *protocol.Run) *protocol.Outcome {
 	result := outcome.Result
-	digest := protocol.ResultDigest(end.ExitCode, end.Code, result.Stdout.Sum(), result.Stdout.Size, 0, spec.Profile)
+	result.Files = files
+	digest := protocol.ResultDigest(result, spec.Profile)
+	result.Files = nil // the output stream has told of them
 	result.Digest = digest[:]
 	specDigest := protocol.DigestOf(run.Spec)
 	outcome.Receipt = &protocol.Receipt{
@@ -71,6 +73,7 @@ func (s *session) execute(ctx context.Context, id uint64, r *replica, spec *prot
 		Nonce:        run.Nonce,
 		SpecDigest:   specDigest[:],
 		ResultDigest: result.Digest,
+		Gas:          result.Gas,
 		WallUs:       result.WallUs,
 		EndedUnixMs:  time.Now().UnixMilli(),
 	}
@@ -84,6 +87,7 @@ func (s *session) failure(ctx context.Context, err error) *protocol.Outcome {
 	switch cause := context.Cause(ctx); {
 	case errors.Is(cause, context.Canceled):
 		e = protocol.Errorf(protocol.CodeShutdown, "the provider is stopping")
+	case errors.As(cause, &e):
 	case cause != nil:
 		e = protocol.Errorf(protocol.CodeCancelled, "%v", cause)
 	case !errors.As(err, &e):
@@ -91,113 +95,4 @@ func (s *session) failure(ctx context.Context, err error) *protocol.Outcome {
 		e = protocol.Errorf(protocol.CodeInternal, "the provider has a defect; its log tells more")
 	}
 	return &protocol.Outcome{Code: string(e.Code), Message: protocol.SafeText(e.Message)}
-}
-
-// output sends what a guest writes to its requester and sums it up. Output
-// that is small and early enough to be whole when the guest ends rides in the
-// Outcome; everything else goes over a stream of its own.
-type output struct {
-	ctx    context.Context // of the replica
-	s      *session
-	r      *replica
-	mu     sync.Mutex // of whole, and of conn while others may abort it
-	conn   *protocol.Conn
-	err    error
-	whole  bool         // nothing more is to come, and the stream is closed
-	hashes [2]hash.Hash // of what was streamed
-	sizes  [2]uint64
-	inline [2][]byte
-}
-
-func newOutput(ctx context.Context, s *session, r *replica) *output {
-	return &output{ctx: ctx, s: s, r: r}
-}
-
-// write streams data. The first failure cancels the replica: its requester
-// cannot be reached.
-func (o *output) write(fd uint32, data []byte) {
-	if o.err != nil || fd < 1 || fd > 2 {
-		return
-	}
-	if o.conn == nil {
-		if o.err = o.dial(); o.err != nil {
-			o.r.cancel(errGone)
-			return
-		}
-	}
-	o.hashes[fd-1].Write(data)
-	o.sizes[fd-1] += uint64(len(data))
-	for len(data) > 0 && o.err == nil {
-		n := min(len(data), protocol.MaxOutputChunk)
-		o.err = o.conn.Send(&protocol.OutputChunk{Fd: fd, Data: data[:n]})
-		data = data[n:]
-	}
-	if o.err != nil {
-		o.r.cancel(errGone)
-	}
-}
-
-func (o *output) dial() error {
-	conn, err := o.s.cfg.Network.Open(o.ctx, o.r.requester, protocol.OutputStream)
-	if err != nil {
-		return fmt.Errorf("open output stream: %w", err)
-	}
-	o.conn = conn
-	// A requester that does not read must not hold up a cancelled guest.
-	context.AfterFunc(o.ctx, o.abort)
-	o.hashes = [2]hash.Hash{sha256.New(), sha256.New()}
-	return conn.Send(&protocol.OutputHeader{Nonce: o.r.nonce[:]})
-}
-
-// finish disposes of the output that was left at the guest's end.
-func (o *output) finish(stdout, stderr []byte) error {
-	if o.conn == nil && o.err == nil && len(stdout)+len(stderr) <= protocol.MaxInline {
-		o.inline = [2][]byte{stdout, stderr}
-		return nil
-	}
-	o.write(1, stdout)
-	o.write(2, stderr)
-	if o.err == nil {
-		o.err = o.conn.Send(&protocol.OutputChunk{})
-	}
-	if o.err == nil {
-		o.err = o.conn.Close()
-	}
-	o.mu.Lock()
-	o.whole = o.err == nil
-	o.mu.Unlock()
-	return o.err
-}
-
-func (o *output) outcome(end Outcome) *protocol.Outcome {
-	blob := func(i int) *protocol.Blob {
-		if o.conn == nil {
-			sum := protocol.DigestOf(o.inline[i])
-			return &protocol.Blob{Digest: sum[:], Size: uint64(len(o.inline[i]))}
-		}
-		return &protocol.Blob{Digest: o.hashes[i].Sum(nil), Size: o.sizes[i]}
-	}
-	return &protocol.Outcome{
-		Streamed: o.conn != nil,
-		Stdout:   o.inline[0],
-		Stderr:   o.inline[1],
-		Result: &protocol.Result{
-			ExitCode:   end.ExitCode,
-			ExitSource: end.Source,
-			Code:       string(end.Code),
-			Message:    protocol.SafeText(end.Message),
-			Stdout:     blob(0),
-			Stderr:     blob(1),
-			WallUs:     uint64(end.Wall.Microseconds()),
-		},
-	}
-}
-
-// abort resets a stream that was not brought to its end.
-func (o *output) abort() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.conn != nil && !o.whole {
-		o.conn.Reset()
-	}
 }

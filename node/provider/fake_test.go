@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"sync"
@@ -34,7 +35,7 @@ func (f *fakeRunner) MeanRun() time.Duration                                { re
 
 // echo is a guest that prints its args and ends with 3.
 func echo(_ context.Context, x Execution) (Outcome, error) {
-	return Outcome{ExitCode: 3, Stdout: []byte(x.Spec.Args[0]), Wall: time.Millisecond}, nil
+	return Outcome{ExitCode: 3, Stdout: []byte(x.Spec.Args[0]), Wall: time.Millisecond, Gas: 77}, nil
 }
 
 // until is a guest that runs until it is cancelled.
@@ -51,6 +52,7 @@ type scene struct {
 	runner    *fakeRunner
 	self      peer.ID // the provider
 	requester peer.ID
+	home      string
 	store     *store.Store
 	module    []byte
 	blobs     map[protocol.Digest][]byte // what the requester gives
@@ -63,7 +65,11 @@ type scene struct {
 	published    []*protocol.Offer
 	advertised   int
 	outputs      [2]bytes.Buffer // streamed
+	files        []string        // likewise: "PATH SIZE BYTES"
 	streams      int
+	given        []protocol.Digest // blobs asked for
+	giving       int               // transfers under way
+	mostGiving   int
 }
 
 func newIdentity(t *testing.T) (crypto.PrivKey, peer.ID) {
@@ -91,13 +97,13 @@ func inScene(t *testing.T, runner *fakeRunner, f func(t *testing.T, s *scene)) {
 			t.Fatal(err)
 		}
 		defer st.Close()
-		s := &scene{t: t, runner: runner, self: self, requester: requester, store: st, module: []byte("\x00asm module"), blobs: make(map[protocol.Digest][]byte)}
+		s := &scene{t: t, runner: runner, self: self, requester: requester, home: dir, store: st, module: []byte("\x00asm module"), blobs: make(map[protocol.Digest][]byte)}
 		s.blobs[protocol.DigestOf(s.module)] = s.module
 		sequence := uint64(0)
 		s.provider, err = New(Config{
 			Self: self, Key: key, NetworkID: testNetwork, Slots: 2, Queue: 2,
-			Ceilings: &protocol.Limits{MemoryBytes: 1 << 30, OutputBytes: 1 << 30, WallMs: 60_000},
-			Speed:    1, Runner: runner, Blobs: st.Blobs(), Network: s,
+			Ceilings:    &protocol.Limits{MemoryBytes: 1 << 30, OutputBytes: 1 << 30, WallMs: 60_000, Gas: 1e12, FileBytes: 1 << 30, Files: 100},
+			ModuleBytes: 1 << 20, Speed: 1, Runner: runner, Blobs: st.Blobs(), Network: s,
 			Availability: func() (protocol.Availability, string) {
 				s.mu.Lock()
 				defer s.mu.Unlock()
@@ -157,6 +163,15 @@ func (s *scene) giveBlob(conn *protocol.Conn) {
 	if conn.Recv(request) != nil {
 		return
 	}
+	s.mu.Lock()
+	s.given = append(s.given, protocol.Digest(request.Digest))
+	s.giving++
+	s.mostGiving = max(s.mostGiving, s.giving)
+	s.mu.Unlock()
+	time.Sleep(time.Millisecond) // on its way
+	s.mu.Lock()
+	s.giving--
+	s.mu.Unlock()
 	b, ok := s.blobs[protocol.Digest(request.Digest)]
 	if !ok {
 		_ = conn.Send(&protocol.BlobHeader{Code: string(protocol.CodeBlob)})
@@ -175,11 +190,24 @@ func (s *scene) takeOutput(conn *protocol.Conn) {
 	s.mu.Unlock()
 	for {
 		chunk := new(protocol.OutputChunk)
-		if conn.Recv(chunk) != nil || chunk.Fd == 0 {
+		if conn.Recv(chunk) != nil {
+			return
+		}
+		if h := chunk.File; h != nil {
+			s.mu.Lock()
+			s.files = append(s.files, fmt.Sprintf("%s %d ", h.Path, h.Size))
+			s.mu.Unlock()
+			continue
+		}
+		if chunk.Fd == 0 {
 			return
 		}
 		s.mu.Lock()
-		s.outputs[chunk.Fd-1].Write(chunk.Data)
+		if chunk.Fd == 3 {
+			s.files[len(s.files)-1] += string(chunk.Data)
+		} else {
+			s.outputs[chunk.Fd-1].Write(chunk.Data)
+		}
 		s.mu.Unlock()
 	}
 }
@@ -208,7 +236,7 @@ func (s *scene) spec() *protocol.Spec {
 	return &protocol.Spec{
 		Module: &protocol.Blob{Digest: d[:], Size: uint64(len(s.module))}, Args: []string{"prog"},
 		Stdin: protocol.NewBlob(nil), Profile: protocol.Profile,
-		Limits: &protocol.Limits{MemoryBytes: 1 << 20, OutputBytes: 1 << 20, WallMs: 1000},
+		Limits: &protocol.Limits{MemoryBytes: 1 << 20, OutputBytes: 1 << 20, WallMs: 1000, Gas: 1e9, FileBytes: 1 << 20, Files: 10},
 	}
 }
 

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/spare-network/spare/protocol"
 )
@@ -14,6 +16,8 @@ import (
 const (
 	// maxTransfers bounds the blobs that come in at once.
 	maxTransfers = 8
+	// transfersEach bounds those of them for one replica.
+	transfersEach = 4
 	// fetchSilence is how long a requester may send nothing of a blob.
 	fetchSilence = 15 * time.Second
 	// slowestFetch, in bytes per second, bounds how long a blob may take in
@@ -28,13 +32,28 @@ type fetchKey struct {
 	blob      protocol.Digest
 }
 
+// fetchAll makes sure that blobs, which are pinned, are in the store.
+func (s *session) fetchAll(ctx context.Context, r *replica, blobs []*protocol.Blob, setState func(protocol.State)) error {
+	here := func(b *protocol.Blob) bool { return s.cfg.Blobs.Has(b.Sum()) }
+	missing := slices.DeleteFunc(slices.Clone(blobs), here)
+	if len(missing) == 0 {
+		return nil
+	}
+	setState(protocol.StateFetching)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(transfersEach)
+	for _, b := range missing {
+		g.Go(func() error { return s.fetch(ctx, r, b) })
+	}
+	return g.Wait()
+}
+
 // fetch makes sure that a blob is in the store, from the requester if need be.
 // Of replicas of one requester that want the same blob, one transfers it; if
 // that one fails or is cancelled, the next does.
-func (s *session) fetch(ctx context.Context, r *replica, b *protocol.Blob, setState func(protocol.State)) error {
+func (s *session) fetch(ctx context.Context, r *replica, b *protocol.Blob) error {
 	key := fetchKey{r.requester, b.Sum()}
 	for !s.cfg.Blobs.Has(key.blob) {
-		setState(protocol.StateFetching)
 		s.Provider.mu.Lock()
 		under, busy := s.fetching[key]
 		if !busy {

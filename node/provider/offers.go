@@ -110,23 +110,33 @@ func (p *Provider) sign(ttl time.Duration, load *protocol.Load) (*protocol.Signe
 	if err != nil {
 		return nil, fmt.Errorf("number the offer: %w", err)
 	}
-	o := &protocol.Offer{
-		Provider:    p.cfg.Self.String(),
-		Sequence:    sequence,
-		TtlMs:       uint32(ttl.Milliseconds()),
-		MemoryBytes: p.cfg.Ceilings.MemoryBytes,
-		OutputBytes: p.cfg.Ceilings.OutputBytes,
-		WallMs:      p.cfg.Ceilings.WallMs,
-		Speed:       p.cfg.Speed,
-		Profile:     protocol.Profile,
-		Load:        load,
-		Version:     p.cfg.Version,
-		Arch:        p.cfg.Arch,
-	}
+	o := p.capability()
+	o.Sequence = sequence
+	o.TtlMs = uint32(ttl.Milliseconds())
+	o.Load = load
 	if load != nil {
 		for _, d := range p.cfg.Runner.WarmModules(protocol.MaxWarm) {
 			o.Warm = append(o.Warm, d[:])
 		}
 	}
 	return protocol.SignOffer(p.cfg.NetworkID, p.cfg.Key, o)
+}
+
+// capability is an offer's lasting part.
+func (p *Provider) capability() *protocol.Offer {
+	c := p.cfg.Ceilings
+	return &protocol.Offer{
+		Provider:    p.self,
+		MemoryBytes: c.MemoryBytes,
+		OutputBytes: c.OutputBytes,
+		WallMs:      c.WallMs,
+		Gas:         c.Gas,
+		FileBytes:   c.FileBytes,
+		Files:       c.Files,
+		ModuleBytes: p.cfg.ModuleBytes,
+		Speed:       p.cfg.Speed,
+		Profile:     protocol.Profile,
+		Version:     p.cfg.Version,
+		Arch:        p.cfg.Arch,
+	}
 }

@@ -9,11 +9,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/spare-network/spare/market"
 	"github.com/spare-network/spare/protocol"
 )
 
@@ -37,10 +37,11 @@ type Execution struct {
 	Requester peer.ID
 	Spec      *protocol.Spec
 	SpecBytes []byte
-	Module    func() (io.ReadCloser, error) // called only when it is not warm
-	Stdin     io.Reader                     // nil: it is inline in Spec
-	Output    func(fd uint32, data []byte)  // what the guest writes while it runs
-	State     func(protocol.State)          // compiling, running
+	Module    func() (io.ReadCloser, error)  // called only when it must be compiled
+	Data      io.Reader                      // the bytes of Spec's Transfers, one after another; nil: there are none
+	Output    func(fd uint32, data []byte)   // what the guest writes while it runs; of fd 3, bytes of the file last begun
+	File      func(path string, size uint64) // begins an output file, after the guest's end, sorted by path
+	State     func(protocol.State)           // compiling, running
 }
 
 // Outcome is how a guest ended.
@@ -51,6 +52,7 @@ type Outcome struct {
 	Message        string
 	Stdout, Stderr []byte // what Output has not been given
 	Wall           time.Duration
+	Gas            uint64
 }
 
 // Blobs is the store's part for content-addressed bytes.
@@ -79,12 +81,14 @@ type Config struct {
 	Slots     int              // replicas that run at once
 	Queue     int              // replicas that may wait for a slot
 	Ceilings  *protocol.Limits // for one task
-	Speed     float64          // work per second and slot, donor's unit
-	Version   string
-	Arch      string
-	Runner    Runner
-	Blobs     Blobs
-	Network   Network
+	// ModuleBytes is the ceiling for one module.
+	ModuleBytes uint64
+	Speed       float64 // work per second and slot, donor's unit
+	Version     string
+	Arch        string
+	Runner      Runner
+	Blobs       Blobs
+	Network     Network
 	// Availability says whether the node donates now, and why not.
 	Availability func() (protocol.Availability, string)
 	// Sequence returns the next sequence of an offer.
@@ -120,6 +124,7 @@ type replica struct {
 	mu      sync.Mutex
 	state   protocol.State
 	running time.Time // when the guest started
+	ended   time.Time // when it ended; zero while it has not
 }
 
 // New returns a Provider. Its handlers serve at once; Run publishes its offers.
@@ -189,20 +194,12 @@ func (p *Provider) admit(r *replica, spec *protocol.Spec) (*protocol.Load, *prot
 	return p.load(len(p.open)), nil
 }
 
-// ceiling says which limit of the spec is beyond this provider, or "".
+// ceiling says what of the spec is beyond this provider, or "".
 func (p *Provider) ceiling(s *protocol.Spec) string {
-	c, l := p.cfg.Ceilings, s.Limits
-	switch {
-	case s.Profile != protocol.Profile:
-		return fmt.Sprintf("sandbox profile %d wanted, %d here", s.Profile, protocol.Profile)
-	case l.MemoryBytes > c.MemoryBytes:
-		return fmt.Sprintf("%s of memory wanted, at most %s here", humanize.IBytes(l.MemoryBytes), humanize.IBytes(c.MemoryBytes))
-	case l.OutputBytes > c.OutputBytes:
-		return fmt.Sprintf("%s of output wanted, at most %s here", humanize.IBytes(l.OutputBytes), humanize.IBytes(c.OutputBytes))
-	case l.WallMs > c.WallMs:
-		return fmt.Sprintf("%s of wall time wanted, at most %d ms here", l.Wall(), c.WallMs)
+	if s.Profile != protocol.Profile {
+		return fmt.Sprintf("the task needs sandbox profile %d, this node has %d", s.Profile, protocol.Profile)
 	}
-	return ""
+	return market.Need{Limits: s.Limits, ModuleBytes: s.Module.Size}.Beyond(p.capability())
 }
 
 // release forgets an admitted replica and returns the load without it.
@@ -232,11 +229,24 @@ func (r *replica) setState(s protocol.State) {
 	}
 }
 
+// guestEnded stops the clock: how long its files take to be sent is not the
+// guest's.
+func (r *replica) guestEnded() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended.IsZero() {
+		r.ended = time.Now()
+	}
+}
+
 // progress is what a Beat says of the replica.
 func (r *replica) progress(now time.Time) *protocol.Progress {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	pr := &protocol.Progress{Nonce: r.nonce[:], State: r.state}
+	if !r.ended.IsZero() {
+		now = r.ended
+	}
 	if !r.running.IsZero() {
 		pr.WallUs = uint64(now.Sub(r.running).Microseconds())
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -24,8 +25,8 @@ func TestReplicaRunsAndIsReceipted(t *testing.T) {
 		if o.Code != "" || string(o.Stdout) != "prog" || o.Result.ExitCode != 3 || o.Result.Stdout.Sum() != stdout || o.Load.Running != 0 {
 			t.Errorf("outcome: %v", o)
 		}
-		want := protocol.ResultDigest(3, "", stdout, 4, 0, protocol.Profile)
-		if protocol.Digest(o.Result.Digest) != want || string(o.Receipt.Nonce) != string(run.Nonce) {
+		want := protocol.ResultDigest(&protocol.Result{ExitCode: 3, Stdout: &protocol.Blob{Digest: stdout[:], Size: 4}, Gas: 77}, protocol.Profile)
+		if protocol.Digest(o.Result.Digest) != want || o.Receipt.Gas != 77 || string(o.Receipt.Nonce) != string(run.Nonce) {
 			t.Error("the receipt is of something else")
 		}
 		batch := s.next().GetReceipts()
@@ -66,8 +67,6 @@ func TestWhatIsRefused(t *testing.T) {
 		change func(s *scene, spec *protocol.Spec, run *protocol.Run)
 		code   protocol.Code
 	}{
-		"more memory than offered":  {func(_ *scene, sp *protocol.Spec, _ *protocol.Run) { sp.Limits.MemoryBytes = 2 << 30 }, protocol.CodeRefused},
-		"more time than offered":    {func(_ *scene, sp *protocol.Spec, _ *protocol.Run) { sp.Limits.WallMs = 60_001 }, protocol.CodeRefused},
 		"another profile":           {func(_ *scene, sp *protocol.Spec, _ *protocol.Run) { sp.Profile++ }, protocol.CodeRefused},
 		"a spec without a module":   {func(_ *scene, sp *protocol.Spec, _ *protocol.Run) { sp.Module = nil }, protocol.CodeBadRequest},
 		"a short nonce":             {func(_ *scene, _ *protocol.Spec, r *protocol.Run) { r.Nonce = r.Nonce[:8] }, protocol.CodeBadRequest},
@@ -95,6 +94,30 @@ func TestWhatIsRefused(t *testing.T) {
 		})
 	}
 }
+
+func TestRefusalNamesTheCeiling(t *testing.T) {
+	for want, change := range map[string]func(*protocol.Spec){
+		"the task may use 2 GiB of memory, this node gives at most 1 GiB":      func(s *protocol.Spec) { s.Limits.MemoryBytes = 2 << 30 },
+		"the task may use 2m of run time, this node gives at most 1m":          func(s *protocol.Spec) { s.Limits.WallMs = 120_000 },
+		"the task may use 2 T of gas, this node gives at most 1 T":             func(s *protocol.Spec) { s.Limits.Gas = 2e12 },
+		"the task may use 101 files, this node gives at most 100":              func(s *protocol.Spec) { s.Limits.Files = 101 },
+		"the task may use 2 MiB for its module, this node gives at most 1 MiB": func(s *protocol.Spec) { s.Module.Size = 2 << 20 },
+		"the task needs sandbox profile 1000, this node has " + profile:        func(s *protocol.Spec) { s.Profile = 1000 },
+	} {
+		t.Run(want, func(t *testing.T) {
+			inScene(t, &fakeRunner{run: echo}, func(t *testing.T, s *scene) {
+				spec := s.spec()
+				change(spec)
+				s.ask(1, spec)
+				if refusal := s.next().GetRefusal(); refusal.GetCode() != string(protocol.CodeRefused) || refusal.GetMessage() != want {
+					t.Errorf("refusal: %v", refusal)
+				}
+			})
+		})
+	}
+}
+
+var profile = strconv.Itoa(protocol.Profile)
 
 func TestReplicaRunsOnlyOnce(t *testing.T) {
 	inScene(t, &fakeRunner{run: echo}, func(t *testing.T, s *scene) {
@@ -334,7 +357,7 @@ func TestOffersArePublishedEagerlyThenOnChangeThenRarely(t *testing.T) {
 		if count() == before {
 			t.Error("a changed load was not published within two gaps")
 		}
-		if last := s.published[len(s.published)-1]; last.Load.Running != 1 || last.TTL() != offerTTL {
+		if last := s.published[len(s.published)-1]; last.Load.Running != 1 || last.TTL() != offerTTL || last.Gas != 1e12 || last.FileBytes != 1<<30 || last.Files != 100 || last.ModuleBytes != 1<<20 {
 			t.Errorf("the last offer: %v", last)
 		}
 		cancel()

@@ -69,6 +69,7 @@ type attempt struct {
 	// their sums when they came over a stream.
 	written [2]int64
 	sums    [2]hash.Hash
+	files   collection // likewise
 
 	ctx    context.Context // ends with the attempt
 	cancel context.CancelFunc
@@ -226,11 +227,12 @@ func (a *attempt) setState(state protocol.State, why string) {
 	})
 }
 
-// verify checks that the outcome is of this attempt and of what was received.
+// verify checks that the outcome is of this attempt and of what was received,
+// and completes it by the output files that came.
 func (a *attempt) verify() error {
 	o, r := a.outcome, a.outcome.Result
 	if !o.Streamed {
-		if protocol.DigestOf(o.Stdout) != r.Stdout.Sum() || uint64(len(o.Stdout)) != r.Stdout.Size {
+		if protocol.DigestOf(o.Stdout) != r.Stdout.Sum() || uint64(len(o.Stdout)) != r.Stdout.Size || a.hasStreamed() {
 			return errOutput
 		}
 		if err := a.t.write(a, 1, o.Stdout); err != nil {
@@ -242,7 +244,14 @@ func (a *attempt) verify() error {
 	} else if !a.t.matches(a, r.Stdout) {
 		return errOutput
 	}
-	want := protocol.ResultDigest(r.ExitCode, protocol.Code(r.Code), r.Stdout.Sum(), r.Stdout.Size, o.Receipt.Gas, a.t.spec.Profile)
+	var err error
+	if r.Files, err = a.fileList(); err != nil {
+		return err
+	}
+	if r.Code != "" && len(r.Files) > 0 {
+		return errors.New("it sent files of a guest that did not end by itself")
+	}
+	want := protocol.ResultDigest(r, a.t.spec.Profile)
 	rc := o.Receipt
 	switch {
 	case protocol.Digest(r.Digest) != want:
@@ -251,7 +260,7 @@ func (a *attempt) verify() error {
 		string(rc.Nonce) != string(a.nonce[:]), string(rc.SpecDigest) != string(a.t.digest[:]),
 		string(rc.ResultDigest) != string(r.Digest):
 		return errors.New("its receipt is of something else")
-	case r.Code == "" && a.t.shown() > r.Stdout.Size:
+	case !a.t.seal(r):
 		return errDiverged // it ended before what was shown before
 	}
 	return nil
@@ -264,6 +273,7 @@ func (a *attempt) close() {
 	a.over = true
 	a.timer.Stop()
 	a.cancel()
+	a.discardFiles()
 	if p := a.t.r.pairs.ready(a.provider); p != nil {
 		p.forget(a)
 	}

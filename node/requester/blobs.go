@@ -3,6 +3,7 @@ package requester
 import (
 	"context"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spare-network/spare/protocol"
@@ -34,7 +35,7 @@ func (r *Requester) giveBlob(conn *protocol.Conn) error {
 		return err
 	}
 	a := r.attemptOf(conn.Peer(), request.Nonce)
-	if a == nil || want != a.t.spec.Module.Sum() && want != a.t.spec.Stdin.Sum() {
+	if a == nil || !slices.ContainsFunc(a.t.blobs, func(b *protocol.Blob) bool { return b.Sum() == want }) {
 		return conn.Send(&protocol.BlobHeader{Code: string(protocol.CodeRefused)})
 	}
 	defer context.AfterFunc(a.ctx, conn.Reset)()
@@ -49,4 +50,27 @@ func (r *Requester) giveBlob(conn *protocol.Conn) error {
 	// Plain reader and writer, so that the buffer's size is the one used.
 	_, err = io.CopyBuffer(struct{ io.Writer }{conn}, struct{ io.Reader }{f}, make([]byte, blobBuffer))
 	return err
+}
+
+// readBlob reads a small blob that is to ride in a spec, whose digest would
+// tell of a damaged one only to providers.
+func (r *Requester) readBlob(b *protocol.Blob) ([]byte, error) {
+	f, size, err := r.cfg.Blobs.Open(b.Sum())
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if uint64(size) != b.Size {
+		return nil, protocol.Errorf(protocol.CodeBadRequest, "the blob %s has %d bytes, not %d", b.Sum().CID(), size, b.Size)
+	}
+	data := make([]byte, size)
+	if _, err := io.ReadFull(f, data); err != nil {
+		return nil, protocol.Errorf(protocol.CodeBlob, "the blob %s cannot be read: %v", b.Sum().CID(), err)
+	}
+	if protocol.DigestOf(data) != b.Sum() {
+		r.cfg.Blobs.Drop(b.Sum())
+		return nil, protocol.Errorf(protocol.CodeBlob, "the blob %s was damaged in this node's store", b.Sum().CID()).
+			WithHint("upload it again")
+	}
+	return data, nil
 }

@@ -231,7 +231,7 @@ func (c *conductor) handle(ev event) (*protocol.Result, error) {
 			return nil, nil
 		}
 		if a.outcome.Streamed && !a.outputEnded {
-			a.expect(outputGrace, errNoOutput)
+			a.expect(max(outputGrace, time.Until(a.filesUntil())), errNoOutput)
 			return nil, nil
 		}
 		return c.judge(a)
@@ -273,9 +273,15 @@ func (c *conductor) judge(a *attempt) (*protocol.Result, error) {
 		c.excluded[a.provider] = whyWrong
 		return nil, lost
 	}
+	pack, err := a.keepFiles()
+	if err != nil {
+		return nil, c.lose(a, err)
+	}
 	c.r.warm.Add(warmKey{a.provider, c.spec.Module.Sum()}, struct{}{})
 	c.end(a, protocol.StateDone, "")
 	result := o.Result
+	result.Pack = pack
+	result.Hint = mend(protocol.Code(result.Code))
 	result.Receipts = []*protocol.Receipt{o.Receipt}
 	result.Message = protocol.SafeText(result.Message)
 	return result, nil

@@ -35,7 +35,9 @@ type fakeProvider struct {
 	speed  float64
 	mu     sync.Mutex
 	frozen bool // neither beats nor answers
-	asked  int  // Runs seen
+	tells  bool // its beats name what it has been asked to run, as honest ones do
+	nonces [][]byte
+	asked  int // Runs seen
 	probed int
 }
 
@@ -99,16 +101,26 @@ func (x *exchangeWithFake) refuse(code protocol.Code) {
 func (x *exchangeWithFake) outcome(exit int32, stdout string) *protocol.Outcome {
 	out, empty := protocol.NewBlob([]byte(stdout)), protocol.NewBlob(nil)
 	out.Inline = nil
-	digest := protocol.ResultDigest(exit, "", out.Sum(), out.Size, 0, protocol.Profile)
 	spec := protocol.DigestOf(x.ask.Spec)
-	return &protocol.Outcome{
+	o := &protocol.Outcome{
 		Stdout: []byte(stdout),
-		Result: &protocol.Result{ExitCode: exit, Stdout: out, Stderr: empty, Digest: digest[:], WallUs: 1000},
+		Result: &protocol.Result{ExitCode: exit, Stdout: out, Stderr: empty, WallUs: 1000, Gas: 500},
 		Receipt: &protocol.Receipt{
 			Requester: x.world.self.String(), Provider: x.fakeProvider.id.String(), Nonce: x.ask.Nonce,
-			SpecDigest: spec[:], ResultDigest: digest[:],
+			SpecDigest: spec[:], Gas: 500,
 		},
 	}
+	digested(o, nil)
+	return o
+}
+
+// digested puts the digest of what the outcome is to mean, with files, in its
+// places.
+func digested(o *protocol.Outcome, files []*protocol.File) {
+	o.Result.Files = files
+	digest := protocol.ResultDigest(o.Result, protocol.Profile)
+	o.Result.Files = nil
+	o.Result.Digest, o.Receipt.ResultDigest = digest[:], digest[:]
 }
 
 func (x *exchangeWithFake) finish(o *protocol.Outcome) {
@@ -159,6 +171,7 @@ func (f *fakeProvider) serveTasks(w *world, conn *protocol.Conn) {
 		case *protocol.Ask_Run:
 			f.mu.Lock()
 			f.asked++
+			f.nonces = append(f.nonces, body.Run.Nonce)
 			f.mu.Unlock()
 			ch := make(chan struct{})
 			withdrawn[ask.Id] = ch
@@ -186,7 +199,7 @@ func (f *fakeProvider) serveLiveness(w *world, conn *protocol.Conn) {
 	})
 	for {
 		if !f.isFrozen() {
-			_ = conn.Send(&protocol.Beat{Padding: make([]byte, protocol.MinBeat)})
+			_ = conn.Send(f.beat())
 		}
 		select {
 		case <-closed:
@@ -196,12 +209,25 @@ func (f *fakeProvider) serveLiveness(w *world, conn *protocol.Conn) {
 	}
 }
 
+func (f *fakeProvider) beat() *protocol.Beat {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	beat := &protocol.Beat{Padding: make([]byte, protocol.MinBeat)}
+	for _, nonce := range f.nonces {
+		if f.tells {
+			beat.Progress = append(beat.Progress, &protocol.Progress{Nonce: nonce, State: protocol.StateRunning})
+		}
+	}
+	return beat
+}
+
 // world is a requester among fake providers.
 type world struct {
 	t         *testing.T
 	self      peer.ID
 	requester *Requester
 	journal   *memoryJournal
+	home      string
 	book      *market.Book
 	providers map[peer.ID]*fakeProvider
 	store     *store.Store
@@ -221,13 +247,13 @@ func inWorld(t *testing.T, providers []*fakeProvider, f func(t *testing.T, w *wo
 	dir := t.TempDir()
 	self := newFakeProvider(t, nil)
 	synctest.Test(t, func(t *testing.T) {
-		s, err := store.Open(dir, store.Config{})
+		s, err := store.Open(dir, store.Config{KeepBlobs: 16 << 20})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer s.Close()
 		w := &world{
-			t: t, self: self.id, book: market.NewBook(), store: s, journal: newMemoryJournal(),
+			t: t, self: self.id, book: market.NewBook(), store: s, journal: newMemoryJournal(), home: dir,
 			providers: make(map[peer.ID]*fakeProvider), broken: make(map[peer.ID]bool), opened: make(map[peer.ID][]*protocol.Conn),
 		}
 		digest, size, err := s.Blobs().Put(strings.NewReader("\x00asm a module"), 100)
@@ -272,6 +298,7 @@ func (w *world) offer(p *fakeProvider) {
 	o := &protocol.Offer{
 		Provider: p.id.String(), Sequence: uint64(time.Now().UnixNano()), TtlMs: 600_000,
 		MemoryBytes: 1 << 30, OutputBytes: protocol.MaxOutput, WallMs: uint64(protocol.MaxWall.Milliseconds()),
+		Gas: protocol.MaxGas, FileBytes: protocol.MaxFileBytes, Files: protocol.MaxFiles, ModuleBytes: protocol.MaxModule,
 		Speed: p.speed, Profile: protocol.Profile, Load: p.load,
 	}
 	so, err := protocol.SignOffer(testNetwork, p.key, o)
@@ -334,7 +361,7 @@ func (w *world) Discover(ctx context.Context, _ uint64) error {
 func (w *world) spec() *protocol.Spec {
 	return &protocol.Spec{
 		Module: w.module, Args: []string{"prog"}, Stdin: protocol.NewBlob(nil), Profile: protocol.Profile,
-		Limits: &protocol.Limits{MemoryBytes: 1 << 20, OutputBytes: 1 << 20, WallMs: 60_000},
+		Limits: &protocol.Limits{MemoryBytes: 1 << 20, OutputBytes: 1 << 20, WallMs: 60_000, Gas: 1e9, FileBytes: 1 << 20, Files: 10},
 	}
 }
 

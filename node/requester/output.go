@@ -32,6 +32,9 @@ func (t *task) write(a *attempt, fd int, p []byte) error {
 	i := fd - 1
 	t.outMu.Lock()
 	defer t.outMu.Unlock()
+	if t.sealed {
+		return errBroken
+	}
 	if uint64(a.written[0]+a.written[1])+uint64(len(p)) > t.spec.Limits.OutputBytes {
 		return errTooMuch
 	}
@@ -70,14 +73,17 @@ func equalAt(s *store.Spool, at int64, p []byte) (bool, error) {
 	return bytes.Equal(buf, p), nil
 }
 
-// shown returns how much of stdout is known from any attempt.
-func (t *task) shown() uint64 {
+// seal ends the output with what the accepted result has of stdout. It reports
+// whether that is all that is known from any attempt; what a guest had written
+// when the system ended it may differ.
+func (t *task) seal(r *protocol.Result) bool {
 	t.outMu.Lock()
 	defer t.outMu.Unlock()
-	if t.out[0] == nil {
-		return 0
+	if r.Code == "" && t.out[0] != nil && uint64(t.out[0].Len()) > r.Stdout.Size {
+		return false
 	}
-	return uint64(t.out[0].Len())
+	t.sealed = true
+	return true
 }
 
 // matches reports whether what an attempt has streamed to stdout is b.
@@ -89,6 +95,13 @@ func (t *task) matches(a *attempt, b *protocol.Blob) bool {
 		sum = protocol.Digest(a.sums[0].Sum(nil))
 	}
 	return sum == b.Sum() && uint64(a.written[0]) == b.Size
+}
+
+// hasStreamed reports whether the attempt has opened an output stream.
+func (a *attempt) hasStreamed() bool {
+	a.t.outMu.Lock()
+	defer a.t.outMu.Unlock()
+	return a.sums[0] != nil
 }
 
 // ServeOutput takes the output that a provider streams of one attempt.
@@ -130,16 +143,30 @@ func (a *attempt) receive(conn *protocol.Conn) error {
 			a.t.r.cfg.Logger.Debug("an output stream broke off", "provider", a.provider, "err", err)
 			return errBroken
 		}
-		switch chunk.Fd {
-		case 0:
+		var err error
+		switch {
+		case chunk.File != nil && chunk.Fd == 0 && len(chunk.Data) == 0:
+			err = a.beginFile(chunk.File)
+		case chunk.File != nil:
+			err = fmt.Errorf("%w: a file is begun with bytes", protocol.ErrMalformed)
+		case chunk.Fd == 0:
 			return nil
-		case 1, 2:
+		case chunk.Fd == 1 || chunk.Fd == 2:
 			a.sums[chunk.Fd-1].Write(chunk.Data)
-			if err := a.t.write(a, int(chunk.Fd), chunk.Data); err != nil {
-				return err
-			}
+			err = a.t.write(a, int(chunk.Fd), chunk.Data)
+		case chunk.Fd == 3:
+			err = a.writeFile(chunk.Data)
 		default:
-			return fmt.Errorf("%w: output to descriptor %d", protocol.ErrMalformed, chunk.Fd)
+			err = fmt.Errorf("%w: output to descriptor %d", protocol.ErrMalformed, chunk.Fd)
+		}
+		if err != nil {
+			return err
+		}
+		if until := a.filesUntil(); !until.IsZero() {
+			if soon := time.Now().Add(protocol.OutputsSilence); soon.Before(until) {
+				until = soon
+			}
+			_ = conn.SetReadDeadline(until) // a stream that cannot is dead, which Recv tells
 		}
 	}
 }

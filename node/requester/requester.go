@@ -51,6 +51,8 @@ type Blobs interface {
 	Open(d protocol.Digest) (*os.File, int64, error)
 	Pin(d protocol.Digest) (release func())
 	NewSpool(max int64) *store.Spool
+	// Drop forgets a blob whose bytes were found not to be d's.
+	Drop(d protocol.Digest)
 }
 
 // Config is what a Requester is made of.
@@ -206,10 +208,8 @@ func (r *Requester) open(t *task) error {
 		return protocol.Errorf(protocol.CodeBusy, "%d tasks are open already", len(r.tasks)).WithHint("wait for some of them to end")
 	}
 	t.ctx, t.cancel = context.WithCancelCause(r.ctx)
-	for _, b := range []*protocol.Blob{t.spec.Module, t.spec.Stdin} {
-		if !b.IsInline() {
-			t.unpin = append(t.unpin, r.cfg.Blobs.Pin(b.Sum()))
-		}
+	for _, b := range t.blobs {
+		t.unpin = append(t.unpin, r.cfg.Blobs.Pin(b.Sum()))
 	}
 	r.tasks[t.id] = t
 	r.wg.Add(1) // conduct ends it

@@ -20,7 +20,8 @@ type task struct {
 	r      *Requester
 	id     protocol.TaskID
 	spec   *protocol.Spec
-	raw    []byte // the spec's bytes, verbatim
+	raw    []byte           // the spec's bytes, verbatim
+	blobs  []*protocol.Blob // what its providers may fetch from here
 	digest protocol.Digest
 	terms  *protocol.Terms
 	on     peer.ID         // the only provider wanted, or empty
@@ -45,8 +46,9 @@ type task struct {
 
 	// outMu serialises what replicas write; it is held while a spool spills
 	// to its file, which nothing else waits for.
-	outMu sync.Mutex
-	out   [2]*store.Spool // of stdout and stderr
+	outMu  sync.Mutex
+	out    [2]*store.Spool // of stdout and stderr
+	sealed bool            // a result is accepted: nothing is added any more
 }
 
 // newTask checks what the user wants and makes a task of it.
@@ -65,10 +67,16 @@ func (r *Requester) newTask(spec *protocol.Spec, terms *protocol.Terms, name str
 			return nil, protocol.Errorf(protocol.CodeBadRequest, "%.80q is not a peer ID", terms.On).WithHint("'spare peers' lists them")
 		}
 	}
-	for _, b := range []*protocol.Blob{spec.Module, spec.Stdin} {
-		if !b.IsInline() && !r.cfg.Blobs.Has(b.Sum()) {
+	for _, b := range blobsOf(spec) {
+		if !r.cfg.Blobs.Has(b.Sum()) {
 			return nil, protocol.Errorf(protocol.CodeBlob, "the blob %s is not in this node's store", b.Sum().CID()).
 				WithHint("upload it first")
+		}
+	}
+	if len(spec.Inputs) > 0 {
+		spec = proto.CloneOf(spec) // the caller's stays as it is
+		if err := spec.Inline(r.readBlob); err != nil {
+			return nil, err
 		}
 	}
 	raw, err := spec.Marshal()
@@ -86,12 +94,18 @@ func (r *Requester) newTask(spec *protocol.Spec, terms *protocol.Terms, name str
 	}), nil
 }
 
+// blobsOf returns what spec names and does not hold.
+func blobsOf(spec *protocol.Spec) []*protocol.Blob {
+	return append([]*protocol.Blob{spec.Module}, spec.Transfers()...)
+}
+
 func (r *Requester) makeTask(spec *protocol.Spec, record *protocol.Task) *task {
 	t := &task{
 		r:       r,
 		id:      protocol.TaskID(record.Id),
 		spec:    spec,
 		raw:     record.Spec,
+		blobs:   blobsOf(spec),
 		digest:  protocol.DigestOf(record.Spec),
 		terms:   record.Terms,
 		events:  make(chan event, eventsPerAttempt*(record.Terms.Replicas+1)),
@@ -195,6 +209,7 @@ func (t *task) conclude(result *protocol.Result, err error) {
 		result.ExitCode = protocol.ExitSystem
 		result.Message = "its output could not be kept: " + err.Error()
 		result.Stdout, result.Stderr = protocol.NewBlob(nil), protocol.NewBlob(nil)
+		result.Files, result.Pack = nil, nil
 	}
 	t.update(func(record *protocol.Task) {
 		record.Result = result
@@ -248,6 +263,27 @@ func failed(err error) *protocol.Result {
 		Code:       string(e.Code),
 		Message:    e.Message,
 		Hint:       e.Hint,
+	}
+}
+
+// mend is what the user may do about a guest that met a limit of its task, or
+// nothing.
+func mend(code protocol.Code) string {
+	switch code {
+	case protocol.CodeTimeout:
+		return "allow it more with --timeout"
+	case protocol.CodeOutputLimit:
+		return "allow it more with --output-limit"
+	case protocol.CodeFileLimit:
+		return "allow it more with --files or --file-bytes, or have it name its files more plainly"
+	case protocol.CodeMemoryLimit:
+		return "allow it more with --mem"
+	case protocol.CodeGasLimit:
+		return "allow it more with --gas"
+	case protocol.CodeDepthLimit:
+		return "look for a recursion without an end; the depth of calls is the same everywhere and no flag raises it"
+	default:
+		return ""
 	}
 }
 

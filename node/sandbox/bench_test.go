@@ -47,24 +47,12 @@ func BenchmarkWarm(b *testing.B) {
 // BenchmarkInProcess is the same program in the engine itself, without a
 // worker: the reference.
 func BenchmarkInProcess(b *testing.B) {
-	dir := b.TempDir()
-	wasm := copier()
-	x := execution(b, "a", wasm, stdin(bytes.Repeat([]byte("x"), 1<<10)))
-	if err := compile(wasm, dir, x.Spec.Limits.MemoryBytes); err != nil {
-		b.Fatal(err)
-	}
-	out := newOutput(new(bytes.Buffer))
-	g := newGuest(out, nil)
-	e, err := load(wasm, dir, x.Spec.Limits.MemoryBytes, g)
-	if err != nil {
-		b.Fatal(err)
-	}
+	g, x := inProcess(b, defaultEngine(), copier(), stdin(bytes.Repeat([]byte("x"), 1<<10)))
 	var took []time.Duration
 	for b.Loop() {
 		start := time.Now()
-		g.reset(&protocol.WorkerRequest{Spec: x.SpecBytes}, x.Spec)
-		out.begin(1, x.Spec.Limits.OutputBytes)
-		if r := execute(e, g, out); r.Code != "" {
+		g.out.begin(1, x.Spec.Limits.OutputBytes)
+		if r := g.run(&protocol.WorkerRequest{Spec: x.SpecBytes}, x.Spec); r.Code != "" {
 			b.Fatal(r)
 		}
 		took = append(took, time.Since(start))

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -16,15 +17,17 @@ import (
 	"sync"
 	"time"
 
+	"github.com/spare-network/spare/node/sandbox/meter"
 	"github.com/spare-network/spare/protocol"
 )
 
 // cache holds compiled code on disk: one directory for each module, which is
-// exactly what an executor gets to see, beside a MAC over its file. Code is
+// exactly what an executor gets to see, beside a MAC over its files. Code is
 // executed as it is, so what the node did not write itself is never used.
 //
 //	Dir/DIGEST-PLATFORM/mac
-//	Dir/DIGEST-PLATFORM/code/wazero-.../KEY
+//	Dir/DIGEST-PLATFORM/code/module          metered
+//	Dir/DIGEST-PLATFORM/code/wazero-.../KEY  machine code
 type cache struct {
 	dir      string
 	key      []byte
@@ -56,9 +59,9 @@ const (
 
 // openCache reads what is in dir. Code for other platforms, profiles and
 // versions is removed, and so are the leavings of a crash.
-func openCache(dir string, key []byte, most int64, logger *slog.Logger) (*cache, error) {
-	platform := protocol.DigestOf(fmt.Appendf(nil, "%s %s %s profile %d",
-		engineVersion(), runtime.GOOS, runtime.GOARCH, protocol.Profile))
+func openCache(dir string, key []byte, most int64, ceilings meter.Ceilings, logger *slog.Logger) (*cache, error) {
+	platform := protocol.DigestOf(fmt.Appendf(nil, "%s %s %s profile %d meter %d %+v",
+		defaultEngine().name(), runtime.GOOS, runtime.GOARCH, protocol.Profile, meter.Version, ceilings))
 	c := &cache{
 		dir: dir, key: key, most: most, platform: platform.String()[:16], logger: logger,
 		entries: make(map[protocol.Digest]*entry), flights: make(map[protocol.Digest]chan struct{}),
@@ -90,7 +93,7 @@ func openCache(dir string, key []byte, most int64, logger *slog.Logger) (*cache,
 
 func readEntry(dir, name string) (*entry, error) {
 	dir = filepath.Join(dir, name)
-	info, err := compiledFile(filepath.Join(dir, codeDir))
+	size, err := dirSize(filepath.Join(dir, codeDir))
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +101,7 @@ func readEntry(dir, name string) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &entry{dir: dir, size: info.Size(), used: mac.ModTime()}, nil
+	return &entry{dir: dir, size: int64(size), used: mac.ModTime()}, nil
 }
 
 // has reports whether the module is compiled.
@@ -106,6 +109,16 @@ func (c *cache) has(digest protocol.Digest) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.entries[digest] != nil
+}
+
+// usage returns how many modules are compiled, and the bytes of their code.
+func (c *cache) usage() (modules int, bytes int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.entries {
+		bytes += e.size
+	}
+	return len(c.entries), bytes
 }
 
 // recent lists at most n compiled modules, the last used first.
@@ -278,25 +291,47 @@ func (c *cache) authenticate(dir string, digest protocol.Digest) error {
 	return nil
 }
 
-// mac returns the HMAC-SHA-256 over the module, the platform, and the name and
-// bytes of the one file of code in dir, and its size in bytes.
+// mac returns the HMAC-SHA-256 over the module, the platform, and the names and
+// bytes of the files of code in dir, and their size in bytes.
 func (c *cache) mac(dir string, digest protocol.Digest) ([]byte, int64, error) {
-	name, err := compiledName(filepath.Join(dir, codeDir))
-	if err != nil {
-		return nil, 0, err
-	}
-	f, err := os.Open(filepath.Join(dir, codeDir, name))
-	if err != nil {
-		return nil, 0, fmt.Errorf("read compiled code: %w", err)
-	}
-	defer func() { _ = f.Close() }() // it was only read
 	h := hmac.New(sha256.New, c.key)
-	if _, err := fmt.Fprintf(h, "spare/code/1\x00%s\x00%s\x00%s\x00", digest, c.platform, name); err != nil {
+	if _, err := fmt.Fprintf(h, "spare/code/2\x00%s\x00%s\x00", digest, c.platform); err != nil {
 		return nil, 0, err
 	}
-	size, err := io.Copy(h, f)
+	var total int64
+	files := 0
+	root := os.DirFS(filepath.Join(dir, codeDir))
+	// WalkDir goes in lexical order. A compile worker is not to be trusted: it
+	// may have left anything.
+	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		if files++; files > maxCodeFiles || !d.Type().IsRegular() {
+			return errors.New("it has files that no engine writes")
+		}
+		f, err := root.Open(name)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = f.Close() }() // it was only read
+		sum := sha256.New()
+		size, err := io.Copy(sum, f)
+		if err != nil {
+			return err
+		}
+		total += size
+		_, err = fmt.Fprintf(h, "%d\x00%s\x00%d\x00%x", len(name), name, size, sum.Sum(nil))
+		return err
+	})
 	if err != nil {
 		return nil, 0, fmt.Errorf("read compiled code: %w", err)
 	}
-	return h.Sum(nil), size, nil
+	if files == 0 {
+		return nil, 0, fmt.Errorf("read compiled code: %w", errStale)
+	}
+	return h.Sum(nil), total, nil
 }
+
+// maxCodeFiles bounds the files of one module's code.
+const maxCodeFiles = 4

@@ -5,11 +5,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/spare-network/spare/node/sandbox/meter"
+	"github.com/spare-network/spare/node/sandbox/wasi"
 	"github.com/spare-network/spare/protocol"
 )
 
@@ -88,9 +89,9 @@ func TestCompiledCodeSurvivesARestart(t *testing.T) {
 
 			p := newPoolIn(t, dir, 1, 0)
 			n := opens(&x)
-			want := 1
+			want := 0
 			if c.compiles {
-				want = 2
+				want = 1
 			}
 			if o := run(t, p, x); string(o.Stdout) != "same" || *n != want {
 				t.Errorf("the module was opened %d times, want %d; %+v", *n, want, o)
@@ -149,16 +150,19 @@ func TestStaleCodeIsCompiledAgain(t *testing.T) {
 }
 
 func TestExecutorsNeverCompile(t *testing.T) {
-	dir := t.TempDir()
-	wasm := copier()
-	g := newGuest(newOutput(io.Discard), nil)
-	if _, err := load(wasm, dir, 1<<20, g); !errors.Is(err, errStale) {
-		t.Errorf("from an empty directory: %v", err)
-	}
-	if err := compile(hello(1, "other"), dir, 1<<20); err != nil {
+	dir, e := t.TempDir(), defaultEngine()
+	m, err := admit(copier(), meter.Default())
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := load(wasm, dir, 1<<20, g); !errors.Is(err, errStale) {
+	if _, _, err := readMetered(dir); !errors.Is(err, errStale) {
+		t.Errorf("the module of an empty directory: %v", err)
+	}
+	if _, err := e.load(m.Wasm, dir, 1<<20, wasi.NewWorld()); !errors.Is(err, errStale) {
+		t.Errorf("from an empty directory: %v", err)
+	}
+	compileInto(t, dir, hello(1, "other"))
+	if _, err := e.load(m.Wasm, dir, 1<<20, wasi.NewWorld()); !errors.Is(err, errStale) {
 		t.Errorf("from another module's code: %v", err)
 	}
 }
@@ -184,34 +188,35 @@ func TestCacheIsBoundedByBytes(t *testing.T) {
 func codeSize(t *testing.T) int64 {
 	t.Helper()
 	dir := t.TempDir()
-	if err := compile(hello(1, "text"), dir, 1<<20); err != nil {
-		t.Fatal(err)
-	}
-	info, err := compiledFile(dir)
+	compileInto(t, dir, hello(1, "text"))
+	size, err := dirSize(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return info.Size()
+	return int64(size)
+}
+
+// compileInto does what a compile worker does.
+func compileInto(t *testing.T, dir string, wasm []byte) {
+	t.Helper()
+	o := orders{Dir: dir, MemoryLimit: 1 << 20, Ceilings: meter.Default()}
+	if err := prepare(defaultEngine(), wasm, o); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestCodeLargerThanTheCacheIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	p := newPoolIn(t, dir, 1, codeSize(t)-1)
 	x := execution(t, "a", hello(1, "text"), nil)
-	want := protocol.CodeRefused
-	if runtime.GOOS == "linux" {
-		want = protocol.CodeWorker // which could not even write it
-	}
-	if _, err := p.Run(t.Context(), x); protocol.CodeOf(err) != want {
+	if _, err := p.Run(t.Context(), x); protocol.CodeOf(err) != protocol.CodeRefused {
 		t.Errorf("%v", err)
 	}
 	scratch, err := p.cache.scratch()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := compile(hello(1, "text"), filepath.Join(scratch, codeDir), 1<<20); err != nil {
-		t.Fatal(err)
-	}
+	compileInto(t, filepath.Join(scratch, codeDir), hello(1, "text"))
 	if err := p.cache.adopt(scratch, x.Spec.Module.Sum()); protocol.CodeOf(err) != protocol.CodeRefused {
 		t.Errorf("adopted: %v", err)
 	}

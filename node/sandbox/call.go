@@ -16,7 +16,7 @@ type step int
 const (
 	stepNone  step = iota
 	stepStart      // bring up the worker that was reserved for it
-	stepFeed       // write its request, and stdin, to its worker
+	stepFeed       // write its request, and its data, to its worker
 	stepDone       // return
 )
 
@@ -31,7 +31,7 @@ type call struct {
 	group *group
 	wake  chan struct{}
 	fed   chan struct{} // closed when all is written; only Run uses it
-	ended atomic.Bool   // the guest reads no more stdin
+	ended atomic.Bool   // the guest reads no more
 
 	step       step
 	announce   bool // Run is to report the running state
@@ -42,6 +42,7 @@ type call struct {
 	overdue    bool          // its worker is killed because of it
 	delivering chan struct{} // closed when Output has returned
 	written    uint64        // bytes of output so far
+	files      filesSeen     // output files so far
 	done       bool
 	outcome    Outcome
 	err        error
@@ -52,8 +53,8 @@ func newCall(x *Execution) (*call, error) {
 		return nil, protocol.Errorf(protocol.CodeRefused, "the task wants sandbox profile %d, this node has %d",
 			x.Spec.Profile, protocol.Profile)
 	}
-	if x.Stdin == nil && !x.Spec.Stdin.IsInline() {
-		return nil, protocol.Errorf(protocol.CodeInternal, "stdin is neither inline nor given")
+	if x.Data == nil && len(x.Spec.Transfers()) > 0 {
+		return nil, protocol.Errorf(protocol.CodeInternal, "inputs or stdin are neither inline nor given")
 	}
 	if x.Output == nil {
 		return nil, protocol.Errorf(protocol.CodeInternal, "there is nobody to take output")
@@ -64,9 +65,9 @@ func newCall(x *Execution) (*call, error) {
 // encode writes the request, which needs c's id.
 func (c *call) encode() (err error) {
 	c.frame, err = appendFrame(nil, &protocol.WorkerRequest{
-		Id: c.id, Spec: c.x.SpecBytes, StdinFollows: c.x.Stdin != nil,
+		Id: c.id, Spec: c.x.SpecBytes, DataFollows: c.x.Data != nil,
 	})
-	c.alone = c.x.Stdin != nil || len(c.frame) > maxAheadBytes
+	c.alone = c.x.Data != nil || len(c.frame) > maxAheadBytes
 	return err
 }
 
@@ -86,22 +87,22 @@ func (c *call) end(code protocol.Code, message string) {
 	c.outcome.Code, c.outcome.Message = code, message
 }
 
-// feed writes the request to the worker w, and then stdin, if it follows, as
-// the guest reads it, until there is no more or the guest has ended.
+// feed writes the request to the worker w, and then its data, if any, as the
+// worker reads it, until there is no more or the guest has ended.
 func (c *call) feed(w *worker) {
 	defer close(c.fed)
 	_, err := w.proc.in.Write(c.frame)
 	var buf, frame []byte
-	if c.x.Stdin != nil {
+	if c.x.Data != nil {
 		buf = make([]byte, protocol.MaxOutputChunk)
 	}
-	for follows := c.x.Stdin != nil; follows && err == nil; {
+	for follows := c.x.Data != nil; follows && err == nil; {
 		n, readErr := 0, io.EOF
 		if !c.ended.Load() {
-			n, readErr = io.ReadFull(c.x.Stdin, buf)
+			n, readErr = io.ReadFull(c.x.Data, buf)
 		}
 		follows = readErr == nil
-		m := &protocol.WorkerRequest{Id: c.id, Stdin: buf[:n], StdinFollows: follows}
+		m := &protocol.WorkerRequest{Id: c.id, Data: buf[:n], DataFollows: follows}
 		if frame, err = appendFrame(frame[:0], m); err == nil {
 			_, err = w.proc.in.Write(frame)
 		}
@@ -116,6 +117,7 @@ type groupKey struct {
 	owner  peer.ID
 	module protocol.Digest
 	memory uint64
+	files  uint64 // bytes that its guests may have in files
 }
 
 // group is all workers and calls of one key. Its fields are guarded by the

@@ -1,16 +1,21 @@
 // Package sandbox runs strangers' WASI programs in worker processes.
 //
 // A [Pool] keeps workers: child processes, the same executable started again,
-// each bound to one requester, one module and one memory limit. A worker stays
-// warm between tasks and runs each task in a fresh instance of the module.
-// Modules are compiled by a separate, short-lived worker into a cache on disk
-// that only the node writes and that executors only read.
+// each bound to one requester, one module and its limits. A worker stays warm
+// between tasks and runs each task in a fresh instance of the module. Modules
+// are metered and compiled by a separate, short-lived worker into a cache on
+// disk that only the node reads or removes, and that executors only read.
 //
-// The package is the only user of the WebAssembly engine, and within it only
-// engine.go is. It fetches nothing, decides nothing about who may run what,
-// and never runs a guest, nor decodes a module, in the node's own process.
-// Whatever a worker says is bounded and checked like a peer's message, since
-// a guest that breaks out of the engine speaks with the worker's voice.
+// Four packages divide the work. meter rewrites a module so that it counts its
+// gas, ends when it has used its share, and computes the same everywhere. wasi
+// is the world that a guest sees. jail confines the process around it. This one
+// starts processes, feeds them, and is the only user of the WebAssembly engine,
+// within it only wazero.go.
+//
+// It fetches nothing, decides nothing about who may run what, and never runs a
+// guest, nor decodes a module, in the node's own process. Whatever a worker
+// says is bounded and checked like a peer's message, since a guest that breaks
+// out of the engine speaks with the worker's voice.
 //
 // # Why processes
 //
@@ -19,9 +24,9 @@
 // keys or another requester's data. A process costs some milliseconds once per
 // requester and module, and SIGKILL always works.
 //
-// # Why a guest sees no real clock
+// # Why a guest sees no real clock, file or chance
 //
 // Runs of equal specs must be equal to be compared. The clock starts where the
-// Spec says, moves a little with each reading, and jumps over sleeps; random
-// bytes come from a stream seeded by the Spec.
+// Spec says, moves with the gas used, and jumps over sleeps; random bytes come
+// from a stream seeded by the Spec; files are the task's own.
 package sandbox

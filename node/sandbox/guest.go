@@ -2,125 +2,156 @@ package sandbox
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/binary"
+	"errors"
+	"fmt"
 	"io"
-	"math"
-	"math/rand/v2"
+	"strings"
+	"time"
 
+	"github.com/dustin/go-humanize"
+
+	"github.com/spare-network/spare/node/sandbox/wasi"
 	"github.com/spare-network/spare/protocol"
 )
 
-// clockStep is what each reading of a clock moves it by, in nanoseconds, so
-// that time passes and two readings differ.
-const clockStep = 1000
-
-// guest is the world that one task's program sees. It serves one task at a
-// time and is reset between them.
+// guest is one worker's program and the world that it sees. It serves one task
+// at a time; nothing but what may be shared is left of one when the next begins.
 type guest struct {
-	spec      *protocol.Spec
-	specBytes []byte
-	elapsed   int64         // virtual nanoseconds since the start
-	random    *rand.ChaCha8 // nil until the guest asks
-	stdin     *input        // what it reads
-	stdout    *writer       // what it writes
-	stderr    *writer       //
+	program program
+	world   *wasi.World
+	feed    *feed
+	out     *output
 }
 
-func newGuest(out *output, frames *frameReader) *guest {
-	return &guest{
-		stdin:  &input{frames: frames},
-		stdout: &writer{out: out, fd: 1},
-		stderr: &writer{out: out, fd: 2},
+// errOutput ends a guest at its output limit.
+var errOutput = errors.New("output limit")
+
+// run runs the task of request, whose spec is given, up to the answer's last
+// field but output and files.
+func (g *guest) run(request *protocol.WorkerRequest, spec *protocol.Spec) *protocol.WorkerReply {
+	g.feed.begin(request)
+	inputs := g.feed.inputs(spec)
+	var stdin io.Reader = g.feed
+	if spec.Stdin.IsInline() {
+		stdin = bytes.NewReader(spec.Stdin.Inline)
 	}
-}
-
-// reset prepares for the task of request, whose spec is given.
-func (g *guest) reset(request *protocol.WorkerRequest, spec *protocol.Spec) {
-	g.spec, g.specBytes, g.elapsed, g.random = spec, request.Spec, 0, nil
-	g.stdin.id, g.stdin.follows = request.Id, request.StdinFollows
-	g.stdin.rest.Reset(request.Stdin)
-	if !request.StdinFollows && len(request.Stdin) == 0 {
-		g.stdin.rest.Reset(spec.Stdin.GetInline())
+	limits := spec.GetLimits()
+	g.world.Reset(wasi.Config{
+		Args: spec.Args, Env: spec.Env, Clock: spec.ClockUnixNs, Seed: randomSeed(request.Spec, spec.Seed),
+		Stdin: stdin, Stdout: writer{g.out, 1}, Stderr: writer{g.out, 2},
+		Inputs: inputs, FileBytes: limits.GetFileBytes(), Files: limits.GetFiles(),
+		GasLimit: limits.GetGas(),
+	})
+	start := time.Now()
+	end := g.program.run(int64(limits.GetGas()))
+	reply := &protocol.WorkerReply{
+		WallUs: uint64(time.Since(start).Microseconds()),
+		Gas:    limits.GetGas() - uint64(max(end.gas, 0)),
 	}
-}
-
-// advance moves the virtual clock by d nanoseconds and returns it.
-func (g *guest) advance(d int64) int64 {
-	if d > math.MaxInt64-g.elapsed {
-		d = math.MaxInt64 - g.elapsed
+	var exit *wasi.Exit
+	switch {
+	case errors.As(end.err, &exit):
+		reply.ExitCode = int32(exit.Code)
+	case errors.Is(end.err, errOutput):
+		reply.Code = string(protocol.CodeOutputLimit)
+		reply.Message = fmt.Sprintf("the program wrote more than %d bytes", limits.GetOutputBytes())
+	case end.gas < 0:
+		reply.Code = string(protocol.CodeGasLimit)
+		reply.Message = "the program used all of its gas, " + humanize.Comma(int64(limits.GetGas()))
+	case end.depth < 0:
+		reply.Code = string(protocol.CodeDepthLimit)
+		reply.Message = "the program's calls were nested too deeply"
+	case end.err != nil:
+		reply.Code, reply.Message = string(protocol.CodeTrap), "the program trapped: "+end.err.Error()
 	}
-	g.elapsed += max(d, 0)
-	return g.elapsed
+	return reply
 }
 
-func (g *guest) nanotime() int64 { return g.advance(clockStep) }
-
-// sleep returns at once: the guest's time has passed, nobody else's has.
-func (g *guest) sleep(ns int64) { g.advance(ns) }
-
-func (g *guest) walltime() (sec int64, nsec int32) {
-	start, elapsed := g.spec.ClockUnixNs, g.advance(clockStep)
-	sec = start/1e9 + elapsed/1e9
-	rest := start%1e9 + elapsed%1e9
-	sec += rest / 1e9
-	rest %= 1e9
-	if rest < 0 { // a start before 1970
-		sec, rest = sec-1, rest+1e9
+// outputs returns the files that a guest has left which ended with reply. If
+// they are not what a task may hand on, that becomes its end instead.
+func (g *guest) outputs(reply *protocol.WorkerReply, spec *protocol.Spec) []wasi.Output {
+	if reply.Code != "" {
+		return nil
 	}
-	return sec, int32(rest)
-}
-
-// Read gives random bytes: a ChaCha8 stream (https://c2sp.org/chacha8rand)
-// seeded by the digest of the Spec and its seed.
-func (g *guest) Read(p []byte) (int, error) {
-	if g.random == nil {
-		digest := protocol.DigestOf(g.specBytes)
-		b := append([]byte("spare/random/1\x00"), digest[:]...)
-		b = binary.BigEndian.AppendUint64(b, g.spec.Seed)
-		g.random = rand.NewChaCha8(sha256.Sum256(b))
+	list := g.world.Outputs()
+	fits := spec.NewOutputs()
+	for _, f := range list {
+		if err := fits.Begin(&protocol.FileHeader{Path: f.Path, Size: uint64(len(f.Data))}); err != nil {
+			reply.Code, reply.ExitCode = string(protocol.CodeFileLimit), 0
+			reply.Message = "the program's files cannot be handed on: " + strings.TrimPrefix(err.Error(), protocol.ErrMalformed.Error()+": ")
+			return nil
+		}
+		fits.Skip()
 	}
-	return g.random.Read(p)
+	return list
 }
 
-// input is a task's stdin: what came with the request, then, when more
-// follows, what comes in further messages. They are read from the pipe only as
-// the guest reads, so the pipe holds back who writes too fast.
-type input struct {
+// randomSeed is what a task's random bytes come from: a digest of its Spec,
+// and its seed.
+func randomSeed(specBytes []byte, seed uint64) [32]byte {
+	digest := protocol.DigestOf(specBytes)
+	return protocol.DigestOf(fmt.Appendf(nil, "spare/random/1\x00%s\x00%d", digest[:], seed))
+}
+
+// feed is what a task is given besides its Spec: inputs that the Spec does not
+// hold, then stdin. Bytes are read from the pipe only as they are needed, so
+// that the pipe holds back who writes too fast.
+type feed struct {
 	frames  *frameReader
 	id      uint64
 	rest    bytes.Reader
 	follows bool
 }
 
+func (f *feed) begin(request *protocol.WorkerRequest) {
+	f.id, f.follows = request.Id, request.DataFollows
+	f.rest.Reset(request.Data)
+}
+
+// inputs reads the task's inputs.
+func (f *feed) inputs(spec *protocol.Spec) []wasi.Input {
+	list := make([]wasi.Input, 0, len(spec.Inputs))
+	for _, i := range spec.Inputs {
+		data := i.Blob.Inline
+		if !i.Blob.IsInline() {
+			data = make([]byte, i.Blob.Size)
+			if _, err := io.ReadFull(f, data); err != nil {
+				fatal(fmt.Errorf("read input: %w", err))
+			}
+		}
+		list = append(list, wasi.Input{Path: i.Path, Data: data})
+	}
+	return list
+}
+
 // Read implements [io.Reader].
-func (i *input) Read(p []byte) (int, error) {
-	for i.rest.Len() == 0 {
-		if !i.follows {
+func (f *feed) Read(p []byte) (int, error) {
+	for f.rest.Len() == 0 {
+		if !f.follows {
 			return 0, io.EOF
 		}
-		i.receive()
+		f.receive()
 	}
-	return i.rest.Read(p)
+	return f.rest.Read(p)
 }
 
 // skip reads to the end what the guest left unread.
-func (i *input) skip() {
-	for i.follows {
-		i.receive()
+func (f *feed) skip() {
+	for f.follows {
+		f.receive()
 	}
 }
 
-func (i *input) receive() {
+func (f *feed) receive() {
 	m := new(protocol.WorkerRequest)
-	if err := i.frames.next(m); err != nil {
+	if err := f.frames.next(m); err != nil {
 		fatal(err) // the node is gone, and so is everybody who waits
 	}
-	if m.Id != i.id || len(m.Spec) > 0 {
+	if m.Id != f.id || len(m.Spec) > 0 {
 		fatal(errOutOfTurn)
 	}
-	i.follows = m.StdinFollows
-	i.rest.Reset(m.Stdin)
+	f.follows = m.DataFollows
+	f.rest.Reset(m.Data)
 }
 
 // writer is the guest's stdout or stderr.
@@ -130,9 +161,9 @@ type writer struct {
 }
 
 // Write implements [io.Writer]. It ends the guest at the output limit.
-func (w *writer) Write(p []byte) (int, error) {
+func (w writer) Write(p []byte) (int, error) {
 	if !w.out.write(w.fd, p) {
-		stopGuest()
+		return 0, errOutput
 	}
 	return len(p), nil
 }

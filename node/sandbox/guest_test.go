@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,86 +15,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/spare-network/spare/node/sandbox/wasi"
 	"github.com/spare-network/spare/protocol"
 )
-
-func TestVirtualClock(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		start int64
-		sleep int64
-		want  time.Time
-	}{
-		{"starts where the Spec says", protocol.DefaultClock.UnixNano(), 0, protocol.DefaultClock},
-		{"sleeps", protocol.DefaultClock.UnixNano(), int64(90 * time.Minute), protocol.DefaultClock.Add(90 * time.Minute)},
-		{"starts before 1970", -1500, 0, time.Unix(0, -1500)},
-		{"does not run backwards", 0, -5, time.Unix(0, 0)},
-		{"sleeps as long as can be said", 0, math.MaxInt64, time.Unix(0, math.MaxInt64).Add(-clockStep)},
-	} {
-		g := &guest{spec: &protocol.Spec{ClockUnixNs: c.start}}
-		g.sleep(c.sleep)
-		sec, nsec := g.walltime()
-		if got := time.Unix(sec, int64(nsec)); !got.Equal(c.want.Add(clockStep)) || nsec < 0 || nsec >= 1e9 {
-			t.Errorf("%s: %v, want %v", c.name, got.UTC(), c.want.UTC())
-		}
-	}
-	g := &guest{spec: new(protocol.Spec)}
-	if a, b := g.nanotime(), g.nanotime(); a <= 0 || b <= a {
-		t.Errorf("readings %d, %d", a, b)
-	}
-}
-
-func TestPoll(t *testing.T) {
-	clock := func(user byte, id uint32, at uint64, flags uint16) []byte {
-		b := make([]byte, subscriptionSize)
-		b[0], b[8] = user, tagClock
-		binary.LittleEndian.PutUint32(b[16:], id)
-		binary.LittleEndian.PutUint64(b[24:], at)
-		binary.LittleEndian.PutUint16(b[40:], flags)
-		return b
-	}
-	file := func(user, tag byte, fd uint32) []byte {
-		b := make([]byte, subscriptionSize)
-		b[0], b[8] = user, tag
-		binary.LittleEndian.PutUint32(b[16:], fd)
-		return b
-	}
-	const second = uint64(time.Second)
-	for _, c := range []struct {
-		name   string
-		in     [][]byte
-		users  []byte // of the events
-		errnos []errno
-		slept  uint64
-		err    errno
-	}{
-		{name: "relative time", in: [][]byte{clock(1, clockMonotonic, 20*second, 0)}, users: []byte{1}, errnos: []errno{0}, slept: 20 * second},
-		{name: "absolute monotonic time", in: [][]byte{clock(1, clockMonotonic, 12*second, flagAbsolute)}, users: []byte{1}, errnos: []errno{0}, slept: 2 * second},
-		{name: "absolute wall time", in: [][]byte{clock(1, clockRealtime, 113*second, flagAbsolute)}, users: []byte{1}, errnos: []errno{0}, slept: 3 * second},
-		{name: "absolute time that has passed", in: [][]byte{clock(1, clockRealtime, 5, flagAbsolute)}, users: []byte{1}, errnos: []errno{0}},
-		{name: "the earlier of two", in: [][]byte{clock(1, 0, 9*second, 0), clock(2, 1, 4*second, 0)}, users: []byte{2}, errnos: []errno{0}, slept: 4 * second},
-		{name: "forever", in: [][]byte{clock(1, 1, math.MaxUint64, 0)}, users: []byte{1}, errnos: []errno{0}, slept: math.MaxInt64 - 10*second},
-		{name: "stdin before a timeout", in: [][]byte{clock(1, 1, second, 0), file(2, tagFDRead, 0)}, users: []byte{2}, errnos: []errno{0}},
-		{name: "stdout", in: [][]byte{file(3, tagFDWrite, 1)}, users: []byte{3}, errnos: []errno{0}},
-		{name: "a file that is not open", in: [][]byte{file(3, tagFDRead, 5)}, users: []byte{3}, errnos: []errno{eBadFD}},
-		{name: "an unknown clock", in: [][]byte{clock(1, 7, 1, 0)}, err: eInval},
-		{name: "an unknown kind", in: [][]byte{file(1, 9, 0)}, err: eInval},
-	} {
-		g := &guest{spec: &protocol.Spec{ClockUnixNs: int64(100 * second)}, elapsed: int64(10 * second)}
-		events := bytes.Repeat([]byte{0xff}, len(c.in)*eventSize)
-		n, e := g.poll(cat(c.in...), events)
-		if e != c.err || n != len(c.users) || uint64(g.elapsed) != 10*second+c.slept {
-			t.Errorf("%s: %d events, error %d, slept %v", c.name, n, e, time.Duration(g.elapsed)-10*time.Second)
-			continue
-		}
-		for i := range c.users {
-			event := events[i*eventSize:]
-			if event[0] != c.users[i] || errno(binary.LittleEndian.Uint16(event[8:])) != c.errnos[i] {
-				t.Errorf("%s: event %d is %v", c.name, i, event[:eventSize])
-			}
-		}
-	}
-}
 
 // dice prints random bytes, the clock before and after a sleep of 20 s.
 func dice() []byte {
@@ -165,7 +87,7 @@ func TestEnvironment(t *testing.T) {
 	want = binary.LittleEndian.AppendUint32(want, uint32(size))
 	want = append(want, "NAME=b=c"...)
 	for range 3 {
-		want = binary.LittleEndian.AppendUint32(want, uint32(eFault))
+		want = binary.LittleEndian.AppendUint32(want, uint32(wasi.EFAULT))
 	}
 	if !bytes.Equal(o.Stdout, want) {
 		t.Errorf("%q, want %q; %+v", o.Stdout, want, o)
@@ -174,26 +96,15 @@ func TestEnvironment(t *testing.T) {
 
 // Setting up the environment must not take time with its square.
 func TestEnvironmentIsCheap(t *testing.T) {
-	dir, wasm := t.TempDir(), copier()
-	x := execution(t, "a", wasm, func(s *protocol.Spec) {
+	g, x := inProcess(t, defaultEngine(), copier(), func(s *protocol.Spec) {
 		for i := range protocol.MaxArgs {
 			s.Env = append(s.Env, fmt.Sprintf("V%d=x", i))
 		}
 	})
-	if err := compile(wasm, dir, 1<<20); err != nil {
-		t.Fatal(err)
-	}
-	out := newOutput(io.Discard)
-	g := newGuest(out, nil)
-	e, err := load(wasm, dir, 1<<20, g)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g.reset(&protocol.WorkerRequest{Spec: x.SpecBytes}, x.Spec)
-	out.begin(1, 0)
+	g.out.begin(1, 0)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	if reply := execute(e, g, out); reply.Code != "" {
+	if reply := g.run(&protocol.WorkerRequest{Spec: x.SpecBytes}, x.Spec); reply.Code != "" {
 		t.Fatal(reply)
 	}
 	runtime.ReadMemStats(&after)
@@ -315,7 +226,7 @@ func main() {
 	_, fileErr := os.ReadFile("/etc/hostname")
 	_, dirErr := os.ReadDir(".")
 	fmt.Println(os.Args, os.Environ(), string(in), err, time.Since(start) >= time.Hour,
-		start.UTC().Format(time.DateTime), n, randomErr, fileErr != nil, dirErr != nil)
+		start.UTC().Format(time.DateTime), n, randomErr, fileErr != nil, dirErr == nil)
 	fmt.Fprintln(os.Stderr, "on stderr")
 	os.Exit(3)
 }
@@ -328,20 +239,7 @@ func TestGoProgram(t *testing.T) {
 	if underRace {
 		t.Skip("compiling 2 MB of WebAssembly takes a race-detecting worker too long")
 	}
-	dir := t.TempDir()
-	source, target := filepath.Join(dir, "main.go"), filepath.Join(dir, "main.wasm")
-	if err := os.WriteFile(source, []byte(goGuest), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	build := exec.Command("go", "build", "-o", target, source)
-	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOFLAGS=", "CGO_ENABLED=0")
-	if text, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, text)
-	}
-	wasm, err := os.ReadFile(target)
-	if err != nil {
-		t.Fatal(err)
-	}
+	wasm := buildGo(t, goGuest)
 	p := newPool(t, 1)
 	x := execution(t, "a", wasm, func(s *protocol.Spec) {
 		s.Args, s.Env = []string{"prog", "one", "two"}, []string{"A=1", "B=x=y"}
@@ -354,4 +252,24 @@ func TestGoProgram(t *testing.T) {
 			t.Errorf("%+v\n%s%s", o, o.Stdout, o.Stderr)
 		}
 	}
+}
+
+// buildGo builds a program for WASI.
+func buildGo(t *testing.T, program string) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	source, target := filepath.Join(dir, "main.go"), filepath.Join(dir, "main.wasm")
+	if err := os.WriteFile(source, []byte(program), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("go", "build", "-o", target, source)
+	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOFLAGS=", "CGO_ENABLED=0")
+	if text, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	wasm, err := os.ReadFile(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wasm
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spare-network/spare/node/sandbox/meter"
+	"github.com/spare-network/spare/node/sandbox/wasi"
 	"github.com/spare-network/spare/protocol"
 )
 
@@ -62,7 +64,7 @@ func TestHowGuestsEnd(t *testing.T) {
 		{name: "exits with 0 early", wasm: hello(1, "bye", exit(0), []byte{0}), source: guest, stdout: "bye"},
 		{name: "traps", wasm: hello(1, "hi", []byte{0}), exit: 134, source: system, code: protocol.CodeTrap, says: "unreachable", stdout: "hi"},
 		{name: "reads beyond its memory", wasm: hello(1, "", drop(load32(-8))), exit: 134, source: system, code: protocol.CodeTrap, says: "out of bounds"},
-		{name: "recurses without end", wasm: recursion(), exit: 134, source: system, code: protocol.CodeTrap, says: "stack overflow"},
+		{name: "recurses without end", wasm: recursion(), exit: 134, source: system, code: protocol.CodeDepthLimit, says: "too deeply"},
 		{
 			name: "grows memory up to its limit", exit: 0, source: guest, stdout: "\x0f\x00\x00\x00\xff\xff\xff\xff",
 			wasm:   build{code: [][]byte{drop(grow(14)), prints32([]byte{0x3f, 0}), prints32(grow(2))}}.wasm(),
@@ -71,6 +73,10 @@ func TestHowGuestsEnd(t *testing.T) {
 		{
 			name: "grows memory to 4 GiB", source: guest, stdout: "\x00\x04\x00\x00",
 			wasm: build{locals: 1, code: [][]byte{loop(ifElse(cat(grow(1), number(-1), []byte{0x47}), again1())), prints32([]byte{0x3f, 0})}}.wasm(),
+		},
+		{
+			name: "spins until its gas is used", wasm: hello(1, "off", spin()), exit: 125, source: system, code: protocol.CodeGasLimit,
+			says: "all of its gas, 1,000,000", stdout: "off", change: func(s *protocol.Spec) { s.Limits.Gas = 1_000_000 },
 		},
 		{name: "spins", wasm: hello(1, "", spin()), exit: 124, source: system, code: protocol.CodeTimeout, says: "longer than 300ms", change: func(s *protocol.Spec) { s.Limits.WallMs = 300 }},
 		{
@@ -82,15 +88,11 @@ func TestHowGuestsEnd(t *testing.T) {
 		{name: "ends in the middle", wasm: copier()[:60], exit: 126, source: system, code: protocol.CodeBadModule, says: "middle"},
 		{name: "has invalid code", wasm: build{code: [][]byte{{0x6a}}}.wasm(), exit: 126, source: system, code: protocol.CodeBadModule, says: "not a valid"},
 		{name: "imports what is not there", wasm: build{extra: [][2]string{{"env", "pthread_create"}}}.wasm(), exit: 126, source: system, code: protocol.CodeImport, says: "pthread_create from env"},
-		{name: "imports an unknown host function", wasm: build{extra: [][2]string{{wasiModule, "sock_connect"}}}.wasm(), exit: 126, source: system, code: protocol.CodeImport, says: "sock_connect"},
-		{name: "imports with another signature", wasm: build{extra: [][2]string{{wasiModule, "fd_close"}}}.wasm(), exit: 126, source: system, code: protocol.CodeImport, says: "signature"},
+		{name: "imports an unknown host function", wasm: build{extra: [][2]string{{wasi.Module, "sock_connect"}}}.wasm(), exit: 126, source: system, code: protocol.CodeImport, says: "sock_connect"},
+		{name: "imports with another signature", wasm: build{extra: [][2]string{{wasi.Module, "fd_close"}}}.wasm(), exit: 126, source: system, code: protocol.CodeImport, says: "signature"},
 		{name: "has no entry", wasm: build{noStart: true}.wasm(), exit: 126, source: system, code: protocol.CodeBadModule, says: "_start"},
 		{name: "starts with 4 GiB", wasm: build{minPages: 65536}.wasm(), exit: 125, source: system, code: protocol.CodeMemoryLimit, says: "4.0 GiB"},
-		{name: "starts with more pages than there are", wasm: build{minPages: 70000}.wasm(), exit: 125, source: system, code: protocol.CodeMemoryLimit},
-		{
-			name: "starts with more pages than there are, under the highest limit", wasm: build{minPages: 70000}.wasm(), exit: 125, source: system,
-			code: protocol.CodeMemoryLimit, change: func(s *protocol.Spec) { s.Limits.MemoryBytes = protocol.MaxMemory },
-		},
+		{name: "starts with more pages than there are", wasm: build{minPages: 70000}.wasm(), exit: 126, source: system, code: protocol.CodeBadModule, says: "65536 pages"},
 		{
 			name: "runs under the highest limit", wasm: hello(1, "roomy"), source: guest, stdout: "roomy",
 			change: func(s *protocol.Spec) { s.Limits.MemoryBytes = protocol.MaxMemory },
@@ -114,6 +116,11 @@ func TestHowGuestsEnd(t *testing.T) {
 func TestCompileBombIsStopped(t *testing.T) {
 	p := newPool(t, 1)
 	p.prepareTime = func(uint64) (limit time.Duration) { return 2 * time.Second }
+	const all = 1 << 40
+	p.ceilings = meter.Ceilings{
+		Bytes: all, Functions: all, Parameters: all, Locals: all, AllLocals: all, Body: all,
+		Nesting: all, Stack: all, Merges: all, Elements: all,
+	}
 	locals := cat(leb(1), leb(40_000), []byte{i32})
 	for i := range uint64(20_000) { // each value lives across each branch
 		locals = append(locals, cat(get(i), []byte{0x04, 0x40}, set(i+1, get(i)), []byte{0x0b})...)
@@ -129,6 +136,7 @@ func TestCompileBombIsStopped(t *testing.T) {
 }
 
 func TestTablesAreBounded(t *testing.T) {
+	elements := int64(meter.Default().Elements)
 	const tooMany = "\xff\xff\xff\xff"
 	for _, c := range []struct {
 		name   string
@@ -137,15 +145,15 @@ func TestTablesAreBounded(t *testing.T) {
 		stdout string
 		says   string
 	}{
-		{"grows without a maximum", [][]byte{openTable(5)}, maxElements - 5, "\x05\x00\x00\x00", ""},
-		{"grows too far", [][]byte{openTable(5)}, maxElements - 4, tooMany, ""},
+		{"grows without a maximum", [][]byte{openTable(5)}, elements - 5, "\x05\x00\x00\x00", ""},
+		{"grows too far", [][]byte{openTable(5)}, elements - 4, tooMany, ""},
 		{"grows to its maximum", [][]byte{boundedTable(5, 7)}, 2, "\x05\x00\x00\x00", ""},
 		{"grows beyond its maximum", [][]byte{boundedTable(5, 7)}, 3, tooMany, ""},
-		{"shares", [][]byte{openTable(0), openTable(2), boundedTable(0, 4)}, maxElements/2 - 3, "\x00\x00\x00\x00", ""},
-		{"grows beyond its share", [][]byte{openTable(0), openTable(2), boundedTable(0, 4)}, maxElements/2 - 2, tooMany, ""},
-		{"starts too large", [][]byte{openTable(maxElements + 1)}, 0, "", "1048577 elements"},
-		{"may become too large", [][]byte{boundedTable(0, 1<<32-1)}, 0, "", "4294967295 elements"},
-		{"is one of many", slices.Repeat([][]byte{boundedTable(0, 40_000)}, 27), 0, "", "1080000 elements"},
+		{"shares", [][]byte{openTable(0), openTable(2), boundedTable(0, 4)}, elements/2 - 3, "\x00\x00\x00\x00", ""},
+		{"grows beyond its share", [][]byte{openTable(0), openTable(2), boundedTable(0, 4)}, elements/2 - 2, tooMany, ""},
+		{"starts too large", [][]byte{openTable(uint64(elements) + 1)}, 0, "", "1,048,577"},
+		{"may become too large", [][]byte{boundedTable(0, 1<<32-1)}, 0, "", "4,294,967,295"},
+		{"is one of many", slices.Repeat([][]byte{boundedTable(0, 40_000)}, 27), 0, "", "1,080,000"},
 	} {
 		p := newPool(t, 1)
 		o := run(t, p, execution(t, "a", build{tables: c.tables, code: [][]byte{prints32(tableGrow(c.grow))}}.wasm(), nil))
@@ -155,26 +163,9 @@ func TestTablesAreBounded(t *testing.T) {
 	}
 }
 
-func TestPaddedModuleBuysNoMemory(t *testing.T) {
-	dir := t.TempDir()
-	wasm := copier()
-	if err := compile(wasm, dir, 1<<20); err != nil {
-		t.Fatal(err)
-	}
-	const pad = 100 << 20
-	small, err := memoryRoom(roleRun, dir, 1<<20, uint64(len(wasm)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	large, err := memoryRoom(roleRun, dir, 1<<20, uint64(len(wasm))+pad)
-	if err != nil || large != small+pad {
-		t.Errorf("room of %d became %d, %v", small, large, err)
-	}
-}
-
 func TestHugeModuleIsRefusedUnread(t *testing.T) {
 	p := newPool(t, 1)
-	x := execution(t, "a", copier(), func(s *protocol.Spec) { s.Module.Size = maxModule + 1 })
+	x := execution(t, "a", copier(), func(s *protocol.Spec) { s.Module.Size = protocol.MaxModule + 1 })
 	opened := opens(&x)
 	if o := run(t, p, x); o.Code != protocol.CodeBadModule || o.ExitCode != 126 || *opened != 0 {
 		t.Errorf("opened %d times, then %+v", *opened, o)

@@ -1,28 +1,45 @@
 package sandbox
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"strconv"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/spare-network/spare/node/sandbox/jail"
+	"github.com/spare-network/spare/node/sandbox/meter"
+	"github.com/spare-network/spare/node/sandbox/wasi"
 	"github.com/spare-network/spare/protocol"
 )
 
 // A worker is told what it is by its argument vector alone: workerName, its
-// role, the directory of compiled code, the memory limit, the module's size and
-// the largest file that it may write, all in bytes. The module follows on stdin.
+// role, and its orders as JSON. For a compile worker the module follows on stdin.
 const (
 	workerName  = "spare-worker"
 	roleCompile = "compile"
 	roleRun     = "run"
 )
+
+// orders are what a worker must know before it meets a stranger's bytes. Sizes
+// are in bytes.
+type orders struct {
+	Dir         string         // of the metered module and its compiled code
+	MemoryLimit uint64         // of a guest
+	FileLimit   uint64         // of a guest's files
+	ModuleSize  uint64         // that follows on stdin
+	Largest     uint64         // file that may be written
+	CPUSeconds  uint64         // that a compilation may take
+	Ceilings    meter.Ceilings // of a module
+	Engine      string
+	Plan        string // layers of the jail to put in force
+}
 
 // heapRoom is what a worker's Go heap may grow by before it is collected.
 const heapRoom = 64 << 20
@@ -33,10 +50,11 @@ const fillTime = 2000
 
 var errOutOfTurn = errors.New("message out of turn")
 
-// WorkerMain runs this process as a worker, and never returns, if it was
-// started as one; otherwise it returns at once. It is the first statement of
+// WorkerMain runs this process as a worker or a probe of the jail, and never
+// returns, if it was started as one; otherwise it returns at once. It is the first statement of
 // main and of every TestMain of a program that makes a [Pool].
 func WorkerMain() {
+	jail.Main()
 	if len(os.Args) == 0 || os.Args[0] != workerName {
 		return
 	}
@@ -55,42 +73,40 @@ func fatal(err error) {
 }
 
 func workerMain(args []string) error {
-	if len(args) != 5 {
+	if len(args) != 2 {
 		return fmt.Errorf("worker with %d arguments", len(args))
 	}
-	role, dir := args[0], args[1]
-	limit, err := strconv.ParseUint(args[2], 10, 64)
-	if err != nil {
-		return fmt.Errorf("memory limit: %w", err)
+	role, o := args[0], orders{}
+	if err := json.Unmarshal([]byte(args[1]), &o); err != nil {
+		return fmt.Errorf("orders: %w", err)
 	}
-	size, err := strconv.ParseUint(args[3], 10, 63)
-	if err != nil {
-		return fmt.Errorf("module size: %w", err)
-	}
-	largest, err := strconv.ParseUint(args[4], 10, 63)
-	if err != nil {
-		return fmt.Errorf("file size limit: %w", err)
+	e, ok := engines()[o.Engine]
+	if !ok {
+		return fmt.Errorf("no such engine: %q", o.Engine)
 	}
 	runtime.GOMAXPROCS(2)
-	settleIn()
-	room, err := memoryRoom(role, dir, limit, size)
+	room, err := memoryRoom(role, o)
 	if err != nil {
 		return err
 	}
-	if err := setLimits(room, largest); err != nil {
-		return fmt.Errorf("limit memory and files: %w", err)
+	cell, err := jail.Enter(jail.Limits{
+		Plan: o.Plan, Dir: o.Dir, Writable: role == roleCompile,
+		AddressSpace: room, FileSize: o.Largest, CPUSeconds: o.CPUSeconds,
+	})
+	if err != nil {
+		return err
 	}
-	frames := newFrameReader(os.Stdin)
-	wasm := make([]byte, size)
-	if _, err := io.ReadFull(frames.r, wasm); err != nil {
-		return fmt.Errorf("read module: %w", err)
-	}
-	out := newOutput(os.Stdout)
+	o.Dir = cell.Dir
+	frames, out := newFrameReader(os.Stdin), newOutput(os.Stdout)
 	switch role {
 	case roleCompile:
-		return answer(out, compile(wasm, dir, limit))
+		wasm := make([]byte, o.ModuleSize)
+		if _, err := io.ReadFull(frames.r, wasm); err != nil {
+			return fmt.Errorf("read module: %w", err)
+		}
+		return answer(out, prepare(e, wasm, o))
 	case roleRun:
-		return serve(frames, out, wasm, dir, limit)
+		return serve(e, frames, out, cell, o)
 	default:
 		return fmt.Errorf("no such role: %q", role)
 	}
@@ -100,17 +116,48 @@ func workerMain(args []string) error {
 // runtime has taken at its start: guests can fill tables and stacks, and modules
 // the compiler, without a limit of WebAssembly's. Compiling clang (75 MB) took
 // 1.5 GB. An executor gets room for the module and its code as they are, so
-// that a padded module buys its guest nothing.
-func memoryRoom(role, dir string, limit, size uint64) (uint64, error) {
+// that a padded module buys its guest nothing, and twice that of its guest's
+// files, which grow by copying.
+func memoryRoom(role string, o orders) (uint64, error) {
 	const base = 1 << 30
 	if role != roleRun {
-		return base + 32*size, nil
+		return base + 32*o.ModuleSize, nil
 	}
-	code, err := compiledFile(dir)
+	size, err := dirSize(o.Dir)
 	if err != nil {
 		return 0, err
 	}
-	return base + size + uint64(code.Size()) + limit, nil
+	return base + size + o.MemoryLimit + 2*o.FileLimit, nil
+}
+
+// dirSize is how many bytes the files below dir have.
+func dirSize(dir string) (size uint64, err error) {
+	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			size += uint64(info.Size())
+		}
+		return err
+	})
+	return size, err
+}
+
+// prepare turns a module into what executors load.
+func prepare(e engine, wasm []byte, o orders) error {
+	m, err := admit(wasm, o.Ceilings)
+	if err == nil {
+		err = checkMemory(m.MemoryBytes, o.MemoryLimit)
+	}
+	if err == nil {
+		err = e.compile(m.Wasm, o.Dir)
+	}
+	if err == nil {
+		err = writeMetered(o.Dir, m)
+	}
+	return err
 }
 
 // answer tells the node how the preparation went. An err that is about the
@@ -134,13 +181,24 @@ func answer(out *output, err error) error {
 }
 
 // serve runs tasks until the node closes the pipe.
-func serve(frames *frameReader, out *output, wasm []byte, dir string, limit uint64) error {
-	g := newGuest(out, frames)
-	e, err := load(wasm, dir, limit, g)
+func serve(e engine, frames *frameReader, out *output, cell *jail.Cell, o orders) error {
+	g := &guest{world: wasi.NewWorld(), feed: &feed{frames: frames}, out: out}
+	wasm, minimum, err := readMetered(o.Dir)
+	if err == nil {
+		err = checkMemory(minimum, o.MemoryLimit)
+	}
+	if err == nil {
+		g.program, err = e.load(wasm, o.Dir, o.MemoryLimit, g.world)
+	}
+	if err == nil {
+		if err := cell.Seal(); err != nil { // nothing hostile has run yet
+			return err
+		}
+	}
 	if sent := answer(out, err); sent != nil || err != nil {
 		return sent
 	}
-	heapLimit := collectRarely()
+	heapLimit := collectRarely(o.FileLimit)
 	go out.keepFlushing() // until the process ends
 	for {
 		request, spec := new(protocol.WorkerRequest), new(protocol.Spec)
@@ -150,41 +208,29 @@ func serve(frames *frameReader, out *output, wasm []byte, dir string, limit uint
 		if err := proto.Unmarshal(request.Spec, spec); err != nil {
 			return fmt.Errorf("decode spec: %w", err)
 		}
-		g.reset(request, spec)
 		out.begin(request.Id, spec.GetLimits().GetOutputBytes())
-		reply := execute(e, g, out)
-		out.end(reply, frames.more() && !g.stdin.follows)
-		g.stdin.skip()
+		reply := g.run(request, spec)
+		for _, f := range g.outputs(reply, spec) {
+			out.file(f.Path, f.Data)
+		}
+		out.end(reply, frames.more() && !g.feed.follows)
+		g.feed.skip()
 		if reply.WallUs > fillTime && heapSize() > heapLimit {
-			debug.FreeOSMemory() // else an idle worker keeps what its guest left
+			g.world.Reset(wasi.Config{}) // lets go of its files
+			debug.FreeOSMemory()         // else an idle worker keeps what its guest left
 		}
 	}
-}
-
-// execute runs one task.
-func execute(e *engine, g *guest, out *output) *protocol.WorkerReply {
-	start := time.Now()
-	code, err := e.run(g.spec.GetArgs())
-	reply := &protocol.WorkerReply{ExitCode: int32(code), WallUs: uint64(time.Since(start).Microseconds())}
-	switch {
-	case out.exceeded():
-		reply.Code = string(protocol.CodeOutputLimit)
-		reply.Message = fmt.Sprintf("the program wrote more than %d bytes", g.spec.GetLimits().GetOutputBytes())
-	case err != nil:
-		reply.Code, reply.Message = string(protocol.CodeTrap), "the program trapped: "+err.Error()
-	}
-	return reply
 }
 
 // collectRarely turns off Go's periodic and proportional collections. A
 // collection that begins while a guest's native code runs stops every other
 // goroutine, the flusher among them, until the guest calls its host; and
 // instances are short-lived garbage that is cheap to let pile up, up to the
-// number of bytes returned.
-func collectRarely() uint64 {
+// number of bytes returned and, while files are held, by those.
+func collectRarely(files uint64) uint64 {
 	limit := heapSize() + heapRoom
 	debug.SetGCPercent(-1)
-	debug.SetMemoryLimit(int64(limit))
+	debug.SetMemoryLimit(int64(limit + files))
 	return limit
 }
 

@@ -14,6 +14,8 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/spare-network/spare/node/sandbox/meter"
+	"github.com/spare-network/spare/node/sandbox/wasi"
 	"github.com/spare-network/spare/protocol"
 )
 
@@ -59,7 +61,10 @@ func execution(t testing.TB, owner string, wasm []byte, change func(*protocol.Sp
 	blob.Inline = nil
 	spec := &protocol.Spec{
 		Module: blob, Args: []string{"guest"}, Stdin: protocol.NewBlob(nil),
-		Limits:  &protocol.Limits{MemoryBytes: 64 << 20, OutputBytes: 1 << 20, WallMs: uint64(patient.Milliseconds())},
+		Limits: &protocol.Limits{
+			MemoryBytes: 64 << 20, OutputBytes: 1 << 20, WallMs: uint64(patient.Milliseconds()),
+			Gas: protocol.DefaultGas, FileBytes: 16 << 20, Files: 100,
+		},
 		Profile: protocol.Profile, Seed: 1, ClockUnixNs: protocol.DefaultClock.UnixNano(),
 	}
 	if change != nil {
@@ -73,7 +78,29 @@ func execution(t testing.TB, owner string, wasm []byte, change func(*protocol.Sp
 		Owner: peer.ID(owner), Spec: spec, SpecBytes: b,
 		Module: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(wasm)), nil },
 		Output: func(uint32, []byte) {},
+		File:   func(string, uint64) {},
 	}
+}
+
+// inProcess makes a guest of wasm in this very process, and an execution of it
+// to be given to its run. Its output is dropped.
+func inProcess(t testing.TB, e engine, wasm []byte, change func(*protocol.Spec)) (*guest, Execution) {
+	t.Helper()
+	x := execution(t, "a", wasm, change)
+	dir := t.TempDir()
+	o := orders{Dir: dir, MemoryLimit: x.Spec.Limits.MemoryBytes, Ceilings: meter.Default()}
+	if err := prepare(e, wasm, o); err != nil {
+		t.Fatal(err)
+	}
+	metered, _, err := readMetered(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &guest{world: wasi.NewWorld(), feed: new(feed), out: newOutput(io.Discard)}
+	if g.program, err = e.load(metered, dir, x.Spec.Limits.MemoryBytes, g.world); err != nil {
+		t.Fatal(err)
+	}
+	return g, x
 }
 
 // run returns all output in the Outcome.
@@ -81,7 +108,7 @@ func run(t testing.TB, p *Pool, x Execution) Outcome {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patient)
 	defer cancel()
-	var streamed [3][]byte
+	var streamed [4][]byte // by descriptor; 3 is output files
 	output := x.Output
 	x.Output = func(fd uint32, data []byte) {
 		streamed[fd] = append(streamed[fd], data...)
@@ -194,6 +221,20 @@ var hostFunctions = []struct {
 	{"environ_get", []byte{i32, i32}, []byte{i32}},
 }
 
+// Sections and kinds of the WebAssembly binary format
+// (https://www.w3.org/TR/wasm-core-2/#binary-format).
+const (
+	sectionType     = 1
+	sectionImport   = 2
+	sectionFunction = 3
+	sectionTable    = 4
+	sectionMemory   = 5
+	sectionExport   = 7
+
+	kindFunction = 0
+	kindMemory   = 2
+)
+
 const (
 	fdRead = iota
 	fdWrite
@@ -216,21 +257,25 @@ type build struct {
 	tables   [][]byte // types
 	body     []byte   // instead of locals and code
 	noStart  bool
+	noMemory bool
 }
 
 func (b build) wasm() []byte {
-	out := append([]byte(nil), wasmMagic...)
+	out := []byte("\x00asm\x01\x00\x00\x00")
 	types := [][]byte{{0x60, 0, 0}}
 	var imports [][]byte
 	for i, f := range hostFunctions {
 		types = append(types, cat([]byte{0x60}, vec(f.params), vec(f.results)))
-		imports = append(imports, cat(vec([]byte(wasiModule)), vec([]byte(f.name)), []byte{kindFunction}, leb(uint64(i)+1)))
+		imports = append(imports, cat(vec([]byte(wasi.Module)), vec([]byte(f.name)), []byte{kindFunction}, leb(uint64(i)+1)))
 	}
 	for _, e := range b.extra {
 		imports = append(imports, cat(vec([]byte(e[0])), vec([]byte(e[1])), []byte{kindFunction, 0}))
 	}
 	start := leb(uint64(len(imports)))
-	exports := [][]byte{cat(vec([]byte("memory")), []byte{kindMemory, 0})}
+	var exports [][]byte
+	if !b.noMemory {
+		exports = append(exports, cat(vec([]byte("memory")), []byte{kindMemory, 0}))
+	}
 	if !b.noStart {
 		exports = append(exports, cat(vec([]byte(entryPoint)), []byte{kindFunction}, start))
 	}
@@ -244,7 +289,9 @@ func (b build) wasm() []byte {
 	if len(b.tables) > 0 {
 		out = section(out, sectionTable, list(b.tables))
 	}
-	out = section(out, sectionMemory, cat([]byte{1, 0}, leb(max(b.minPages, 1))))
+	if !b.noMemory {
+		out = section(out, sectionMemory, cat([]byte{1, 0}, leb(max(b.minPages, 1))))
+	}
 	out = section(out, sectionExport, list(exports))
 	out = section(out, 10, list([][]byte{vec(body)}))
 	var data [][]byte

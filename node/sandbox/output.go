@@ -37,7 +37,6 @@ type output struct {
 	segments []segment
 	streamed bool   // some of its output has been in a frame
 	left     uint64 // bytes of output that it may still write
-	over     bool   // it wanted to write more
 	aged     bool   // a tick has seen what is held
 	quiet    int    // ticks since a task began or wrote
 	resting  bool
@@ -57,7 +56,7 @@ func newOutput(w io.Writer) *output {
 func (o *output) begin(id, limit uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.id, o.left, o.over, o.streamed = id, limit, false, false
+	o.id, o.left, o.streamed = id, limit, false
 	o.data, o.segments = o.data[:0], o.segments[:0]
 	o.aged = o.aged && len(o.frames) > 0
 	o.rouse()
@@ -78,8 +77,8 @@ func (o *output) write(fd uint32, p []byte) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.rouse()
-	if uint64(len(p)) > o.left {
-		o.over = true
+	fits := uint64(len(p)) <= o.left
+	if !fits {
 		p = p[:o.left]
 	}
 	o.left -= uint64(len(p))
@@ -101,7 +100,7 @@ func (o *output) write(fd uint32, p []byte) bool {
 		}
 		p = p[n:]
 	}
-	return !o.over
+	return fits
 }
 
 // maxSegments bounds how often held output changes between stdout and stderr.
@@ -133,11 +132,22 @@ func (o *output) end(reply *protocol.WorkerReply, more bool) {
 	}
 }
 
-// exceeded reports whether the task wanted to write more than it may.
-func (o *output) exceeded() bool {
+// file sends an output file, after all that the guest has written.
+func (o *output) file(path string, data []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.over
+	o.frame(o.segments)
+	o.segments = o.segments[:0]
+	o.streamed = true
+	o.append(&protocol.WorkerReply{Id: o.id, File: &protocol.FileHeader{Path: path, Size: uint64(len(data))}})
+	for len(data) > 0 {
+		n := min(len(data), protocol.MaxOutputChunk)
+		o.append(&protocol.WorkerReply{Id: o.id, FileData: data[:n]})
+		data = data[n:]
+		if len(o.frames) > maxHeldReplies {
+			o.send()
+		}
+	}
 }
 
 // keepFlushing sends what is held for too long. It never returns.

@@ -3,23 +3,32 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/spare-network/spare/node/sandbox/jail"
+	"github.com/spare-network/spare/node/sandbox/meter"
 	"github.com/spare-network/spare/protocol"
 )
 
 // Config is what a [Pool] needs to know.
 type Config struct {
-	Dir        string       // of compiled code; the pool's own
-	Slots      int          // executions at once; at least 1
-	Key        []byte       // authenticates compiled code on disk; at least 16 bytes, the same at each start
-	CacheBytes int64        // most bytes of compiled code kept; 0 means 4 GiB
-	Logger     *slog.Logger // nil discards
+	Dir        string // of compiled code; the pool's own
+	Slots      int    // executions at once; at least 1
+	Key        []byte // authenticates compiled code on disk; at least 16 bytes, the same at each start
+	CacheBytes int64  // most bytes of compiled code kept; 0 means 4 GiB
+	Memory     uint64 // most bytes of all workers together, where the system can tell; 0 means no bound
+	IdleMemory uint64 // most bytes that idle workers hold together; 0 means 1 GiB
+	// Ceilings are the most that this node takes of a module; the zero value
+	// means all that the profile allows.
+	Ceilings meter.Ceilings
+	Logger   *slog.Logger // nil discards
 }
 
 // Execution is one run wanted.
@@ -29,18 +38,24 @@ type Execution struct {
 	// Spec has passed its Validate; SpecBytes are the bytes it came as.
 	Spec      *protocol.Spec
 	SpecBytes []byte
-	// Module opens the module's bytes. It is called, perhaps twice, only when
-	// no worker has them.
+	// Module opens the module's bytes. It is called only when the module must
+	// be compiled.
 	Module func() (io.ReadCloser, error)
-	// Stdin is read for a Spec whose stdin is not inline; nil otherwise. Its
-	// Read must not block for long: it is a file's.
-	Stdin io.Reader
+	// Data is the bytes of the Spec's Transfers, one after another: inputs,
+	// then stdin. It is nil when there are none. Its Read must not block for
+	// long: it is a file's.
+	Data io.Reader
 	// Output gets output while the guest runs, in the order in which it was
-	// written, at most [protocol.MaxOutputChunk] bytes each time. It must not
+	// written, at most [protocol.MaxOutputChunk] bytes each time, and after its
+	// end, with an fd of 3, the bytes of the file last begun. It must not
 	// keep data. While it blocks, so does the guest; it must return soon after
 	// Run's context has ended. It is required: the node holds no more than the
 	// last 64 KiB.
 	Output func(fd uint32, data []byte)
+	// File begins an output file, after all output. The number of files and
+	// bytes is within the Spec's limits, and as many bytes follow as it says;
+	// the path is the worker's word. It may be nil when the Spec allows no files.
+	File func(path string, size uint64)
 	// State is told of compiling and running, the latter again when the run
 	// moves to another worker before it began. Of a run that is expected to be
 	// over in a moment it is told at its end, or when it takes longer after
@@ -56,6 +71,7 @@ type Outcome struct {
 	Message        string
 	Stdout, Stderr []byte        // what did not go to Output; at most 64 KiB
 	Wall           time.Duration // guest time
+	Gas            uint64
 }
 
 // Pool runs executions in worker processes. Its methods may be called from
@@ -63,9 +79,11 @@ type Outcome struct {
 type Pool struct {
 	slots       int
 	logger      *slog.Logger
+	ceilings    meter.Ceilings
 	cache       *cache
-	spawner     *spawner
+	box         *jail.Box
 	idleTime    time.Duration                         // after which a warm worker is given up
+	idleMemory  uint64                                // bytes that idle workers may hold together
 	prepareTime func(moduleSize uint64) time.Duration // in which a module must be compiled or loaded
 
 	running sync.WaitGroup // Runs
@@ -80,11 +98,13 @@ type Pool struct {
 	groups  map[groupKey]*group
 	live    map[*process]struct{}
 	mean    time.Duration // moving average of guest times
-	sweeper *time.Timer   // gives up idle workers; nil while there are none
+	counts  counts
+	sweeper *time.Timer // gives up idle workers; nil while there are none
 }
 
 const (
 	defaultIdleTime   = time.Minute
+	defaultIdleMemory = 1 << 30
 	defaultCacheBytes = 4 << 30
 	minKey            = 16
 )
@@ -104,20 +124,29 @@ func New(cfg Config) (*Pool, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.IdleMemory == 0 {
+		cfg.IdleMemory = defaultIdleMemory
+	}
 	if cfg.CacheBytes == 0 {
 		cfg.CacheBytes = defaultCacheBytes
 	}
-	s, err := newSpawner(cfg.CacheBytes)
+	if cfg.Ceilings == (meter.Ceilings{}) {
+		cfg.Ceilings = meter.Default()
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open sandbox: %w", err)
+	}
+	box, err := jail.New(context.Background(), jail.Config{Dir: cfg.Dir, Memory: cfg.Memory})
 	if err != nil {
 		return nil, err
 	}
-	c, err := openCache(cfg.Dir, cfg.Key, cfg.CacheBytes, cfg.Logger)
+	c, err := openCache(cfg.Dir, cfg.Key, cfg.CacheBytes, cfg.Ceilings, cfg.Logger)
 	if err != nil {
-		return nil, errors.Join(err, s.close())
+		return nil, errors.Join(err, box.Close())
 	}
 	return &Pool{
-		slots: cfg.Slots, logger: cfg.Logger, cache: c, spawner: s,
-		idleTime: defaultIdleTime, prepareTime: defaultPrepareTime,
+		slots: cfg.Slots, logger: cfg.Logger, ceilings: cfg.Ceilings, cache: c, box: box,
+		idleTime: defaultIdleTime, idleMemory: cfg.IdleMemory, prepareTime: defaultPrepareTime,
 		groups: make(map[groupKey]*group), live: make(map[*process]struct{}),
 	}, nil
 }
@@ -145,7 +174,7 @@ func (p *Pool) Close() error {
 	p.unlock(&a)
 	p.running.Wait()
 	p.readers.Wait()
-	return p.spawner.close()
+	return p.box.Close()
 }
 
 func errShutdown() error {

@@ -3,8 +3,10 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spare-network/spare/protocol"
 )
@@ -12,9 +14,9 @@ import (
 // bringUp starts an executor for x and waits until it is ready. The module is
 // compiled first if it has to be.
 func (p *Pool) bringUp(ctx context.Context, x *Execution) (*process, error) {
-	if size := x.Spec.Module.Size; size > maxModule {
+	if size := x.Spec.Module.Size; size > protocol.MaxModule {
 		return nil, protocol.Errorf(protocol.CodeBadModule, "the module has %d MiB, no sandbox takes more than %d MiB",
-			size>>20, maxModule>>20)
+			size>>20, protocol.MaxModule>>20)
 	}
 	digest := x.Spec.Module.Sum()
 	for first := true; ; first = false {
@@ -41,6 +43,9 @@ func (p *Pool) compiled(ctx context.Context, x *Execution) (*entry, error) {
 	for {
 		e, wait := p.cache.claim(x.Spec.Module.Sum())
 		if e != nil {
+			if !told {
+				p.count(&p.counts.hits)
+			}
 			return e, nil
 		}
 		if !told && x.State != nil {
@@ -48,6 +53,7 @@ func (p *Pool) compiled(ctx context.Context, x *Execution) (*entry, error) {
 		}
 		told = true
 		if wait == nil {
+			p.count(&p.counts.misses)
 			if err := p.compile(ctx, x); err != nil {
 				return nil, err
 			}
@@ -74,25 +80,43 @@ func (p *Pool) compile(ctx context.Context, x *Execution) error {
 		p.retire(proc)
 		err = p.cache.adopt(dir, digest)
 	}
+	if err == nil {
+		p.count(&p.counts.compiled)
+	}
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(dir))
 	}
 	return nil
 }
 
-// prepare starts a worker, feeds it x's module and waits for its answer.
+func (p *Pool) count(n *uint64) {
+	p.mu.Lock()
+	*n++
+	p.mu.Unlock()
+}
+
+// prepare starts a worker, feeds it x's module if it is to compile it, and
+// waits for its answer.
 func (p *Pool) prepare(ctx context.Context, role, dir string, x *Execution) (*process, error) {
 	size := x.Spec.Module.Size
 	limit := p.prepareTime(size)
 	ctx, cancel := context.WithTimeoutCause(ctx, limit,
 		protocol.Errorf(protocol.CodeWorker, "the module could not be prepared within %s", limit))
 	defer cancel()
-	module, err := x.Module()
-	if err != nil {
-		return nil, protocol.Errorf(protocol.CodeBlob, "the module cannot be opened: %v", err)
+	o := orders{
+		Dir: dir, MemoryLimit: x.Spec.Limits.MemoryBytes, FileLimit: x.Spec.Limits.FileBytes,
+		Largest: uint64(p.cache.most), Ceilings: p.ceilings, Engine: defaultEngineName,
 	}
-	defer func() { _ = module.Close() }() // it was only read
-	proc, err := p.spawn(role, dir, x.Spec.Limits.MemoryBytes, size)
+	var module io.Reader
+	if role == roleCompile {
+		f, err := x.Module()
+		if err != nil {
+			return nil, protocol.Errorf(protocol.CodeBlob, "the module cannot be opened: %v", err)
+		}
+		defer func() { _ = f.Close() }() // it was only read
+		module, o.ModuleSize, o.CPUSeconds = f, size, uint64(compileWorkers*limit/time.Second)
+	}
+	proc, err := p.spawn(role, o)
 	if err != nil {
 		return nil, err
 	}
@@ -104,8 +128,8 @@ func (p *Pool) prepare(ctx context.Context, role, dir string, x *Execution) (*pr
 }
 
 // spawn starts a worker that Close will kill.
-func (p *Pool) spawn(role, dir string, limit, size uint64) (*process, error) {
-	proc, err := p.spawner.start(role, dir, limit, size)
+func (p *Pool) spawn(role string, o orders) (*process, error) {
+	proc, err := launch(p.box, role, o)
 	if err != nil {
 		return nil, protocol.Errorf(protocol.CodeWorker, "%v", err)
 	}

@@ -3,17 +3,17 @@ package sandbox
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/spare-network/spare/node/sandbox/jail"
 	"github.com/spare-network/spare/protocol"
 )
 
@@ -27,57 +27,19 @@ type process struct {
 	killed sync.Once
 }
 
-// spawner starts workers, all from one operating system thread that lives as
-// long as it does: on Linux the kernel kills a worker when the thread that
-// started it ends, and Go ends threads as it sees fit.
-type spawner struct {
-	executable *os.File
-	largest    int64 // bytes of a file that a worker may write
-	requests   chan func()
-	ended      chan struct{}
-	once       sync.Once
-}
-
-func newSpawner(largest int64) (*spawner, error) {
-	f, err := openExecutable()
-	if err != nil {
-		return nil, fmt.Errorf("open own executable: %w", err)
-	}
-	keepFiles()
-	return &spawner{executable: f, largest: largest, requests: make(chan func()), ended: make(chan struct{})}, nil
-}
-
-func (s *spawner) run() {
-	defer close(s.ended)
-	runtime.LockOSThread() // and never unlocked, so the thread ends with the goroutine
-	for start := range s.requests {
-		start()
-	}
-}
-
-// start starts a worker. It must not be called during or after close.
-func (s *spawner) start(role, dir string, limit, size uint64) (*process, error) {
-	s.once.Do(func() { go s.run() })
-	cmd := &exec.Cmd{
-		Path: executablePath(s.executable),
-		Args: []string{
-			workerName, role, dir,
-			strconv.FormatUint(limit, 10), strconv.FormatUint(size, 10), strconv.FormatInt(s.largest, 10),
-		},
-		Env: []string{},
-	}
-	detach(cmd)
-	p, err := newProcess(cmd)
+// launch starts a worker in the box. It must not be called during or after the
+// box's Close.
+func launch(box *jail.Box, role string, o orders) (*process, error) {
+	o.Plan = box.Plan()
+	told, err := json.Marshal(o)
 	if err != nil {
 		return nil, fmt.Errorf("start worker: %w", err)
 	}
-	done := make(chan struct{})
-	s.requests <- func() {
-		err = cmd.Start()
-		close(done)
-	}
-	<-done
+	p, err := newProcess(box.Command(workerName, role, string(told)))
 	if err != nil {
+		return nil, fmt.Errorf("start worker: %w", err)
+	}
+	if err := box.Start(p.cmd); err != nil {
 		return nil, fmt.Errorf("start worker: %w", err)
 	}
 	return p, nil
@@ -99,21 +61,12 @@ func newProcess(cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// close ends the thread, and so every worker that is left.
-func (s *spawner) close() error {
-	s.once.Do(func() { close(s.ended) })
-	close(s.requests)
-	<-s.ended
-	return s.executable.Close()
-}
-
 // kill ends the process at once, and the node's use of its pipes: a child of a
 // worker that was broken out of may hold their other ends. It does so once, so
 // that nobody is killed who got the process's number after it.
 func (p *process) kill() {
 	p.killed.Do(func() {
-		_ = p.cmd.Process.Kill() // it may have ended by itself
-		killSession(p.cmd.Process.Pid)
+		jail.Kill(p.cmd.Process)
 		_ = p.in.Close()  // what was unwritten stays so
 		_ = p.out.Close() // and what was unread
 	})
@@ -134,12 +87,15 @@ func (p *process) reap() string {
 	return protocol.SafeText(how)
 }
 
-// prepare feeds the module of size bytes and digest to a worker that has just
-// been started, and waits for its answer. An answer about the module is a
+// prepare feeds the module wanted to a worker that has just been started, if
+// it needs one, and waits for its answer. An answer about the module is a
 // [*protocol.Error]. Unless it returns nil, the process has been reaped.
 func (p *process) prepare(ctx context.Context, module io.Reader, want *protocol.Blob) error {
 	stop := context.AfterFunc(ctx, p.kill)
-	err := p.feed(module, want)
+	var err error
+	if module != nil {
+		err = p.feed(module, want)
+	}
 	reply := new(protocol.WorkerReply)
 	if err == nil {
 		err = p.frames.next(reply)
@@ -183,7 +139,7 @@ func (p *process) feed(module io.Reader, want *protocol.Blob) error {
 func preparationError(reply *protocol.WorkerReply) error {
 	message, hint, _ := strings.Cut(protocol.SafeText(reply.Message), "; ")
 	switch code := protocol.Code(reply.Code); code {
-	case protocol.CodeBadModule, protocol.CodeImport, protocol.CodeMemoryLimit:
+	case protocol.CodeBadModule, protocol.CodeImport, protocol.CodeMemoryLimit, protocol.CodeRefused:
 		return &protocol.Error{Code: code, Message: message, Hint: hint}
 	case protocol.CodeInternal:
 		return errStale

@@ -263,7 +263,7 @@ func TestIdleWorkersAreSmall(t *testing.T) {
 		t.Skip("needs /proc, and a heap without the race detector's shadow")
 	}
 	p := newPool(t, 1)
-	if o := run(t, p, execution(t, "a", recursion(), nil)); o.Code != protocol.CodeTrap {
+	if o := run(t, p, execution(t, "a", recursion(), nil)); o.Code != protocol.CodeDepthLimit {
 		t.Fatalf("%+v", o)
 	}
 	eventually(t, "the worker has given back its guest's stack", func() bool {

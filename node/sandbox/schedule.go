@@ -29,7 +29,10 @@ func (p *Pool) enter(c *call) error {
 	if err := c.encode(); err != nil {
 		return err
 	}
-	key := groupKey{owner: c.x.Owner, module: c.x.Spec.Module.Sum(), memory: c.x.Spec.Limits.MemoryBytes}
+	key := groupKey{
+		owner: c.x.Owner, module: c.x.Spec.Module.Sum(), memory: c.x.Spec.Limits.MemoryBytes,
+		files: c.x.Spec.Limits.FileBytes,
+	}
 	g := p.groups[key]
 	if g == nil {
 		g = &group{key: key}
@@ -44,6 +47,7 @@ func (p *Pool) enter(c *call) error {
 // finish lets c's Run return.
 func (p *Pool) finish(c *call, err error, a *actions) {
 	c.err, c.done = err, true
+	p.counts.tasks++
 	c.next(stepDone, a)
 	c.group.calls--
 	p.prune(c.group)
@@ -212,7 +216,7 @@ func (p *Pool) rest(w *worker, now time.Time, a *actions) {
 		p.discard(p.idle[0], a)
 	}
 	if p.sweeper == nil {
-		p.sweeper = time.AfterFunc(p.idleTime, p.sweep)
+		p.sweeper = time.AfterFunc(min(sweepEvery, p.idleTime), p.sweep)
 	}
 }
 
@@ -225,9 +229,13 @@ func (p *Pool) discard(w *worker, a *actions) {
 	a.kill = append(a.kill, w.proc)
 }
 
-// sweep gives up workers that were idle for long.
+// sweepEvery is how often idle workers are looked at.
+const sweepEvery = 5 * time.Second
+
+// sweep gives up workers that were idle for long, or hold too much memory.
 func (p *Pool) sweep() {
 	var a actions
+	p.fit(&a)
 	p.mu.Lock()
 	defer p.unlock(&a)
 	now := time.Now()
@@ -236,7 +244,7 @@ func (p *Pool) sweep() {
 	}
 	p.sweeper = nil
 	if len(p.idle) > 0 && !p.closed {
-		p.sweeper = time.AfterFunc(p.idleTime-now.Sub(p.idle[0].idleSince), p.sweep)
+		p.sweeper = time.AfterFunc(min(sweepEvery, p.idleTime-now.Sub(p.idle[0].idleSince)), p.sweep)
 	}
 }
 

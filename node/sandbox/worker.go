@@ -51,14 +51,23 @@ func (w *worker) begin(p *Pool, now time.Time) {
 // or when those behind it have waited long enough.
 func (w *worker) deadline() time.Time {
 	c := w.calls[0]
-	if !c.gone.IsZero() {
-		return later(c.started, c.gone).Add(grace)
-	}
-	end := c.started.Add(c.wall)
-	if look := c.started.Add(patience); look.Before(end) {
+	if look := c.started.Add(patience); c.gone.IsZero() && look.Before(c.mustEnd()) {
 		return look
 	}
-	return end
+	return c.mustEnd()
+}
+
+// mustEnd is when the worker is killed if c has not ended. Output files are on
+// their way in who takes them's own time, not the guest's.
+func (c *call) mustEnd() time.Time {
+	switch {
+	case !c.gone.IsZero():
+		return later(c.started, c.gone).Add(grace)
+	case c.files.count > 0:
+		return c.started.Add(c.wall + protocol.MaxWall)
+	default:
+		return c.started.Add(c.wall)
+	}
 }
 
 func later(a, b time.Time) time.Time {
@@ -94,10 +103,7 @@ func (p *Pool) overdue(w *worker) {
 	}
 	now := time.Now()
 	c := w.calls[0]
-	end := c.started.Add(c.wall)
-	if !c.gone.IsZero() {
-		end = later(c.started, c.gone).Add(grace)
-	}
+	end := c.mustEnd()
 	if c.announce && now.Sub(c.started) >= patience {
 		c.nudge(&a)
 	}
@@ -138,6 +144,7 @@ func (p *Pool) start(ctx context.Context, c *call, w *worker) {
 	defer p.unlock(&a)
 	now := time.Now()
 	if err == nil {
+		p.counts.started++
 		w.proc, w.ready = proc, true
 		p.readers.Go(func() { p.read(w) })
 		p.hand(c, w, now, &a)
@@ -204,11 +211,9 @@ func (p *Pool) receive(w *worker, r *protocol.WorkerReply, a *actions) error {
 		return errTooLate
 	}
 	if c.gone.IsZero() {
-		n := len(r.Stdout) + len(r.Stderr)
-		c.written += uint64(n)
-		if n > protocol.MaxInline || c.written > c.x.Spec.Limits.OutputBytes {
+		if err := c.bound(r); err != nil {
 			p.mu.Unlock()
-			return fmt.Errorf("%w: more output than its limit", errImpossible)
+			return err
 		}
 	}
 	if r.End {
@@ -220,14 +225,53 @@ func (p *Pool) receive(w *worker, r *protocol.WorkerReply, a *actions) error {
 		return nil
 	}
 	c.delivering = make(chan struct{})
-	output := c.x.Output
+	x := c.x
 	p.unlock(a)
-	deliver(output, 1, r.Stdout)
-	deliver(output, 2, r.Stderr)
+	deliver(x.Output, 1, r.Stdout)
+	deliver(x.Output, 2, r.Stderr)
+	if r.File != nil {
+		x.File(r.File.Path, r.File.Size)
+	}
+	deliver(x.Output, 3, r.FileData)
 	p.mu.Lock()
 	close(c.delivering)
 	c.delivering = nil
 	p.mu.Unlock()
+	return nil
+}
+
+// filesSeen bounds what a worker says of output files.
+type filesSeen struct {
+	count, bytes uint64
+	left         uint64 // bytes of the last one that are yet to come
+}
+
+// bound checks a reply against the limits of the task.
+func (c *call) bound(r *protocol.WorkerReply) error {
+	limits := c.x.Spec.Limits
+	n := len(r.Stdout) + len(r.Stderr)
+	c.written += uint64(n)
+	if n > protocol.MaxInline || c.written > limits.OutputBytes {
+		return fmt.Errorf("%w: more output than its limit", errImpossible)
+	}
+	if r.Gas > limits.Gas {
+		return fmt.Errorf("%w: more gas than its limit", errImpossible)
+	}
+	if (r.File != nil || r.End) && c.files.left > 0 {
+		return fmt.Errorf("%w: an output file that is cut short", errImpossible)
+	}
+	if r.File != nil {
+		c.files.count++
+		c.files.left = r.File.Size
+		c.files.bytes += r.File.Size
+		if c.files.count > uint64(limits.Files) || r.File.Size > limits.FileBytes || c.files.bytes > limits.FileBytes || c.x.File == nil {
+			return fmt.Errorf("%w: more output files than its limit", errImpossible)
+		}
+	}
+	if uint64(len(r.FileData)) > c.files.left {
+		return fmt.Errorf("%w: an output file that is too long", errImpossible)
+	}
+	c.files.left -= uint64(len(r.FileData))
 	return nil
 }
 
@@ -247,11 +291,11 @@ func (p *Pool) conclude(w *worker, r *protocol.WorkerReply, a *actions) error {
 		wall = now.Sub(c.sent)
 	}
 	if c.gone.IsZero() {
-		c.outcome.ExitCode, c.outcome.Wall = r.ExitCode, wall
+		c.outcome.ExitCode, c.outcome.Wall, c.outcome.Gas = r.ExitCode, wall, r.Gas
 		switch code := protocol.Code(r.Code); code {
 		case "":
 			c.outcome.Source = protocol.FromGuest
-		case protocol.CodeTrap, protocol.CodeOutputLimit:
+		case protocol.CodeTrap, protocol.CodeOutputLimit, protocol.CodeFileLimit, protocol.CodeGasLimit, protocol.CodeDepthLimit:
 			c.end(code, protocol.SafeText(r.Message))
 		default:
 			return fmt.Errorf("%w: code %.40q", errImpossible, r.Code)
@@ -283,6 +327,7 @@ func (p *Pool) bury(w *worker, how string) {
 	if len(w.calls) == 0 { // nobody killed it, so why did it end
 		p.discard(w, &a)
 		if !p.closed {
+			p.counts.crashed++
 			p.logger.Warn("an idle worker ended", "how", how)
 		}
 		return
@@ -293,13 +338,16 @@ func (p *Pool) bury(w *worker, how string) {
 	head.worker = nil
 	switch {
 	case !head.gone.IsZero() || head.ended.Load():
+		p.counts.killed++
 	case p.closed:
 		p.finish(head, errShutdown(), &a)
 	case head.overdue:
+		p.counts.killed++
 		head.end(protocol.CodeTimeout, fmt.Sprintf("the program ran longer than %s", head.wall))
 		head.outcome.Wall = time.Since(head.started)
 		p.finish(head, nil, &a)
 	default:
+		p.counts.crashed++
 		p.finish(head, protocol.Errorf(protocol.CodeWorker, "the sandbox process failed: %s", how), &a)
 	}
 	for _, c := range rest {

@@ -16,7 +16,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/spare-network/spare/node/api"
 	"github.com/spare-network/spare/protocol"
 )
 
@@ -30,24 +29,27 @@ const (
 var Submitted = time.Date(2026, time.March, 1, 12, 0, 0, 123e6, time.UTC)
 
 // Module returns the bytes of a program: "cat" copies stdin to stdout, "args"
-// prints its args and env, "exit N" writes to both outputs and exits, "fail
-// CODE" ends with that error, "block" writes a line
-// and goes on until it is cancelled, "pour" too, after a MiB.
+// prints its args and env, "exit N" writes to both outputs and exits, "copy N"
+// copies /in to /out, lists it and exits, "leave PATH..." leaves files of these
+// paths that hold their paths, "fail CODE" ends with that error, "block" writes
+// a line and goes on until it is cancelled, "pour" too, after a MiB.
 func Module(instruction string) []byte { return []byte("\x00asm\x01\x00\x00\x00" + instruction) }
 
 // Node is the stand-in. It implements [api.Tasks], [api.Blobs] and [api.Node].
 type Node struct {
 	dir string
 
-	mu    sync.Mutex
-	tasks []*task // oldest first
-	puts  int
-	alone bool
+	mu     sync.Mutex
+	tasks  []*task // oldest first
+	puts   int
+	alone  bool
+	broken bool
 }
 
 type task struct {
 	snapshot *protocol.Task // replaced when it changes, never changed itself
 	out      [3][]byte      // by descriptor
+	files    []*protocol.File
 	done     chan struct{}
 }
 
@@ -59,6 +61,13 @@ func (n *Node) SetAlone(alone bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.alone = alone
+}
+
+// Break takes a required layer of the sandbox away.
+func (n *Node) Break() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.broken = true
 }
 
 // Puts returns how many blobs were stored.
@@ -118,6 +127,11 @@ func (n *Node) Submit(_ context.Context, spec *protocol.Spec, terms *protocol.Te
 	if err != nil {
 		return "", err
 	}
+	for _, f := range spec.Inputs {
+		if _, err := n.bytes(f.Blob); err != nil {
+			return "", err
+		}
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.alone && terms.Where == protocol.WhereRemote {
@@ -162,9 +176,21 @@ func (t *task) run(instruction string, spec *protocol.Spec, stdin []byte) {
 	case "exit":
 		t.out[1], t.out[2] = []byte("to stdout\n"), []byte("to stderr\n")
 		t.end(int32(number), "", "")
+	case "copy":
+		for _, f := range spec.Inputs {
+			t.out[1] = fmt.Appendf(t.out[1], "%s %d\n", f.Path, f.Blob.Size)
+			t.files = append(t.files, &protocol.File{Path: protocol.OutputDir + strings.TrimPrefix(f.Path, protocol.InputDir), Blob: f.Blob})
+		}
+		t.end(int32(number), "", "")
+	case "leave":
+		for path := range strings.FieldsSeq(arg) {
+			t.files = append(t.files, &protocol.File{Path: path, Blob: protocol.NewBlob([]byte(path))})
+		}
+		t.end(0, "", "")
 	case "fail":
-		code := protocol.Code(arg)
-		t.end(int32(code.ExitStatus()), code, "it failed as it was told to")
+		name, hint, _ := strings.Cut(arg, " ")
+		code := protocol.Code(name)
+		t.end(int32(code.ExitStatus()), code, "it failed as it was told to", hint)
 	case "pour":
 		t.out[1] = bytes.Repeat([]byte("0123456789abcde\n"), 1<<16)
 	default:
@@ -172,14 +198,14 @@ func (t *task) run(instruction string, spec *protocol.Spec, stdin []byte) {
 	}
 }
 
-func (t *task) end(exit int32, code protocol.Code, message string) {
+func (t *task) end(exit int32, code protocol.Code, message string, hint ...string) {
 	s := &protocol.Task{
 		Id: t.snapshot.Id, Spec: t.snapshot.Spec, Terms: t.snapshot.Terms, Name: t.snapshot.Name,
 		SubmittedUnixMs: t.snapshot.SubmittedUnixMs, EndedUnixMs: t.snapshot.SubmittedUnixMs + 42,
 		State: protocol.StateDone, Reason: message, Replicas: slices.Clone(t.snapshot.Replicas),
 		Result: &protocol.Result{
-			ExitCode: exit, Code: string(code), Message: message, WallUs: 40_125,
-			Stdout: protocol.NewBlob(t.out[1]), Stderr: protocol.NewBlob(t.out[2]),
+			ExitCode: exit, Code: string(code), Message: message, Hint: strings.Join(hint, ""), WallUs: 40_125, Gas: 1_234_567,
+			Stdout: protocol.NewBlob(t.out[1]), Stderr: protocol.NewBlob(t.out[2]), Files: t.files,
 		},
 	}
 	last := s.Replicas[1]
@@ -284,6 +310,23 @@ func (n *Node) Output(id protocol.TaskID, fd int) (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(t.out[fd])), nil
 }
 
+// OpenFile opens what a task has left.
+func (n *Node) OpenFile(id protocol.TaskID, path string) (io.ReadCloser, uint64, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	t, err := n.find(string(id))
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, f := range t.files {
+		if f.Path == path {
+			b, err := n.bytes(f.Blob)
+			return io.NopCloser(bytes.NewReader(b)), uint64(len(b)), err
+		}
+	}
+	return nil, 0, protocol.Errorf(protocol.CodeNotFound, "task %s has left no file %s", id, path)
+}
+
 // Cancel ends a task that blocks.
 func (n *Node) Cancel(id protocol.TaskID) error {
 	n.mu.Lock()
@@ -296,54 +339,4 @@ func (n *Node) Cancel(id protocol.TaskID) error {
 		t.end(protocol.ExitSystem, protocol.CodeCancelled, "the user cancelled")
 	}
 	return nil
-}
-
-// Status is always the same.
-func (n *Node) Status() api.Status {
-	return api.Status{
-		Peer: Self, Network: "test", NetworkID: strings.Repeat("ab", 16), PID: os.Getpid(), Version: "v0.0.0-test",
-		Addrs: []string{"/ip4/127.0.0.1/tcp/4001/p2p/" + Self}, Started: api.Time(Submitted), Home: n.dir,
-		Donate: api.Donate{Mode: "always", State: "open"}, Slots: 2, Running: 1, MemoryBytes: 1 << 30, Speed: 1.25,
-		PeersConnected: 1, PeersKnown: 1,
-		Refused: []api.Refused{{
-			Peer: Other, Code: string(protocol.CodeNetwork), Message: "same network name,\x1b[2J another secret", At: api.Time(Submitted),
-		}},
-	}
-}
-
-// Peers is the neighbour, with a hostile version.
-func (n *Node) Peers() []api.Peer {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.alone {
-		return nil
-	}
-	rtt, age := 1.5, int64(2500)
-	return []api.Peer{{
-		Peer: Other, Connected: true, RTTMS: &rtt, Slots: 4, Inflight: 1, Speed: 0.5, OfferAgeMS: &age,
-		MemoryBytes: 2 << 30, Availability: "open", Warm: 1, Version: "<img src=x onerror=alert(1)>\x1b[31m", Arch: "linux/amd64",
-	}}
-}
-
-// Offers are the stand-in's own and the neighbour's.
-func (n *Node) Offers() []api.Offer {
-	offers := []api.Offer{{
-		Provider: Self, Self: true, Usable: true, TTLMS: 60_000, Slots: 2, Availability: "open",
-		MemoryBytes: 1 << 30, OutputBytes: 64 << 20, WallMS: 3_600_000, Speed: 1.25, Profile: 1, Arch: "linux/amd64",
-	}}
-	for _, p := range n.Peers() {
-		offers = append(offers, api.Offer{
-			Provider: p.Peer, Reason: "its owner is busy", AgeMS: *p.OfferAgeMS, TTLMS: 60_000, RTTMS: p.RTTMS, Slots: p.Slots,
-			Availability: "owner-busy", MemoryBytes: p.MemoryBytes, Speed: p.Speed, Profile: 1, Version: p.Version, Arch: p.Arch,
-		})
-	}
-	return offers
-}
-
-// Ping answers for the neighbour only.
-func (n *Node) Ping(_ context.Context, peer string) (time.Duration, error) {
-	if peer != Other {
-		return 0, protocol.Errorf(protocol.CodeTimeout, "%s does not answer", peer)
-	}
-	return 1234 * time.Microsecond, nil
 }

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/spare-network/spare/node/api"
@@ -67,6 +68,11 @@ func (c *Client) DashboardLink(ctx context.Context) (string, error) {
 	return l.URL, err
 }
 
+// Diagnose has one of the node's workers try to break out of its sandbox.
+func (c *Client) Diagnose(ctx context.Context) (api.Diagnosis, error) {
+	return call[api.Diagnosis](ctx, c, http.MethodPost, "/diagnosis", nil)
+}
+
 // Tasks returns at most limit tasks, newest first, submitted before the one
 // named; an empty ID is later than all.
 func (c *Client) Tasks(ctx context.Context, limit int, before string) (api.TaskPage, error) {
@@ -106,6 +112,16 @@ func (c *Client) Output(ctx context.Context, prefix string, fd int) (io.ReadClos
 	return c.do(ctx, http.MethodGet, taskPath(prefix)+name, "", nil)
 }
 
+// File opens a file that an ended task has left, by its path as the task's
+// files have it.
+func (c *Client) File(ctx context.Context, prefix, path string) (io.ReadCloser, error) {
+	segments := strings.Split(path, "/")
+	for i, s := range segments {
+		segments[i] = url.PathEscape(s)
+	}
+	return c.do(ctx, http.MethodGet, taskPath(prefix)+"/files"+strings.Join(segments, "/"), "", nil)
+}
+
 // PutBlob uploads a module or an input.
 func (c *Client) PutBlob(ctx context.Context, r io.Reader) (api.BlobRef, error) {
 	body, err := c.do(ctx, http.MethodPost, "/blobs", "application/octet-stream", r)
@@ -113,6 +129,16 @@ func (c *Client) PutBlob(ctx context.Context, r io.Reader) (api.BlobRef, error) 
 		return api.BlobRef{}, err
 	}
 	return decode[api.BlobRef](body)
+}
+
+// Missing returns those of the digests, in hex, whose blobs the node lacks.
+func (c *Client) Missing(ctx context.Context, digests []string) ([]string, error) {
+	ask, err := json.Marshal(api.Digests{Digests: digests})
+	if err != nil {
+		return nil, fmt.Errorf("encode digests: %w", err)
+	}
+	d, err := call[api.Digests](ctx, c, http.MethodPost, "/blobs/missing", ask)
+	return d.Digests, err
 }
 
 // Reach reports whether a node listens at all, which is quick to know: before

@@ -240,3 +240,35 @@ func TestListenerThatSpeaksSomethingElse(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestFileCalls(t *testing.T) {
+	n, c, _ := serve(t)
+	ref, err := c.PutBlob(t.Context(), strings.NewReader("known"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	absent := protocol.DigestOf([]byte("absent")).String()
+	if missing, err := c.Missing(t.Context(), []string{ref.Digest, absent}); err != nil || len(missing) != 1 || missing[0] != absent {
+		t.Errorf("missing %v %v", missing, err)
+	}
+	odd := "/in/a b/ü?#%2e;=&+'\"\\:*"
+	task, err := c.Run(t.Context(), &api.Submission{Inputs: []api.Input{{Path: odd, Bytes: api.Bytes{Digest: ref.Digest}}}}, apitest.Module("copy 0"), func(api.Event) error { return nil })
+	if err != nil || len(task.Files) != 1 {
+		t.Fatalf("%+v %v", task, err)
+	}
+	f, err := c.File(t.Context(), task.ID, task.Files[0].Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if b, err := io.ReadAll(f); err != nil || string(b) != "known" {
+		t.Errorf("%s: %q %v", task.Files[0].Path, b, err)
+	}
+	if _, err := c.File(t.Context(), task.ID, "/out/nothing"); protocol.CodeOf(err) != protocol.CodeNotFound {
+		t.Errorf("no such file: %v", err)
+	}
+	n.Break()
+	if d, err := c.Diagnose(t.Context()); err != nil || d.Sound() {
+		t.Errorf("diagnosis %+v %v", d, err)
+	}
+}

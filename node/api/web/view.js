@@ -40,6 +40,17 @@ function size(bytes) {
   return figure(Number(bytes.toFixed(1)), units[i]);
 }
 
+/** An amount of gas. @param {number} gas */
+function amount(gas) {
+  const units = ["", "K", "M", "G", "T", "P", "E"];
+  let i = 0;
+  while (gas >= 1000 && i < units.length - 1) {
+    gas /= 1000;
+    i++;
+  }
+  return figure(Number(gas.toFixed(2)), units[i]).trim();
+}
+
 /** @param {number} seconds */
 export function duration(seconds) {
   if (seconds < 60) {
@@ -78,6 +89,13 @@ function table(heads, rows, empty) {
     element("tbody", {}, ...rows.map((cells) => element("tr", {}, ...cells.map((c, i) => element("td", { "data-head": names[i], ...style[i] }, c))))));
 }
 
+/** How many layers hold, and by name those that do not. @param {any[]} list */
+function layers(list) {
+  const open = list.filter((l) => !l.in_force);
+  const said = text(`${list.length - open.length} of ${list.length} layers in force`, open.some((l) => l.required) ? "bad" : "");
+  return open.length === 0 ? said : element("span", {}, said, text(`, without ${open.map((l) => l.name).join(", ")}`, "faint"));
+}
+
 /** @param {any} s @param {number} now */
 export function node(s, now) {
   const facts = [
@@ -88,6 +106,8 @@ export function node(s, now) {
     ["Memory for a task", text(size(s.memory_bytes))],
     ["Speed", text(s.speed.toFixed(2))],
     ["Peers", text(`${s.peers_connected} connected, ${s.peers_known} with an offer`)],
+    ["Workers", text(`${s.sandbox.workers}, ${s.sandbox.busy} busy, ${size(s.sandbox.memory_bytes)}`)],
+    ["Sandbox", layers(s.sandbox.layers)],
     ["Stored", text(`${s.blobs.count} blobs, ${size(s.blobs.bytes)}`)],
     ["Up for", text(since(s.started, now))],
     ["Version", text(s.version)],
@@ -146,13 +166,14 @@ function attempts(t) {
 
 /** @param {any[]} list @param {number} now */
 export function tasks(list, now) {
-  return table(["Task", "Program", "State", "#Age", "#Guest time", "Attempts"],
+  return table(["Task", "Program", "State", "#Age", "#Guest time", "#Gas", "Attempts"],
     list.map((t) => [
       element("span", { class: "id" }, plain(t.id)),
       text(t.name),
       outcome(t),
       text(since(t.submitted, now)),
       t.wall_ms === null ? text("") : ms(t.wall_ms),
+      t.gas === null ? text("") : text(amount(t.gas)),
       attempts(t),
     ]),
     "No task yet. Try 'spare run prog.wasm'.");

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spare-network/spare/node"
+	"github.com/spare-network/spare/protocol"
+)
+
+func TestConfigFile(t *testing.T) {
+	for name, c := range map[string]struct {
+		text   string
+		change func(*node.Config)
+	}{
+		"nothing":        {"", func(*node.Config) {}},
+		"empty sections": {"[sandbox]\n[limits]\n", func(*node.Config) {}},
+		"layers":         {"[sandbox]\nrequire = ['seccomp', \"landlock\"]", func(c *node.Config) { c.Require = []string{"seccomp", "landlock"} }},
+		"every limit": {
+			"limits = { memory = '2GiB', output = '1MB', wall = '90s', gas = '5G', file-bytes = 7, files = 8, module = '1MiB'," +
+				"functions = 9, locals = 10, body = '2KiB', nesting = 11, table-elements = 12 }",
+			func(c *node.Config) {
+				c.MemoryBytes = 2 << 30
+				l := &c.Ceilings
+				l.OutputBytes, l.Wall, l.Gas, l.FileBytes, l.Files = 1_000_000, 90*time.Second, 5e9, 7, 8
+				m := &l.Module
+				m.Bytes, m.Functions, m.Locals, m.Body, m.Nesting, m.Elements = 1<<20, 9, 10, 2<<10, 11, 12
+			},
+		},
+		"a number of bytes":    {"[limits]\nmemory = 65536", func(c *node.Config) { c.MemoryBytes = 65536 }},
+		"gas as a number":      {"[limits]\ngas = 1_000", func(c *node.Config) { c.Ceilings.Gas = 1000 }},
+		"gas with an exponent": {"[limits]\ngas = 1e9", func(c *node.Config) { c.Ceilings.Gas = 1e9 }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, want := node.Default(), node.Default()
+			c.change(&want)
+			if err := applyConfig(&got, []byte(c.text)); err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("it says %+v, want %+v", got, want)
+			}
+		})
+	}
+}
+
+func TestConfigThatCannotBe(t *testing.T) {
+	for name, c := range map[string]struct{ text, want string }{
+		"no TOML":                    {"[limits\n", "line 1: "},
+		"an unknown key":             {"\n[limits]\nmemroy = 1\n", "line 3: there is no key limits.memroy"},
+		"an unknown section":         {"[sandbox]\nrequire = []\n[sandpit]\na = 1\n", "line 3: there is no key sandpit"},
+		"a key of no section":        {"memory = '1GiB'\n", "line 1: there is no key memory"},
+		"a key twice":                {"[limits]\nfiles = 1\nfiles = 2\n", "files"},
+		"text for a number":          {"[limits]\nfiles = 'many'\n", "line 2: limits.files: "},
+		"a list for text":            {"[limits]\nmemory = []\n", "line 2: limits.memory: "},
+		"text for a list":            {"[sandbox]\nrequire = 'seccomp'\n", "line 2: sandbox.require: "},
+		"numbers for layers":         {"[sandbox]\nrequire = [1]\n", "line 2: sandbox.require"},
+		"a size that is none":        {"[limits]\nmemory = 'lots'\n", "line 2: limits.memory: want a size such as 512MiB"},
+		"gas that is none":           {"[limits]\ngas = 'lots'\n", "line 2: limits.gas: want an amount of gas such as 500M, 1e9 or 2T"},
+		"gas of a fraction":          {"[limits]\ngas = 1.5\n", "want an amount of gas"},
+		"a time without a unit":      {"[limits]\nwall = 60\n", "want a time such as 90s"},
+		"a negative number":          {"[limits]\nfiles = -1\n", "line 2: limits.files: "},
+		"a number beyond its type":   {"[limits]\nfiles = 4294967296\n", "line 2: limits.files: "},
+		"no memory":                  {"[limits]\nmemory = 0\n", "limits.memory is 0"},
+		"too little memory":          {"[limits]\nmemory = '1KiB'\n", "limits.memory is 1.0 KiB; it can be 64 KiB to 4.0 GiB"},
+		"more memory than there is":  {"[limits]\nmemory = '5GiB'\n", "limits.memory is 5.0 GiB; it can be 64 KiB to 4.0 GiB"},
+		"no gas":                     {"[limits]\ngas = 0\n", "limits.gas is 0; it can be 1 to 1152921504606846976"},
+		"more gas than the profile":  {"[limits]\ngas = '2000P'\n", "limits.gas is 2000000000000000000; it can be "},
+		"no time":                    {"[limits]\nwall = '0s'\n", "limits.wall is 0s; it can be 1ms to 168h0m0s"},
+		"time that runs backwards":   {"[limits]\nwall = '-1h'\n", "limits.wall is 0s; it can be "},
+		"a large module":             {"[limits]\nmodule = '1GiB'\n", "limits.module is 1.0 GiB; it can be 8 B to 128 MiB"},
+		"deeper than the profile":    {"[limits]\nnesting = 1000000\n", "limits.nesting is 1000000; it can be 1 to "},
+		"tables beyond the profile":  {"[limits]\ntable-elements = 99999999\n", "limits.table-elements is 99999999; it can be 0 to "},
+		"output beyond the protocol": {"[limits]\noutput = '2GiB'\n", "limits.output is 2.0 GiB; it can be 1 B to 1.0 GiB"},
+		"a layer that is none":       {"[sandbox]\nrequire = ['moat']\n", `sandbox.require: there is no layer "moat"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := node.Default()
+			err := applyConfig(&cfg, []byte(c.text))
+			if err == nil {
+				t.Fatalf("it says %+v", cfg)
+			}
+			if err.Code != protocol.CodeConfig || !strings.Contains(err.Message, c.want) || err.Hint == "" && name != "no TOML" {
+				t.Errorf("the error is %v, want %q and a hint", err, c.want)
+			}
+		})
+	}
+}
+
+func TestConfigIsReadFromTheHome(t *testing.T) {
+	dir := t.TempDir()
+	if cfg, err := readConfig(home(dir)); err != nil || cfg.Home != dir || !reflect.DeepEqual(cfg.Ceilings, node.Default().Ceilings) {
+		t.Errorf("without a file: %+v, %v", cfg, err)
+	}
+	path := filepath.Join(dir, "config.toml")
+	if err := os.WriteFile(path, []byte("[limits]\nfiles = 3\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if cfg, err := readConfig(home(dir)); err != nil || cfg.Ceilings.Files != 3 {
+		t.Errorf("with one: %+v, %v", cfg, err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readConfig(home(dir)); protocol.CodeOf(err) != protocol.CodeFile {
+		t.Errorf("with a directory of its name: %v", err)
+	}
+}

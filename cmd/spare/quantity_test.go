@@ -1,0 +1,37 @@
+package main
+
+import "testing"
+
+func TestGasAmount(t *testing.T) {
+	for text, want := range map[string]uint64{
+		"0": 0, "7": 7, "1e9": 1e9, "1E9": 1e9, "1.5e3": 1500, "5G": 5e9, "5g": 5e9, "2T": 2e12, "500M": 5e8, "3k": 3000, "1P": 1e15,
+		"0.5K": 500, "1152921504606846976": 1 << 60, "18446744073709551615": 1<<64 - 1,
+	} {
+		t.Run(text, func(t *testing.T) {
+			var g gasAmount
+			if err := g.Set(text); err != nil || uint64(g) != want {
+				t.Errorf("%d (%v), want %d", g, err, want)
+			}
+		})
+	}
+	for name, text := range map[string]string{
+		"nothing": "", "a letter alone": "G", "a fraction": "1.5", "a tiny fraction": "1e-1", "less than none": "-1", "words": "lots",
+		"an unknown letter": "5X", "infinity": "inf", "no number": "nan", "hexadecimal": "0x10", "too much": "1e30", "absurd": "1e999999999",
+		"a space": "5 G", "two letters": "5GG", "an underscore": "1_000",
+	} {
+		t.Run(name, func(t *testing.T) {
+			var g gasAmount
+			if err := g.Set(text); err == nil {
+				t.Errorf("%q is %d", text, g)
+			}
+		})
+	}
+}
+
+func TestAmountText(t *testing.T) {
+	for n, want := range map[uint64]string{0: "0", 7: "7", 999: "999", 1000: "1 K", 1_234_567: "1.23 M", 10e12: "10 T", 1 << 60: "1.15 E"} {
+		if got := amount(n); got != want {
+			t.Errorf("%d is %q, want %q", n, got, want)
+		}
+	}
+}

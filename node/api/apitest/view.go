@@ -1,0 +1,89 @@
+package apitest
+
+import (
+	"context"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spare-network/spare/node/api"
+	"github.com/spare-network/spare/protocol"
+)
+
+// Status is always the same.
+func (n *Node) Status() api.Status {
+	return api.Status{
+		Peer: Self, Network: "test", NetworkID: strings.Repeat("ab", 16), PID: os.Getpid(), Version: "v0.0.0-test",
+		Addrs: []string{"/ip4/127.0.0.1/tcp/4001/p2p/" + Self}, Started: api.Time(Submitted), Home: n.dir,
+		Donate: api.Donate{Mode: "always", State: "open"}, Slots: 2, Running: 1, MemoryBytes: 1 << 30, Speed: 1.25,
+		PeersConnected: 1, PeersKnown: 1,
+		Sandbox: api.Sandbox{
+			Workers: 3, Busy: 1, Started: 7, Compiled: 2, Tasks: 40, Killed: 1, MemoryBytes: 96 << 20,
+			Modules: 2, CacheBytes: 5 << 20, CacheHits: 4, CacheMisses: 2, Layers: n.layers(),
+		},
+		Refused: []api.Refused{{
+			Peer: Other, Code: string(protocol.CodeNetwork), Message: "same network name,\x1b[2J another secret", At: api.Time(Submitted),
+		}},
+	}
+}
+
+func (n *Node) layers() []api.Layer {
+	return []api.Layer{
+		{Name: "process", InForce: true, Does: "programs run in a process of their own"},
+		{Name: "seccomp", InForce: true, Required: true, Does: "only the system calls that a worker needs"},
+		{Name: "cgroup", Does: "memory and CPU are bounded by the kernel", Why: "the cgroup file system is read-only"},
+	}
+}
+
+// Diagnose tells of a sandbox that holds, or of a broken one.
+func (n *Node) Diagnose(context.Context) (api.Diagnosis, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	d := api.Diagnosis{Layers: n.layers(), Trials: []api.Trial{
+		{What: "open /etc/passwd", Result: "no such file or directory"},
+		{What: "start a program", Result: "operation not permitted"},
+	}}
+	if n.broken {
+		d.Layers[1].InForce, d.Layers[1].Why = false, "the kernel was built without it"
+		d.Trials[1] = api.Trial{What: "start a program", Result: "it started", Escaped: true}
+	}
+	return d, nil
+}
+
+// Peers is the neighbour, with a hostile version.
+func (n *Node) Peers() []api.Peer {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.alone {
+		return nil
+	}
+	rtt, age := 1.5, int64(2500)
+	return []api.Peer{{
+		Peer: Other, Connected: true, RTTMS: &rtt, Slots: 4, Inflight: 1, Speed: 0.5, OfferAgeMS: &age,
+		MemoryBytes: 2 << 30, Availability: "open", Warm: 1, Version: "<img src=x onerror=alert(1)>\x1b[31m", Arch: "linux/amd64",
+	}}
+}
+
+// Offers are the stand-in's own and the neighbour's.
+func (n *Node) Offers() []api.Offer {
+	offers := []api.Offer{{
+		Provider: Self, Self: true, Usable: true, TTLMS: 60_000, Slots: 2, Availability: "open",
+		MemoryBytes: 1 << 30, OutputBytes: 64 << 20, WallMS: 3_600_000, Gas: protocol.DefaultGas, FileBytes: 256 << 20, Files: 4096,
+		ModuleBytes: 128 << 20, Speed: 1.25, Profile: protocol.Profile, Arch: "linux/amd64",
+	}}
+	for _, p := range n.Peers() {
+		offers = append(offers, api.Offer{
+			Provider: p.Peer, Reason: "its owner is busy", AgeMS: *p.OfferAgeMS, TTLMS: 60_000, RTTMS: p.RTTMS, Slots: p.Slots,
+			Availability: "owner-busy", MemoryBytes: p.MemoryBytes, Speed: p.Speed, Profile: protocol.Profile, Version: p.Version, Arch: p.Arch,
+		})
+	}
+	return offers
+}
+
+// Ping answers for the neighbour only.
+func (n *Node) Ping(_ context.Context, peer string) (time.Duration, error) {
+	if peer != Other {
+		return 0, protocol.Errorf(protocol.CodeTimeout, "%s does not answer", peer)
+	}
+	return 1234 * time.Microsecond, nil
+}

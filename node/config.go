@@ -1,0 +1,116 @@
+package node
+
+import (
+	"cmp"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/spare-network/spare/node/donor"
+	"github.com/spare-network/spare/node/sandbox"
+	"github.com/spare-network/spare/node/sandbox/meter"
+	"github.com/spare-network/spare/protocol"
+)
+
+// Config is what a user may decide about a node.
+type Config struct {
+	Home        string   // directory of everything that the node keeps
+	Network     string   // name of the network, which names its secret in the home
+	Listen      []string // multiaddrs; none: loopback, on a port the kernel chooses
+	Announce    []string // multiaddrs told to others instead of those listened on
+	Bootstrap   []string // multiaddrs ending in /p2p/PEER
+	Slots       int      // replicas that run at once; 0: as donor measures
+	MemoryBytes uint64   // ceiling for one task; 0: as donor measures
+	Ceilings    Ceilings // the zero value: as high as they can be
+	Require     []string // layers of the sandbox without which no tasks of others run
+	Donate      string   // "idle" or "always"
+	Dashboard   string   // TCP address on loopback; empty: off
+	Version     string
+	Logger      *slog.Logger
+	Ready       func(Info) // called once when everything serves; may be nil
+}
+
+// Ceilings are the most, besides memory, that one task may use and that its
+// module may have. A task that may use more is refused.
+type Ceilings struct {
+	OutputBytes uint64
+	Wall        time.Duration
+	Gas         uint64
+	FileBytes   uint64
+	Files       uint32
+	Module      meter.Ceilings
+}
+
+// Default returns what a user gets who decides nothing.
+func Default() Config {
+	most := protocol.MaxLimits()
+	return Config{
+		Network:   "default",
+		Donate:    string(donor.Idle),
+		Dashboard: "127.0.0.1:0",
+		Ceilings: Ceilings{
+			OutputBytes: most.OutputBytes,
+			Wall:        most.Wall(),
+			Gas:         most.Gas,
+			FileBytes:   most.FileBytes,
+			Files:       most.Files,
+			Module:      meter.Default(),
+		},
+	}
+}
+
+// Validate checks what config.toml may hold, by the names that it has there,
+// and fails with [protocol.CodeConfig]. The rest is checked by the rooms that
+// it is for.
+func (c *Config) Validate() error {
+	most := Default().Ceilings
+	for _, x := range []struct {
+		key                string
+		value, least, most uint64
+		text               func(uint64) string
+	}{
+		{"memory", cmp.Or(c.MemoryBytes, protocol.MaxMemory), protocol.PageSize, protocol.MaxMemory, humanize.IBytes},
+		{"output", c.Ceilings.OutputBytes, 1, most.OutputBytes, humanize.IBytes},
+		{"wall", uint64(max(c.Ceilings.Wall, 0)), uint64(time.Millisecond), uint64(most.Wall), func(n uint64) string { return time.Duration(n).String() }},
+		{"gas", c.Ceilings.Gas, 1, most.Gas, decimal},
+		{"file-bytes", c.Ceilings.FileBytes, 0, most.FileBytes, humanize.IBytes},
+		{"files", uint64(c.Ceilings.Files), 0, uint64(most.Files), decimal},
+		{"module", c.Ceilings.Module.Bytes, 8, most.Module.Bytes, humanize.IBytes},
+		{"functions", c.Ceilings.Module.Functions, 1, most.Module.Functions, decimal},
+		{"locals", c.Ceilings.Module.Locals, 1, most.Module.Locals, decimal},
+		{"body", c.Ceilings.Module.Body, 2, most.Module.Body, humanize.IBytes},
+		{"nesting", c.Ceilings.Module.Nesting, 1, most.Module.Nesting, decimal},
+		{"table-elements", c.Ceilings.Module.Elements, 0, most.Module.Elements, decimal},
+	} {
+		if x.value < x.least || x.value > x.most {
+			return protocol.Errorf(protocol.CodeConfig, "limits.%s is %s; it can be %s to %s", x.key, x.text(x.value), x.text(x.least), x.text(x.most)).
+				WithHint("a node may give less than the sandbox's profile, never more")
+		}
+	}
+	known := sandbox.LayerNames()
+	for _, name := range c.Require {
+		if !slices.Contains(known, name) {
+			return protocol.Errorf(protocol.CodeConfig, "sandbox.require: there is no layer %q", protocol.SafeText(name)).
+				WithHint("the layers are %s", strings.Join(known, ", "))
+		}
+	}
+	return nil
+}
+
+func decimal(n uint64) string { return fmt.Sprint(n) }
+
+// limits are what one task may use.
+func (c *Ceilings) limits(memory uint64) *protocol.Limits {
+	return &protocol.Limits{
+		MemoryBytes: memory,
+		OutputBytes: c.OutputBytes,
+		WallMs:      uint64(c.Wall.Milliseconds()),
+		Gas:         c.Gas,
+		FileBytes:   c.FileBytes,
+		Files:       c.Files,
+	}
+}
