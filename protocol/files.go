@@ -67,6 +67,9 @@ func (s *Spec) validateInputs() error {
 // inputEntries counts the files and directories that the inputs make, or
 // returns -1 when a file would have to be a directory, too.
 func (s *Spec) inputEntries() int {
+	if len(s.Inputs) == 0 {
+		return 0
+	}
 	files := make(map[string]bool, len(s.Inputs))
 	for _, f := range s.Inputs {
 		files[f.Path] = true

@@ -5,13 +5,10 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 
-	golog "github.com/ipfs/go-log/v2"
-	"github.com/libp2p/go-libp2p/gologshim"
 	"github.com/spf13/cobra"
 
 	"github.com/spare-network/spare/node"
@@ -102,25 +99,6 @@ func up(ctx context.Context, cfg node.Config) error {
 		return err
 	}
 	return n.Run(ctx)
-}
-
-// newLogger sends our logs and the libraries' to stderr. The libraries warn of
-// what is usual, such as having no peer yet, so only their errors are heard
-// unless everything is asked for.
-func newLogger(level string) (*slog.Logger, error) {
-	ours, err := golog.Parse(level)
-	if err != nil {
-		return nil, err
-	}
-	theirs := golog.LevelError
-	if ours == golog.LevelDebug {
-		theirs = ours
-	}
-	golog.SetupLogging(golog.Config{
-		Format: golog.PlaintextOutput, Stderr: true, Level: theirs, SubsystemLevels: map[string]golog.LogLevel{"spare": ours},
-	})
-	gologshim.SetDefaultHandler(golog.SlogHandler())
-	return slog.New(golog.SlogHandler()).With("logger", "spare"), nil
 }
 
 // announce tells a person what has started and what to do next.

@@ -147,7 +147,9 @@ func (o *output) finish(end Outcome) error {
 		o.send(&protocol.OutputChunk{})
 	}
 	if o.err == nil {
-		o.err = o.conn.Close()
+		// The end has been sent; a requester that has read it may have reset the
+		// stream already, which Close would report.
+		_ = o.conn.Close()
 	}
 	o.mu.Lock()
 	o.whole = o.err == nil

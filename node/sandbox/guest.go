@@ -21,6 +21,7 @@ type guest struct {
 	world   *wasi.World
 	feed    *feed
 	out     *output
+	seed    []byte // scratch of randomSeed
 }
 
 // errOutput ends a guest at its output limit.
@@ -37,7 +38,7 @@ func (g *guest) run(request *protocol.WorkerRequest, spec *protocol.Spec) *proto
 	}
 	limits := spec.GetLimits()
 	g.world.Reset(wasi.Config{
-		Args: spec.Args, Env: spec.Env, Clock: spec.ClockUnixNs, Seed: randomSeed(request.Spec, spec.Seed),
+		Args: spec.Args, Env: spec.Env, Clock: spec.ClockUnixNs, Seed: g.randomSeed(request.Spec),
 		Stdin: stdin, Stdout: writer{g.out, 1}, Stderr: writer{g.out, 2},
 		Inputs: inputs, FileBytes: limits.GetFileBytes(), Files: limits.GetFiles(),
 		GasLimit: limits.GetGas(),
@@ -54,7 +55,7 @@ func (g *guest) run(request *protocol.WorkerRequest, spec *protocol.Spec) *proto
 		reply.ExitCode = int32(exit.Code)
 	case errors.Is(end.err, errOutput):
 		reply.Code = string(protocol.CodeOutputLimit)
-		reply.Message = fmt.Sprintf("the program wrote more than %d bytes", limits.GetOutputBytes())
+		reply.Message = "the program wrote more than " + humanize.IBytes(limits.GetOutputBytes())
 	case end.gas < 0:
 		reply.Code = string(protocol.CodeGasLimit)
 		reply.Message = "the program used all of its gas, " + humanize.Comma(int64(limits.GetGas()))
@@ -74,6 +75,9 @@ func (g *guest) outputs(reply *protocol.WorkerReply, spec *protocol.Spec) []wasi
 		return nil
 	}
 	list := g.world.Outputs()
+	if len(list) == 0 {
+		return nil
+	}
 	fits := spec.NewOutputs()
 	for _, f := range list {
 		if err := fits.Begin(&protocol.FileHeader{Path: f.Path, Size: uint64(len(f.Data))}); err != nil {
@@ -87,10 +91,10 @@ func (g *guest) outputs(reply *protocol.WorkerReply, spec *protocol.Spec) []wasi
 }
 
 // randomSeed is what a task's random bytes come from: a digest of its Spec,
-// and its seed.
-func randomSeed(specBytes []byte, seed uint64) [32]byte {
-	digest := protocol.DigestOf(specBytes)
-	return protocol.DigestOf(fmt.Appendf(nil, "spare/random/1\x00%s\x00%d", digest[:], seed))
+// the seed included.
+func (g *guest) randomSeed(spec []byte) [32]byte {
+	g.seed = append(append(g.seed[:0], "spare/random/2\x00"...), spec...)
+	return protocol.DigestOf(g.seed)
 }
 
 // feed is what a task is given besides its Spec: inputs that the Spec does not

@@ -80,7 +80,7 @@ func TestHowGuestsEnd(t *testing.T) {
 		},
 		{name: "spins", wasm: hello(1, "", spin()), exit: 124, source: system, code: protocol.CodeTimeout, says: "longer than 300ms", change: func(s *protocol.Spec) { s.Limits.WallMs = 300 }},
 		{
-			name: "writes more than it may", wasm: flood(), exit: 125, source: system, code: protocol.CodeOutputLimit, says: "more than 100 bytes",
+			name: "writes more than it may", wasm: flood(), exit: 125, source: system, code: protocol.CodeOutputLimit, says: "more than 100 B",
 			change: func(s *protocol.Spec) { s.Limits.OutputBytes = 100 }, stdout: strings.Repeat("\x00", 100),
 		},
 		{name: "writes as much as it may", wasm: hello(1, "1234"), source: guest, change: func(s *protocol.Spec) { s.Limits.OutputBytes = 4 }, stdout: "1234"},

@@ -107,7 +107,13 @@ func (e wazeroEngine) translate(wasm []byte, dir string, limit uint64, w *wasi.W
 	}
 	config = config.WithCoreFeatures(api.CoreFeaturesV2).WithMemoryLimitPages(uint32(limit / protocol.PageSize)).
 		WithDebugInfoEnabled(false)
-	p := &wazeroProgram{runtime: wazero.NewRuntimeWithConfig(ctx, config), world: w}
+	p := &wazeroProgram{
+		runtime: wazero.NewRuntimeWithConfig(ctx, config),
+		// run calls the start functions. Nobody reads the random source; without
+		// one, each instance would seed its own, which takes 10 us.
+		instance: wazero.NewModuleConfig().WithName("").WithStartFunctions().WithRandSource(strings.NewReader("")),
+		world:    w,
+	}
 	if err := p.giveWorld(ctx); err != nil {
 		return nil, fmt.Errorf("prepare host functions: %w", err)
 	}
@@ -126,11 +132,12 @@ func (e wazeroEngine) translate(wasm []byte, dir string, limit uint64, w *wasi.W
 
 // wazeroProgram is a module in a runtime of its own.
 type wazeroProgram struct {
-	runtime wazero.Runtime
-	code    wazero.CompiledModule
-	memory  *memory
-	world   *wasi.World
-	stopped error // what a host call ended the run with
+	runtime  wazero.Runtime
+	code     wazero.CompiledModule
+	instance wazero.ModuleConfig
+	memory   *memory
+	world    *wasi.World
+	stopped  error // what a host call ended the run with
 }
 
 // giveWorld makes the functions of package wasi importable.
@@ -163,7 +170,7 @@ func (p *wazeroProgram) run(gas int64) (end ending) {
 	p.memory.Free() // an instance that failed to come up may have left bytes
 	p.stopped = nil
 	end.gas = gas
-	instance, err := p.runtime.InstantiateModule(ctx, p.code, wazero.NewModuleConfig().WithName("").WithStartFunctions())
+	instance, err := p.runtime.InstantiateModule(ctx, p.code, p.instance)
 	if err == nil {
 		account := gasAccount{instance.ExportedGlobal(meter.GasGlobal).(api.MutableGlobal)}
 		account.SetLeft(gas)
