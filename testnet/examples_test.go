@@ -2,9 +2,11 @@ package testnet
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -45,20 +47,96 @@ func TestExamplesGivenToWazero(t *testing.T) {
 // TestExamplesInC gives the C twins the same runs, where a compiler is there.
 func TestExamplesInC(t *testing.T) {
 	for _, run := range exampleRuns {
-		source := filepath.Join("examples", run.program, run.program+".c")
-		if _, err := os.Stat(source); err != nil {
+		if _, err := os.Stat(cSource(run.program)); err != nil {
 			continue
 		}
 		t.Run(run.name, func(t *testing.T) {
-			path := filepath.Join(scratch, run.program+"-c.wasm")
-			if _, err := os.Stat(path); err != nil {
-				out, err := exec.Command("clang", "--target=wasm32-wasi", "-std=c11", "-O2", "-o", path, source).CombinedOutput()
-				if err != nil {
-					t.Skipf("clang cannot build for WASI here: %v\n%s", err, out)
-				}
-			}
-			checkExample(t, run.stdout, run.stdin, path, native(t, run.program), run.args)
+			checkExample(t, run.stdout, run.stdin, cModule(t, run.program), native(t, run.program), run.args)
 		})
+	}
+}
+
+func cSource(name string) string { return filepath.Join("examples", name, name+".c") }
+
+// cModule is the path of an example program in C, compiled to WASI. Without a
+// compiler the test ends.
+func cModule(t *testing.T, name string) string {
+	t.Helper()
+	path := filepath.Join(scratch, name+"-c.wasm")
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	out, err := exec.Command("clang", "--target=wasm32-wasi", "-std=c11", "-O2", "-o", path, cSource(name)).CombinedOutput()
+	if err != nil {
+		t.Skipf("clang cannot build for WASI here: %v\n%s", err, out)
+	}
+	return path
+}
+
+// TestExamplesOnlyInC compares with what is known: the energies that the
+// benchmark game gives, and numbers that are sorted here.
+func TestExamplesOnlyInC(t *testing.T) {
+	for _, run := range []struct {
+		name, program, arg, stdout string
+	}{
+		{"planets at their start", "nbody", "0", "-0.169075164\n-0.169075164\n"},
+		{"planets after ten days", "nbody", "1000", "-0.169075164\n-0.169087605\n"},
+		{"one number", "sort", "1", sorted(1)},
+		{"few numbers", "sort", "17", sorted(17)},
+		{"many numbers", "sort", "100000", sorted(100_000)},
+	} {
+		t.Run(run.name, func(t *testing.T) {
+			if got := underWazero(t, cModule(t, run.program), nil, run.arg); got.code != 0 || string(got.stdout) != run.stdout {
+				t.Errorf("exits %d with %q, want %q; %s", got.code, got.stdout, run.stdout, got.stderr)
+			}
+		})
+	}
+}
+
+// sorted is what "sort N" prints.
+func sorted(n int) string {
+	list := make([]uint32, n)
+	x := uint32(1)
+	for i := range list {
+		x ^= x << 13
+		x ^= x >> 17
+		x ^= x << 5
+		list[i] = x
+	}
+	slices.Sort(list)
+	sum := uint64(0xcbf29ce484222325)
+	for _, v := range list {
+		sum = (sum ^ uint64(v)) * 0x100000001b3
+	}
+	return fmt.Sprintf("%016x\n", sum)
+}
+
+// TestTally compares what it writes natively and under wazero with what is in
+// its files.
+func TestTally(t *testing.T) {
+	from := t.TempDir()
+	for name, content := range map[string]string{"b/one.txt": "One two, two; three-3", "a.txt": "ä Ö ö", "empty": ""} {
+		path := filepath.Join(from, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mounted, direct := t.TempDir(), t.TempDir()
+	for to, cmd := range map[string]*exec.Cmd{
+		direct:  exec.Command(native(t, "tally"), from, direct),
+		mounted: exec.Command(built(t, buildWazero, "wazero"), "run", "-mount="+from+":/in:ro", "-mount="+mounted+":/out", module(t, "tally")),
+	} {
+		if end := finish(t, cmd); end.code != 0 || string(end.stdout) != "a.txt 3 2\nb/one.txt 5 4\nempty 0 0\n" {
+			t.Errorf("%s exits %d with %q: %s", cmd, end.code, end.stdout, end.stderr)
+		}
+		for name, want := range map[string]string{"b/one.txt": "2 two\n1 3\n1 one\n1 three\n", "a.txt": "2 ö\n1 ä\n", "empty": ""} {
+			if got, err := os.ReadFile(filepath.Join(to, name)); err != nil || string(got) != want {
+				t.Errorf("%s: %q, %v; want %q", name, got, err, want)
+			}
+		}
 	}
 }
 
@@ -86,6 +164,7 @@ func TestGuest(t *testing.T) {
 		stdout string
 	}{
 		{"ends with a code", []string{"exit", "7"}, 7, ""},
+		{"sleeps", []string{"nap", "1"}, 0, "1s\n"},
 		{"takes memory", []string{"grow", "1000000"}, 0, "1000000 bytes in 16 pages\n"},
 		{"crashes", []string{"crash"}, 2, ""},
 		{"is asked for nonsense", []string{"dance"}, 2, ""},

@@ -61,8 +61,15 @@ type (
 		ExitCode     *int      `json:"exit_code"`
 		ExitSource   *string   `json:"exit_source"`
 		StdoutDigest *string   `json:"stdout_digest"`
+		Files        []file    `json:"files"`
+		Gas          *uint64   `json:"gas"`
 		Attempts     []attempt `json:"attempts"`
 		WallMS       *float64  `json:"wall_ms"`
+	}
+	file struct {
+		Path   string `json:"path"`
+		Size   uint64 `json:"size"`
+		Digest string `json:"digest"`
 	}
 	attempt struct {
 		Attempt  int      `json:"attempt"`
@@ -345,16 +352,21 @@ func await(t *testing.T, what string, done func() bool) time.Duration {
 }
 
 // processesOf counts the living processes that run a binary: nodes and their
-// workers. It reads /proc.
+// workers. It compares the files that /proc leads to, since the name of one
+// differs where a process sees other mounts.
 func processesOf(t *testing.T, binary string) int {
 	t.Helper()
 	links, err := filepath.Glob("/proc/[0-9]*/exe")
 	if err != nil {
 		t.Fatal(err)
 	}
+	want, err := os.Stat(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
 	count := 0
 	for _, link := range links {
-		if target, err := os.Readlink(link); err == nil && strings.TrimSuffix(target, " (deleted)") == binary {
+		if got, err := os.Stat(link); err == nil && os.SameFile(got, want) {
 			count++
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -17,9 +18,9 @@ import (
 
 // options are the program's flags.
 type options struct {
-	program, module string
-	rounds          int
-	lasts           time.Duration // each load
+	program, examples, large string
+	rounds                   int
+	lasts                    time.Duration // each load
 }
 
 func main() {
@@ -31,7 +32,8 @@ func main() {
 	}
 	var o options
 	flag.StringVar(&o.program, "spare", "bin/spare", "`PROGRAM` to measure")
-	flag.StringVar(&o.module, "module", "bin/examples/echo-c.wasm", "`FILE` of the module that copies stdin to stdout")
+	flag.StringVar(&o.examples, "examples", "bin/examples", "`DIR` with the example programs")
+	flag.StringVar(&o.large, "large", "bin/examples/tally.wasm", "`FILE` of the module that is rewritten for speed")
 	flag.IntVar(&o.rounds, "rounds", 7, "rounds, `N`")
 	flag.DurationVar(&o.lasts, "duration", time.Second, "of each load in a round")
 	flag.Parse()
@@ -51,23 +53,27 @@ func exit(err error) {
 }
 
 func run(ctx context.Context, o options) (err error) {
-	golog.SetAllLoggers(golog.LevelError) // libp2p warns of a network that has one node yet
-	for _, file := range []string{o.program, o.module} {
+	golog.SetAllLoggers(golog.LevelError)              // libp2p warns of a network that has one node yet
+	module := filepath.Join(o.examples, "echo-c.wasm") // copies stdin to stdout
+	for _, file := range []string{o.program, module, o.large} {
 		if _, err := os.Stat(file); err != nil {
 			return fmt.Errorf("%w; 'make bench' builds what is needed, where clang can build for WASI", err)
 		}
+	}
+	if err := benchGas(ctx, o, os.Stdout); err != nil { // while this process does nothing else
+		return fmt.Errorf("measure gas: %w", err)
 	}
 	dir, err := os.MkdirTemp("", "bench-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	r, err := startReference(ctx, o.module)
+	r, err := startReference(ctx, module)
 	if err != nil {
 		return fmt.Errorf("start the reference: %w", err)
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
-	p, err := startPair(ctx, dir, o.program, o.module)
+	p, err := startPair(ctx, dir, o.program, module)
 	if err != nil {
 		return err
 	}

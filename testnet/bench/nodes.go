@@ -164,14 +164,10 @@ func (p *pair) close() error {
 // echo is one remote task, submitted in the node.
 func (p *pair) echo(ctx context.Context, request []byte) ([]byte, error) {
 	spec := &protocol.Spec{
-		Module: p.module,
-		Args:   []string{"echo"},
-		Stdin:  protocol.NewBlob(request),
-		Limits: &protocol.Limits{
-			MemoryBytes: protocol.DefaultMemory,
-			OutputBytes: protocol.DefaultOutput,
-			WallMs:      uint64(protocol.DefaultWall.Milliseconds()),
-		},
+		Module:      p.module,
+		Args:        []string{"echo"},
+		Stdin:       protocol.NewBlob(request),
+		Limits:      protocol.DefaultLimits(),
 		Profile:     protocol.Profile,
 		ClockUnixNs: protocol.DefaultClock.UnixNano(),
 	}

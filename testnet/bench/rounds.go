@@ -64,9 +64,9 @@ func (b *bench) turn(ctx context.Context, c *comparison, spareFirst bool) (r rou
 // the ratios.
 type summary struct{ reference, spare, ratio, least, most float64 }
 
-func (c *comparison) summarise(figure func(figures) float64) summary {
+func summarise(rounds []round, figure func(figures) float64) summary {
 	var reference, spare, ratio []float64
-	for _, r := range c.rounds {
+	for _, r := range rounds {
 		x, y := figure(r.reference), figure(r.spare)
 		reference, spare, ratio = append(reference, x), append(spare, y), append(ratio, y/x)
 	}

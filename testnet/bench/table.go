@@ -20,11 +20,11 @@ type target struct {
 type targets struct{ p50, rate target }
 
 func atMost(name string, ratio float64) target {
-	return target{fmt.Sprintf("%s <= %.1fx", name, ratio), func(s summary) bool { return s.ratio <= ratio }}
+	return target{fmt.Sprintf("%s <= %gx", name, ratio), func(s summary) bool { return s.ratio <= ratio }}
 }
 
 func atLeast(name string, ratio float64) target {
-	return target{fmt.Sprintf("%s >= %.1fx", name, ratio), func(s summary) bool { return s.ratio >= ratio }}
+	return target{fmt.Sprintf("%s >= %gx", name, ratio), func(s summary) bool { return s.ratio >= ratio }}
 }
 
 // within is a target for spare's own time, whatever the reference takes.
@@ -61,7 +61,7 @@ func (b *bench) print(out io.Writer) error {
 			{"p99", func(f figures) float64 { return f.quantile(.99) }, milliseconds, target{}},
 			{"rate", figures.rate, perSecond, c.targets.rate},
 		} {
-			s := c.summarise(row.figure)
+			s := summarise(c.rounds, row.figure)
 			fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%.2fx\t%.2fx\t%.2fx\t%s\n", c.name, c.inFlight, row.name,
 				row.format(s.reference), row.format(s.spare), s.ratio, s.least, s.most, row.target.judge(s))
 		}

@@ -1,5 +1,6 @@
 // Guest does on purpose what the scenarios need a task to do: end with a code,
-// crash, spin, print without end, take memory, or work for long.
+// crash, spin, print without end, take memory or files, sleep, look for a way
+// out, or work for long.
 package main
 
 import (
@@ -8,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 )
 
 const usage = `usage: guest exit CODE     ends with CODE
@@ -15,6 +17,9 @@ const usage = `usage: guest exit CODE     ends with CODE
        guest spin          never ends
        guest flood         prints without end
        guest grow BYTES    takes so much memory and prints how much
+       guest nap SECONDS   sleeps and prints how long by its own clock
+       guest open FILES    opens so many at once and prints how many it got
+       guest escape        looks for files that are not its own
        guest chain STEPS   hashes STEPS times and prints every tenth part
        guest env NAME...   prints these variables`
 
@@ -43,6 +48,14 @@ func main() {
 		}
 	case "grow":
 		grow(number())
+	case "nap":
+		start := time.Now()
+		time.Sleep(time.Duration(number()) * time.Second)
+		fmt.Println(time.Since(start).Truncate(time.Second))
+	case "open":
+		open(number())
+	case "escape":
+		escape()
 	case "chain":
 		chain(number())
 	case "env":
@@ -79,6 +92,37 @@ func grow(size int) {
 		pages += int(held[i])
 	}
 	fmt.Println(len(held), "bytes in", pages, "pages")
+}
+
+// open keeps every file that it opens.
+func open(most int) {
+	files := make([]*os.File, 0, most)
+	var err error
+	for len(files) < most && err == nil {
+		var file *os.File
+		if file, err = os.Create("/tmp/" + strconv.Itoa(len(files))); err == nil {
+			files = append(files, file)
+		}
+	}
+	fmt.Println(len(files), err)
+}
+
+// escape tries each way to a file of the machine's, and prints those that lead
+// to one.
+func escape() {
+	const file = "etc/passwd"
+	up := strings.Repeat("../", 20)
+	ways := []string{"/" + file, "/in/" + up + file, "/proc/self/environ", "/out/relative", "/out/absolute", "/out/root/" + file}
+	for name, target := range map[string]string{"relative": up + file, "absolute": "/" + file, "root": up} {
+		// A link that is refused leads nowhere either.
+		_ = os.Symlink(target, "/out/"+name)
+	}
+	for _, way := range ways {
+		if b, err := os.ReadFile(way); err == nil {
+			fmt.Printf("%s leads to %d bytes\n", way, len(b))
+		}
+	}
+	fmt.Println(len(ways), "ways tried")
 }
 
 // chain hashes a hash for steps times. Each tenth of the way is printed as it
