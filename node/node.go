@@ -52,6 +52,7 @@ type Node struct {
 	secret    protocol.NetworkSecret
 	newSecret bool
 	capacity  donor.Capacity
+	unmet     string // why tasks of others must not run in this sandbox, or empty
 
 	book      *market.Book
 	store     *store.Store
@@ -185,13 +186,26 @@ func (n *Node) openSandbox() error {
 		Ceilings: n.cfg.Ceilings.Module,
 		Logger:   n.cfg.Logger,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	n.unmet = unmet(n.sandbox.Missing(n.cfg.Require))
+	return nil
+}
+
+// unmet names the first of the required layers that are missing.
+func unmet(missing []sandbox.Layer) string {
+	if len(missing) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the sandbox layer %s is required and not in force: %s", missing[0].Name, missing[0].Why)
 }
 
 // availability says whether tasks of others run here now, and why or why not.
+// It is asked for every task.
 func (n *Node) availability() (protocol.Availability, string) {
-	if missing := n.sandbox.Missing(n.cfg.Require); len(missing) > 0 {
-		return protocol.Paused, fmt.Sprintf("the sandbox layer %s is required and not in force: %s", missing[0].Name, missing[0].Why)
+	if n.unmet != "" {
+		return protocol.Paused, n.unmet
 	}
 	return n.donor.State()
 }

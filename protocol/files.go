@@ -4,13 +4,14 @@ import (
 	"encoding/binary"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
-	"unicode/utf8"
 )
 
-// CheckPath checks the path of a guest's file: absolute, clean, valid UTF-8
-// without control characters, at most [MaxPath] bytes, and below dir. It may
-// come from a stranger and is not fit to be a host's path as it is.
+// CheckPath checks the path of a guest's file: absolute, clean, at most
+// [MaxPath] bytes, below dir, and of characters that can be shown as they are,
+// so that [SafeText] would change none. It may come from a stranger and is not
+// fit to be a host's path as it is.
 func CheckPath(dir, p string) error {
 	rest, below := strings.CutPrefix(p, dir+"/")
 	switch {
@@ -18,8 +19,10 @@ func CheckPath(dir, p string) error {
 		return fmt.Errorf("%w: the path %.80q is not one below %s", ErrMalformed, p, dir)
 	case len(p) > MaxPath:
 		return fmt.Errorf("%w: path of %d bytes", ErrMalformed, len(p))
-	case !utf8.ValidString(p) || strings.ContainsFunc(p, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		return fmt.Errorf("%w: the path %.80q has bytes that no name should", ErrMalformed, p)
+	case slices.ContainsFunc(strings.Split(rest, "/"), func(name string) bool { return len(name) > maxName }):
+		return fmt.Errorf("%w: the path %.80q has a name of more than %d bytes", ErrMalformed, p, maxName)
+	case SafeText(p) != p:
+		return fmt.Errorf("%w: the path %.80q has characters that no name should", ErrMalformed, p)
 	}
 	return nil
 }
@@ -54,7 +57,7 @@ func (s *Spec) validateInputs() error {
 	case size > s.Limits.FileBytes:
 		return fmt.Errorf("%w: inputs of %d bytes, the task's limit is %d", ErrMalformed, size, s.Limits.FileBytes)
 	}
-	entries := s.inputEntries()
+	entries := s.InputEntries()
 	if entries < 0 {
 		return fmt.Errorf("%w: an input is within another", ErrMalformed)
 	}
@@ -64,9 +67,10 @@ func (s *Spec) validateInputs() error {
 	return nil
 }
 
-// inputEntries counts the files and directories that the inputs make, or
-// returns -1 when a file would have to be a directory, too.
-func (s *Spec) inputEntries() int {
+// InputEntries counts the files and directories that the inputs make, as
+// Limits.files does, or returns -1 when a file would have to be a directory,
+// too.
+func (s *Spec) InputEntries() int {
 	if len(s.Inputs) == 0 {
 		return 0
 	}
@@ -86,24 +90,30 @@ func (s *Spec) inputEntries() int {
 	return len(files) + len(dirs)
 }
 
-// Inline puts small stdin and inputs into s while they fit together, in their
-// order, so that they need no transfer of their own. open returns a blob's
-// bytes; it is asked only for what would fit.
+// Inline puts small stdin and inputs into s while they fit together, stdin
+// first and then inputs in their order, so that they need no transfer of their
+// own and equal tasks have equal bytes. open returns a blob's bytes; it is
+// asked only for what would fit.
 func (s *Spec) Inline(open func(*Blob) ([]byte, error)) error {
-	room := uint64(MaxInline - len(s.Stdin.GetInline()))
+	blobs := make([]*Blob, 0, 1+len(s.Inputs))
+	blobs = append(blobs, s.Stdin)
 	for _, f := range s.Inputs {
-		room -= min(room, uint64(len(f.Blob.GetInline())))
+		blobs = append(blobs, f.Blob)
 	}
-	for _, f := range s.Inputs {
-		if f.Blob.IsInline() || f.Blob.GetSize() > room {
+	room := uint64(MaxInline)
+	for _, b := range blobs {
+		room -= min(room, uint64(len(b.GetInline())))
+	}
+	for _, b := range blobs {
+		if b.IsInline() || b.GetSize() > room {
 			continue
 		}
-		b, err := open(f.Blob)
+		inline, err := open(b)
 		if err != nil {
 			return err
 		}
-		f.Blob.Inline = b
-		room -= f.Blob.Size
+		b.Inline = inline
+		room -= b.Size
 	}
 	return nil
 }

@@ -52,6 +52,7 @@ const (
 
 	// MaxPath is the longest path of an input or output file.
 	MaxPath = 512
+	maxName = 255 // bytes of one name in it, as file systems have it
 	// MaxInputs is the largest number of input files of a task.
 	MaxInputs = 2048
 
@@ -100,6 +101,15 @@ const (
 // what a guest can observe of clock, randomness, environment and files, and
 // how its gas is counted. Replicas of different profiles are never compared.
 const Profile = 2
+
+// SlowestTransfer, in bytes per second, is how slowly blobs and output files
+// may come: whoever awaits them holds a place that others could use.
+const SlowestTransfer = 1 << 20
+
+// AtSlowest is how long n bytes take at [SlowestTransfer].
+func AtSlowest(n uint64) time.Duration {
+	return time.Duration(float64(n) / SlowestTransfer * float64(time.Second))
+}
 
 // MaxOfferTTL bounds how long a peer may claim an Offer stays valid.
 const MaxOfferTTL = 10 * time.Minute

@@ -11,10 +11,9 @@ import (
 // The guest has ended when its files are sent, so that no limit of its own
 // bounds how long that takes.
 const (
-	// OutputsSilence is how long the sender of output files may send nothing.
+	// OutputsSilence is how long the sender of output files may send nothing,
+	// or their taker take nothing.
 	OutputsSilence = 30 * time.Second
-	// slowestOutputs, in bytes per second, bounds how long they may take in all.
-	slowestOutputs = 32 << 10
 )
 
 // Outputs takes the output files of one run as they come from a worker or from
@@ -37,7 +36,7 @@ type Outputs struct {
 // Validate.
 func (s *Spec) NewOutputs() *Outputs {
 	o := &Outputs{
-		entries: int(s.Limits.Files) - s.inputEntries(),
+		entries: int(s.Limits.Files) - s.InputEntries(),
 		room:    s.Limits.FileBytes,
 		sum:     sha256.New(),
 		paths:   make(map[string]bool),
@@ -87,9 +86,7 @@ func (o *Outputs) Begin(h *FileHeader) error {
 
 // Allowance is how long the files begun so far may take to be sent, counted
 // from when the first was begun.
-func (o *Outputs) Allowance() time.Duration {
-	return OutputsSilence + time.Duration(o.told)*time.Second/slowestOutputs
-}
+func (o *Outputs) Allowance() time.Duration { return OutputsSilence + AtSlowest(o.told) }
 
 // Write takes bytes of the file last begun.
 func (o *Outputs) Write(p []byte) (int, error) {

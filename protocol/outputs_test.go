@@ -54,7 +54,7 @@ func TestOutputFilesAreChecked(t *testing.T) {
 		{"above the directory", []outputStep{{"/out/../etc/passwd", 0, ""}}, "not one below /out"},
 		{"another directory", []outputStep{{"/in/a", 0, ""}}, "not one below /out"},
 		{"the directory itself", []outputStep{{"/out", 0, ""}}, "not one below /out"},
-		{"escapes in a path", []outputStep{{"/out/\x1b[2J", 0, ""}}, "bytes that no name should"},
+		{"escapes in a path", []outputStep{{"/out/\x1b[2J", 0, ""}}, "characters that no name should"},
 		{"twice the same", []outputStep{{"/out/a", 0, ""}, {"/out/a", 0, ""}}, "not sorted"},
 		{"not sorted", []outputStep{{"/out/b", 0, ""}, {"/out/a", 0, ""}}, "not sorted"},
 		{"within a file", []outputStep{{"/out/a", 0, ""}, {"/out/a.b", 0, ""}, {"/out/a/b", 0, ""}}, "within another"},

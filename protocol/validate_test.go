@@ -94,8 +94,12 @@ func TestSpecBounds(t *testing.T) {
 		{"an input that climbs", func(s *Spec) { s.Inputs[0].Path = "/in/../a" }, false},
 		{"an input with a NUL", func(s *Spec) { s.Inputs[0].Path = "/in/a\x00" }, false},
 		{"an input that is not UTF-8", func(s *Spec) { s.Inputs[0].Path = "/in/a\xff" }, false},
-		{"the longest path", func(s *Spec) { s.Inputs[0].Path = "/in/a" + strings.Repeat("a", MaxPath-5) }, true},
-		{"too long a path", func(s *Spec) { s.Inputs[0].Path = "/in/a" + strings.Repeat("a", MaxPath-4) }, false},
+		{"the longest path", func(s *Spec) { s.Inputs[0].Path = longPath("/in/a") }, true},
+		{"too long a path", func(s *Spec) { s.Inputs[0].Path = longPath("/in/aa") }, false},
+		{"the longest name", func(s *Spec) { s.Inputs[0].Path = "/in/" + strings.Repeat("a", maxName) }, true},
+		{"too long a name", func(s *Spec) { s.Inputs[0].Path = "/in/" + strings.Repeat("a", maxName+1) }, false},
+		{"an input that turns the text around", func(s *Spec) { s.Inputs[0].Path = "/in/a\u202eb" }, false},
+		{"an input of two lines", func(s *Spec) { s.Inputs[0].Path = "/in/a\u2028b" }, false},
 		{"inputs out of order", func(s *Spec) { s.Inputs[0], s.Inputs[1] = s.Inputs[1], s.Inputs[0] }, false},
 		{"an input twice", func(s *Spec) { s.Inputs[1].Path = s.Inputs[0].Path }, false},
 		{"an input within another", func(s *Spec) { s.Inputs[0].Path = "/in/b" }, false},
@@ -107,6 +111,11 @@ func TestSpecBounds(t *testing.T) {
 			s.Stdin, s.Inputs[0].Blob = NewBlob(make([]byte, MaxInline)), NewBlob([]byte("1"))
 		}, false},
 	})
+}
+
+// longPath is [MaxPath] bytes long below a directory of 5.
+func longPath(dir string) string {
+	return dir + "/" + strings.Repeat("b", 250) + "/" + strings.Repeat("c", MaxPath-5-252)
 }
 
 // TestLargestSpecFits joins the bounds of the parts to the bound of the whole.

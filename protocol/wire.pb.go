@@ -2405,7 +2405,8 @@ func (x *FileHeader) GetSize() uint64 {
 type BlobRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Digest        []byte                 `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
-	Nonce         []byte                 `protobuf:"bytes,2,opt,name=nonce,proto3" json:"nonce,omitempty"` // of the lease that entitles to it
+	Nonce         []byte                 `protobuf:"bytes,2,opt,name=nonce,proto3" json:"nonce,omitempty"`         // of the lease that entitles to it
+	Challenge     []byte                 `protobuf:"bytes,3,opt,name=challenge,proto3" json:"challenge,omitempty"` // 32 fresh random bytes: no bytes are wanted, but proof of having them; or empty
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2454,11 +2455,19 @@ func (x *BlobRequest) GetNonce() []byte {
 	return nil
 }
 
-// BlobHeader answers; size raw bytes follow when code is empty.
+func (x *BlobRequest) GetChallenge() []byte {
+	if x != nil {
+		return x.Challenge
+	}
+	return nil
+}
+
+// BlobHeader answers; size raw bytes follow when code and proof are empty.
 type BlobHeader struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Size          uint64                 `protobuf:"varint,1,opt,name=size,proto3" json:"size,omitempty"`
 	Code          string                 `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	Proof         []byte                 `protobuf:"bytes,3,opt,name=proof,proto3" json:"proof,omitempty"` // answers a challenge, 32 bytes: see NewBlobProof
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2505,6 +2514,13 @@ func (x *BlobHeader) GetCode() string {
 		return x.Code
 	}
 	return ""
+}
+
+func (x *BlobHeader) GetProof() []byte {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
 }
 
 // Hello opens the handshake of the network secret.
@@ -3080,14 +3096,16 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\n" +
 	"FileHeader\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
-	"\x04size\x18\x02 \x01(\x04R\x04size\";\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\"Y\n" +
 	"\vBlobRequest\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\fR\x06digest\x12\x14\n" +
-	"\x05nonce\x18\x02 \x01(\fR\x05nonce\"4\n" +
+	"\x05nonce\x18\x02 \x01(\fR\x05nonce\x12\x1c\n" +
+	"\tchallenge\x18\x03 \x01(\fR\tchallenge\"J\n" +
 	"\n" +
 	"BlobHeader\x12\x12\n" +
 	"\x04size\x18\x01 \x01(\x04R\x04size\x12\x12\n" +
-	"\x04code\x18\x02 \x01(\tR\x04code\"r\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x12\x14\n" +
+	"\x05proof\x18\x03 \x01(\fR\x05proof\"r\n" +
 	"\x05Hello\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\tR\anetwork\x12\x1d\n" +
 	"\n" +

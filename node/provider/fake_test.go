@@ -177,6 +177,12 @@ func (s *scene) giveBlob(conn *protocol.Conn) {
 		_ = conn.Send(&protocol.BlobHeader{Code: string(protocol.CodeBlob)})
 		return
 	}
+	if len(request.Challenge) > 0 {
+		proof := protocol.NewBlobProof(protocol.Challenge(request.Challenge))
+		proof.Write(b)
+		_ = conn.Send(&protocol.BlobHeader{Proof: proof.Sum(nil)})
+		return
+	}
 	_ = conn.Send(&protocol.BlobHeader{Size: uint64(len(b))})
 	_, _ = conn.Write(b)
 }

@@ -59,7 +59,7 @@ func (f *feed) close() {
 }
 
 // openBlob opens a blob of the size that its task says, which ceilings were
-// compared with.
+// compared with. Another size is the task's fault, and says nothing of the blob.
 func openBlob(blobs Blobs, b *protocol.Blob) (*os.File, error) {
 	f, size, err := blobs.Open(b.Sum())
 	if err != nil {
@@ -67,7 +67,7 @@ func openBlob(blobs Blobs, b *protocol.Blob) (*os.File, error) {
 	}
 	if uint64(size) != b.Size {
 		_ = f.Close() // nothing was read
-		return nil, protocol.Errorf(protocol.CodeBlob, "the blob %s has %d bytes, not %d as the task says", b.Sum().CID(), size, b.Size)
+		return nil, protocol.Errorf(protocol.CodeBadRequest, "the blob %s has %d bytes, not %d as the task says", b.Sum().CID(), size, b.Size)
 	}
 	return f, nil
 }

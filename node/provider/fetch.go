@@ -2,6 +2,9 @@ package provider
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -16,44 +19,51 @@ import (
 const (
 	// maxTransfers bounds the blobs that come in at once.
 	maxTransfers = 8
-	// transfersEach bounds those of them for one replica.
-	transfersEach = 4
-	// fetchSilence is how long a requester may send nothing of a blob.
+	// transfersEach bounds those of them from one requester.
+	transfersEach = maxTransfers / 2
+	// fetchSilence is how long a requester may send nothing of a blob, which
+	// must come at [protocol.SlowestTransfer] besides.
 	fetchSilence = 15 * time.Second
-	// slowestFetch, in bytes per second, bounds how long a blob may take in
-	// all, beside fetchSilence: a requester holds a place in the queue by it.
-	slowestFetch = 32 << 10
+	// maxKnown is how many pairs of requester and blob are remembered.
+	maxKnown = 1 << 16
 )
 
-// fetchKey names a transfer. Requesters are kept apart: a slow one delays only
-// its own replicas.
+// fetchKey names a transfer. Requesters are kept apart: a slow one holds at
+// most half of the places.
 type fetchKey struct {
 	requester peer.ID
 	blob      protocol.Digest
 }
 
-// fetchAll makes sure that blobs, which are pinned, are in the store.
+// fetchAll makes sure that blobs, which are pinned, are in the store and that
+// the requester has them, too: a digest is no secret, and what others have put
+// here is.
 func (s *session) fetchAll(ctx context.Context, r *replica, blobs []*protocol.Blob, setState func(protocol.State)) error {
-	here := func(b *protocol.Blob) bool { return s.cfg.Blobs.Has(b.Sum()) }
-	missing := slices.DeleteFunc(slices.Clone(blobs), here)
-	if len(missing) == 0 {
+	ready := func(b *protocol.Blob) bool { return s.mayUse(r.requester, b.Sum()) }
+	wanted := slices.DeleteFunc(slices.Clone(blobs), ready)
+	if len(wanted) == 0 {
 		return nil
 	}
 	setState(protocol.StateFetching)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(transfersEach)
-	for _, b := range missing {
+	for _, b := range wanted {
 		g.Go(func() error { return s.fetch(ctx, r, b) })
 	}
 	return g.Wait()
 }
 
-// fetch makes sure that a blob is in the store, from the requester if need be.
-// Of replicas of one requester that want the same blob, one transfers it; if
-// that one fails or is cancelled, the next does.
+// mayUse reports whether a blob is here and may serve the requester: the node
+// itself, or one that has sent it or proved to have it.
+func (s *session) mayUse(requester peer.ID, blob protocol.Digest) bool {
+	return s.cfg.Blobs.Has(blob) && (requester == s.cfg.Self || s.known.Contains(fetchKey{requester, blob}))
+}
+
+// fetch makes sure of one blob. Of replicas of one requester that want the same
+// one, one transfers it; if that one fails or is cancelled, the next does.
 func (s *session) fetch(ctx context.Context, r *replica, b *protocol.Blob) error {
 	key := fetchKey{r.requester, b.Sum()}
-	for !s.cfg.Blobs.Has(key.blob) {
+	for !s.mayUse(key.requester, key.blob) {
 		s.Provider.mu.Lock()
 		under, busy := s.fetching[key]
 		if !busy {
@@ -62,7 +72,7 @@ func (s *session) fetch(ctx context.Context, r *replica, b *protocol.Blob) error
 		}
 		s.Provider.mu.Unlock()
 		if !busy {
-			err := s.transfer(ctx, r, key.blob, int64(b.Size))
+			err := s.obtain(ctx, r, b)
 			s.Provider.mu.Lock()
 			delete(s.fetching, key)
 			s.Provider.mu.Unlock()
@@ -78,33 +88,127 @@ func (s *session) fetch(ctx context.Context, r *replica, b *protocol.Blob) error
 	return nil
 }
 
+// obtain has the requester prove that it has a blob which is here, or send it.
+func (s *session) obtain(ctx context.Context, r *replica, b *protocol.Blob) error {
+	leave, err := s.enterTransfers(ctx, r.requester)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if s.cfg.Blobs.Has(b.Sum()) {
+		err = s.verify(ctx, r, b)
+	}
+	if !s.cfg.Blobs.Has(b.Sum()) { // not here, or damaged here
+		err = s.transfer(ctx, r, b.Sum(), int64(b.Size))
+	}
+	if err == nil {
+		s.known.Add(fetchKey{r.requester, b.Sum()}, struct{}{})
+	}
+	return err
+}
+
+// enterTransfers waits for a place among the transfers, and returns what gives
+// it back.
+func (s *session) enterTransfers(ctx context.Context, requester peer.ID) (func(), error) {
+	s.Provider.mu.Lock()
+	own := s.transfersOf[requester]
+	if own == nil {
+		own = &places{free: make(chan struct{}, transfersEach)}
+		s.transfersOf[requester] = own
+	}
+	own.wanted++
+	s.Provider.mu.Unlock()
+	leave := func() {
+		s.Provider.mu.Lock()
+		defer s.Provider.mu.Unlock()
+		if own.wanted--; own.wanted == 0 {
+			delete(s.transfersOf, requester)
+		}
+	}
+	for i, all := range []chan struct{}{own.free, s.transfers} {
+		select {
+		case all <- struct{}{}:
+		case <-ctx.Done():
+			if i > 0 {
+				<-own.free
+			}
+			leave()
+			return nil, context.Cause(ctx)
+		}
+	}
+	return func() { <-s.transfers; <-own.free; leave() }, nil
+}
+
+// places are those of one requester among the transfers.
+type places struct {
+	free   chan struct{}
+	wanted int // how many hold or await one
+}
+
+// dial opens a blob stream and sends a request on it.
+func (s *session) dial(ctx context.Context, r *replica, request *protocol.BlobRequest) (*protocol.Conn, *protocol.BlobHeader, error) {
+	conn, err := s.cfg.Network.Open(ctx, r.requester, protocol.BlobStream)
+	if err != nil {
+		return nil, nil, err
+	}
+	stop := context.AfterFunc(ctx, conn.Reset)
+	defer stop()
+	header := new(protocol.BlobHeader)
+	if err = conn.Send(request); err == nil {
+		// To sum up a large blob takes its requester a while. A stream that
+		// knows no deadline is dead, which Recv tells.
+		_ = conn.SetReadDeadline(time.Now().Add(fetchSilence))
+		err = conn.Recv(header)
+	}
+	if err == nil && header.Code != "" {
+		err = fmt.Errorf("it answers %s", protocol.SafeText(header.Code))
+	}
+	if err != nil {
+		conn.Reset()
+		return nil, nil, err
+	}
+	return conn, header, nil
+}
+
+// verify compares the requester's proof with the blob that is here. One that
+// is damaged here is dropped, which is no error.
+func (s *session) verify(ctx context.Context, r *replica, b *protocol.Blob) error {
+	want := b.Sum()
+	challenge := protocol.NewChallenge()
+	conn, header, err := s.dial(ctx, r, &protocol.BlobRequest{Digest: want[:], Nonce: r.nonce[:], Challenge: challenge[:]})
+	if err != nil {
+		return notGiven(want, err)
+	}
+	conn.Reset()
+	f, err := openBlob(s.cfg.Blobs, b)
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // opened for reading
+	proof, sum := protocol.NewBlobProof(challenge), sha256.New()
+	if _, err := io.Copy(io.MultiWriter(proof, sum), f); err != nil || protocol.Digest(sum.Sum(nil)) != want {
+		s.cfg.Blobs.Drop(want)
+		return nil
+	}
+	if subtle.ConstantTimeCompare(header.Proof, proof.Sum(nil)) != 1 {
+		return notGiven(want, errors.New("it does not have it"))
+	}
+	return nil
+}
+
 // transfer fetches a blob, which the requester gives to whom it asked to run a
 // replica.
 func (s *session) transfer(ctx context.Context, r *replica, want protocol.Digest, size int64) error {
-	select {
-	case s.transfers <- struct{}{}:
-		defer func() { <-s.transfers }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	conn, err := s.cfg.Network.Open(ctx, r.requester, protocol.BlobStream)
+	conn, header, err := s.dial(ctx, r, &protocol.BlobRequest{Digest: want[:], Nonce: r.nonce[:]})
 	if err != nil {
 		return notGiven(want, err)
 	}
 	defer conn.Reset()
 	defer context.AfterFunc(ctx, conn.Reset)()
-	if err := conn.Send(&protocol.BlobRequest{Digest: want[:], Nonce: r.nonce[:]}); err != nil {
-		return notGiven(want, err)
+	if header.Size != uint64(size) {
+		return notGiven(want, fmt.Errorf("it says %d bytes", header.Size))
 	}
-	_ = conn.SetReadDeadline(time.Now().Add(fetchSilence)) // a stream that cannot is dead, which Recv tells
-	header := new(protocol.BlobHeader)
-	if err := conn.Recv(header); err != nil {
-		return notGiven(want, err)
-	}
-	if header.Code != "" || header.Size != uint64(size) {
-		return notGiven(want, fmt.Errorf("it says %d bytes %s", header.Size, protocol.SafeText(header.Code)))
-	}
-	body := &patient{conn: conn, end: time.Now().Add(fetchSilence + time.Duration(size/slowestFetch)*time.Second)}
+	body := &patient{conn: conn, end: time.Now().Add(fetchSilence + protocol.AtSlowest(uint64(size)))}
 	if err := s.cfg.Blobs.PutExpected(want, size, io.LimitReader(body, size)); err != nil {
 		return notGiven(want, err)
 	}

@@ -128,6 +128,58 @@ func TestDamagedInputIsFetchedAnew(t *testing.T) {
 	})
 }
 
+// A digest is no secret: whoever names a blob of others must have it, too.
+func TestBlobsOfOthersAreNotFed(t *testing.T) {
+	inScene(t, &fakeRunner{run: reads}, func(t *testing.T, s *scene) {
+		secret := []byte("the owner's secret")
+		if _, _, err := s.store.Blobs().Put(bytes.NewReader(secret), 100); err != nil {
+			t.Fatal(err)
+		}
+		spec := s.spec()
+		blob := &protocol.Blob{Digest: protocol.NewBlob(secret).Digest, Size: uint64(len(secret))}
+		spec.Inputs = []*protocol.File{{Path: "/in/a", Blob: blob}}
+		s.ask(1, spec)
+		if o := s.outcome(); o.Code != string(protocol.CodeBlob) || len(o.Stdout) > 0 {
+			t.Errorf("of who only knows the digest: %v", o)
+		}
+		s.blobs[blob.Sum()] = []byte("the owner's secreT")
+		s.ask(2, spec)
+		if o := s.outcome(); o.Code != string(protocol.CodeBlob) || len(o.Stdout) > 0 {
+			t.Errorf("of who has something like it: %v", o)
+		}
+		s.named(secret)
+		s.ask(3, spec)
+		if o := s.outcome(); string(o.Stdout) != string(secret) {
+			t.Errorf("of who has it: %v", o)
+		}
+		asked := len(s.given)
+		s.ask(4, spec)
+		if o := s.outcome(); string(o.Stdout) != string(secret) || len(s.given) != asked {
+			t.Errorf("of who has proved it: %v", o)
+		}
+	})
+}
+
+// A task that lies about the size of a blob must not have it dropped.
+func TestBlobOfAnotherSizeIsKept(t *testing.T) {
+	inScene(t, &fakeRunner{run: func(_ context.Context, x Execution) (Outcome, error) {
+		f, err := x.Module()
+		if err != nil {
+			return Outcome{}, err
+		}
+		return Outcome{}, f.Close()
+	}}, func(t *testing.T, s *scene) {
+		s.ask(1, s.spec())
+		s.outcome()
+		spec := s.spec()
+		spec.Module.Size--
+		s.ask(2, spec)
+		if o := s.outcome(); o.Code != string(protocol.CodeBadRequest) || !s.store.Blobs().Has(spec.Module.Sum()) {
+			t.Errorf("outcome: %v, still here: %v", o, s.store.Blobs().Has(spec.Module.Sum()))
+		}
+	})
+}
+
 func TestInputOfAnotherSizeIsNotFed(t *testing.T) {
 	inScene(t, &fakeRunner{run: reads}, func(t *testing.T, s *scene) {
 		spec := s.spec()
@@ -137,7 +189,7 @@ func TestInputOfAnotherSizeIsNotFed(t *testing.T) {
 		s.outcome()
 		input.Size--
 		s.ask(2, spec)
-		if o := s.outcome(); o.Code != string(protocol.CodeBlob) || !strings.Contains(o.Message, "8 bytes, not 7") {
+		if o := s.outcome(); o.Code != string(protocol.CodeBadRequest) || !strings.Contains(o.Message, "8 bytes, not 7") {
 			t.Errorf("outcome: %v", o)
 		}
 	})
@@ -230,27 +282,32 @@ func TestWorkerThatLiesWithoutEndIsStopped(t *testing.T) {
 }
 
 func TestFilesThatTakeTooLongEndTheReplica(t *testing.T) {
-	for name, send := range map[string]func(ctx context.Context, x Execution){
-		"the worker stalls": func(ctx context.Context, _ Execution) { <-ctx.Done() },
-		"the worker trickles": func(ctx context.Context, x Execution) {
+	for name, c := range map[string]struct {
+		send func(ctx context.Context, x Execution)
+		most time.Duration
+	}{
+		"the worker stalls": {func(ctx context.Context, _ Execution) { <-ctx.Done() }, protocol.OutputsSilence},
+		"the worker trickles": {func(ctx context.Context, x Execution) {
 			for ctx.Err() == nil {
 				time.Sleep(time.Second)
 				x.Output(3, []byte("x"))
 			}
-		},
+		}, protocol.OutputsSilence + 32*time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inScene(t, &fakeRunner{run: func(ctx context.Context, x Execution) (Outcome, error) {
-				x.File("/out/a", 1<<20)
-				send(ctx, x)
+				x.File("/out/a", 32<<20)
+				c.send(ctx, x)
 				return Outcome{}, context.Cause(ctx)
 			}}, func(t *testing.T, s *scene) {
 				start := time.Now()
-				s.ask(1, s.spec())
+				spec := s.spec()
+				spec.Limits.FileBytes = 32 << 20
+				s.ask(1, spec)
 				if o := s.outcome(); !strings.Contains(o.Message, errSlowFiles.Error()) {
 					t.Errorf("outcome: %v", o)
 				}
-				if took := time.Since(start); took < protocol.OutputsSilence+32*time.Second || took > protocol.OutputsSilence+40*time.Second {
+				if took := time.Since(start); took < c.most || took > c.most+8*time.Second {
 					t.Errorf("it was stopped after %s", took)
 				}
 			})

@@ -80,7 +80,6 @@ func (o *output) file(path string, size uint64) {
 		o.blameWorker(err)
 		return
 	}
-	o.timer.Reset(time.Until(o.begun.Add(o.taken.Allowance())))
 	o.send(&protocol.OutputChunk{File: header})
 }
 
@@ -89,6 +88,10 @@ func (o *output) file(path string, size uint64) {
 func (o *output) send(chunk *protocol.OutputChunk) {
 	if o.err = o.conn.Send(chunk); o.err != nil {
 		o.r.cancel(errGone)
+		return
+	}
+	if o.timer != nil { // files may neither pause for long nor take too long in all
+		o.timer.Reset(min(protocol.OutputsSilence, time.Until(o.begun.Add(o.taken.Allowance()))))
 	}
 }
 

@@ -108,10 +108,13 @@ type Provider struct {
 	changed chan struct{} // wakes the offer loop
 	// transfers has room for the blobs that may come in at once.
 	transfers chan struct{}
+	// known are the blobs that requesters have sent or proved to have.
+	known *lru.Cache[fetchKey, struct{}]
 
-	mu       sync.Mutex
-	open     map[protocol.Nonce]*replica
-	fetching map[fetchKey]chan struct{} // closed when the transfer has ended
+	mu          sync.Mutex
+	open        map[protocol.Nonce]*replica
+	fetching    map[fetchKey]chan struct{} // closed when the transfer has ended
+	transfersOf map[peer.ID]*places
 }
 
 // replica is one admitted Run.
@@ -133,6 +136,10 @@ func New(cfg Config) (*Provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("remember nonces: %w", err)
 	}
+	known, err := lru.New[fetchKey, struct{}](maxKnown)
+	if err != nil {
+		return nil, fmt.Errorf("remember blobs: %w", err)
+	}
 	return &Provider{
 		cfg:       cfg,
 		self:      cfg.Self.String(),
@@ -140,7 +147,10 @@ func New(cfg Config) (*Provider, error) {
 		changed:   make(chan struct{}, 1),
 		transfers: make(chan struct{}, maxTransfers),
 		open:      make(map[protocol.Nonce]*replica),
+		known:     known,
 		fetching:  make(map[fetchKey]chan struct{}),
+
+		transfersOf: make(map[peer.ID]*places),
 	}, nil
 }
 
@@ -176,7 +186,7 @@ func (p *Provider) admit(r *replica, spec *protocol.Spec) (*protocol.Load, *prot
 	// A pause protects the owner of the machine from strangers, not from the
 	// owner's own tasks.
 	if availability, why := p.cfg.Availability(); availability != protocol.Open && r.requester != p.cfg.Self {
-		return nil, &protocol.Refusal{Code: string(protocol.CodeRefused), Message: why, Load: p.Load()}
+		return nil, &protocol.Refusal{Code: string(protocol.CodeRefused), Message: protocol.SafeText(why), Load: p.Load()}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -254,6 +254,8 @@ func (a *attempt) verify() error {
 	want := protocol.ResultDigest(r, a.t.spec.Profile)
 	rc := o.Receipt
 	switch {
+	case r.Gas > a.t.spec.Limits.Gas:
+		return errors.New("it claims more gas than the task may use")
 	case protocol.Digest(r.Digest) != want:
 		return errors.New("its result digest is wrong")
 	case rc.Requester != a.t.r.self, rc.Provider != a.record.Provider,

@@ -2,6 +2,7 @@ package requester
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -44,12 +45,28 @@ func (r *Requester) giveBlob(conn *protocol.Conn) error {
 		return conn.Send(&protocol.BlobHeader{Code: string(protocol.CodeBlob)})
 	}
 	defer f.Close() //nolint:errcheck // opened for reading
+	if len(request.Challenge) > 0 {
+		return prove(conn, request.Challenge, f)
+	}
 	if err := conn.Send(&protocol.BlobHeader{Size: uint64(size)}); err != nil {
 		return err
 	}
 	// Plain reader and writer, so that the buffer's size is the one used.
 	_, err = io.CopyBuffer(struct{ io.Writer }{conn}, struct{ io.Reader }{f}, make([]byte, blobBuffer))
 	return err
+}
+
+// prove answers a provider that has a blob already, and wants to know whether
+// we have it, too, or only know its digest.
+func prove(conn *protocol.Conn, challenge []byte, blob io.Reader) error {
+	if len(challenge) != len(protocol.Challenge{}) {
+		return fmt.Errorf("%w: challenge of %d bytes", protocol.ErrMalformed, len(challenge))
+	}
+	proof := protocol.NewBlobProof(protocol.Challenge(challenge))
+	if _, err := io.Copy(proof, blob); err != nil {
+		return err
+	}
+	return conn.Send(&protocol.BlobHeader{Proof: proof.Sum(nil)})
 }
 
 // readBlob reads a small blob that is to ride in a spec, whose digest would

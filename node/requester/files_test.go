@@ -346,7 +346,7 @@ func TestProviderThatStopsAmongFilesIsGivenUp(t *testing.T) {
 			bad := newFakeProvider(t, func(x *exchangeWithFake) {
 				x.lease()
 				out := x.stream()
-				begin(out, "/out/a", 1<<20)
+				begin(out, "/out/a", 32<<20)
 				for {
 					select {
 					case <-time.After(c.every):
@@ -362,7 +362,9 @@ func TestProviderThatStopsAmongFilesIsGivenUp(t *testing.T) {
 				start := time.Now()
 				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 				defer cancel()
-				task, err := w.requester.Do(ctx, w.spec(), &protocol.Terms{Where: protocol.WhereRemote}, "prog")
+				spec := w.spec()
+				spec.Limits.FileBytes = 32 << 20
+				task, err := w.requester.Do(ctx, spec, &protocol.Terms{Where: protocol.WhereRemote}, "prog")
 				if err != nil {
 					t.Fatal(err)
 				}

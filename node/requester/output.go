@@ -74,12 +74,13 @@ func equalAt(s *store.Spool, at int64, p []byte) (bool, error) {
 }
 
 // seal ends the output with what the accepted result has of stdout. It reports
-// whether that is all that is known from any attempt; what a guest had written
-// when the system ended it may differ.
+// whether that is all that is known from any attempt. How far a guest had come
+// when its time was over may differ; everything else that ends it is the same
+// everywhere.
 func (t *task) seal(r *protocol.Result) bool {
 	t.outMu.Lock()
 	defer t.outMu.Unlock()
-	if r.Code == "" && t.out[0] != nil && uint64(t.out[0].Len()) > r.Stdout.Size {
+	if r.Code != string(protocol.CodeTimeout) && t.out[0] != nil && uint64(t.out[0].Len()) > r.Stdout.Size {
 		return false
 	}
 	t.sealed = true

@@ -2,6 +2,7 @@ package requester
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -219,9 +220,17 @@ func (r *Requester) open(t *task) error {
 // resume takes up a task of an earlier run from its beginning.
 func (r *Requester) resume(record *protocol.Task) {
 	spec, err := protocol.ParseSpec(record.Spec)
+	if spec != nil && spec.Profile != 0 && spec.Profile != protocol.Profile {
+		err = protocol.Errorf(protocol.CodeRefused, "it was submitted to another version of spare, whose sandbox no peer has any more").
+			WithHint("submit it again")
+	}
 	if err != nil || record.Terms == nil {
 		r.cfg.Logger.Error("cannot take up a task", "task", record.Id, "err", err)
-		record.Result = failed(protocol.Errorf(protocol.CodeInternal, "its record is damaged: %v", err))
+		var known *protocol.Error
+		if !errors.As(err, &known) {
+			err = protocol.Errorf(protocol.CodeInternal, "its record is damaged: %v", err)
+		}
+		record.Result = failed(err)
 		record.State, record.Reason = protocol.StateDone, record.Result.Message
 		if err := r.cfg.Journal.SaveTask(record); err != nil {
 			r.cfg.Logger.Error("cannot journal a result", "task", record.Id, "err", err)

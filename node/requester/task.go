@@ -73,7 +73,7 @@ func (r *Requester) newTask(spec *protocol.Spec, terms *protocol.Terms, name str
 				WithHint("upload it first")
 		}
 	}
-	if len(spec.Inputs) > 0 {
+	if len(spec.Transfers()) > 0 {
 		spec = proto.CloneOf(spec) // the caller's stays as it is
 		if err := spec.Inline(r.readBlob); err != nil {
 			return nil, err

@@ -38,6 +38,7 @@ type cache struct {
 	mu      sync.Mutex
 	entries map[protocol.Digest]*entry
 	flights map[protocol.Digest]chan struct{} // closed when its compilation ends
+	dropped int                               // entries so far
 }
 
 // entry is one compiled module.
@@ -183,16 +184,22 @@ func (c *cache) settle(digest protocol.Digest) {
 	delete(c.flights, digest)
 }
 
-// drop removes an entry.
+// drop removes an entry. Its directory is out of the way when drop unlocks, so
+// that a new compilation may take its place at once.
 func (c *cache) drop(digest protocol.Digest, e *entry) {
 	c.mu.Lock()
 	ours := c.entries[digest] == e
+	away := filepath.Base(e.dir)
 	if ours {
 		delete(c.entries, digest)
+		c.dropped++
+		if name := fmt.Sprintf("%sold-%d", scratch, c.dropped); os.Rename(e.dir, filepath.Join(c.dir, name)) == nil {
+			away = name
+		}
 	}
 	c.mu.Unlock()
 	if ours {
-		c.remove(filepath.Base(e.dir))
+		c.remove(away)
 	}
 }
 

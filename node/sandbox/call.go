@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"io"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,7 @@ type call struct {
 	wall  time.Duration
 	frame []byte // the request
 	alone bool   // its Run feeds its worker, which serves nobody else meanwhile
+	lone  bool   // a worker has crashed with it and others: no other is to be with it again
 	group *group
 	wake  chan struct{}
 	fed   chan struct{} // closed when all is written; only Run uses it
@@ -40,6 +42,7 @@ type call struct {
 	started    time.Time     // zero until the guest runs, as far as the node can tell
 	gone       time.Time     // when nobody waited for it any more
 	overdue    bool          // its worker is killed because of it
+	unfed      error         // its worker is killed because its data could not be read
 	delivering chan struct{} // closed when Output has returned
 	written    uint64        // bytes of output so far
 	files      filesSeen     // output files so far
@@ -87,9 +90,13 @@ func (c *call) end(code protocol.Code, message string) {
 	c.outcome.Code, c.outcome.Message = code, message
 }
 
-// feed writes the request to the worker w, and then its data, if any, as the
-// worker reads it, until there is no more or the guest has ended.
-func (c *call) feed(w *worker) {
+// told reports whether anything of its guest's has been handed on.
+func (c *call) told() bool { return c.written > 0 || c.files.count > 0 }
+
+// feed writes c's request to the worker w, and then its data, if any, as the
+// worker reads it, until there is no more or the guest has ended. Data that
+// cannot be read must not look like its end: the worker is killed.
+func (p *Pool) feed(c *call, w *worker) {
 	defer close(c.fed)
 	_, err := w.proc.in.Write(c.frame)
 	var buf, frame []byte
@@ -102,6 +109,13 @@ func (c *call) feed(w *worker) {
 			n, readErr = io.ReadFull(c.x.Data, buf)
 		}
 		follows = readErr == nil
+		if !follows && !errors.Is(readErr, io.EOF) && !errors.Is(readErr, io.ErrUnexpectedEOF) {
+			p.mu.Lock()
+			c.unfed = unreadable(readErr)
+			p.mu.Unlock()
+			err = readErr
+			break
+		}
 		m := &protocol.WorkerRequest{Id: c.id, Data: buf[:n], DataFollows: follows}
 		if frame, err = appendFrame(frame[:0], m); err == nil {
 			_, err = w.proc.in.Write(frame)
@@ -110,6 +124,15 @@ func (c *call) feed(w *worker) {
 	if err != nil {
 		w.proc.kill() // if it is not dead already, it would wait forever
 	}
+}
+
+// unreadable is why a run has failed whose data could not be read.
+func unreadable(err error) error {
+	var known *protocol.Error
+	if errors.As(err, &known) {
+		return known
+	}
+	return protocol.Errorf(protocol.CodeBlob, "the task's inputs cannot be read: %v", err)
 }
 
 // groupKey is what one worker is bound to.
@@ -127,6 +150,16 @@ type group struct {
 	workers []*worker
 	calls   int           // that know the group
 	mean    time.Duration // moving average of guest times; 0 before the first
+}
+
+// ready counts its workers that have the module loaded.
+func (g *group) ready() (n int) {
+	for _, w := range g.workers {
+		if w.ready {
+			n++
+		}
+	}
+	return n
 }
 
 // short reports whether its guests are over so soon that nothing about them is

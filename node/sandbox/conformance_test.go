@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -67,7 +68,10 @@ func observe(t *testing.T, e engine, s sample, wasm []byte, gas uint64) observat
 		stdout.Write(r.Stdout)
 	}
 	for _, f := range g.outputs(reply, x.Spec) {
-		fmt.Fprintf(files, "%s %d\n%s", f.Path, len(f.Data), f.Data)
+		fmt.Fprintf(files, "%s %d\n", f.Path, f.Size)
+		if _, err := io.Copy(files, f.Open()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return observation{
 		Name: s.Name, Exit: reply.ExitCode, Code: reply.Code, Gas: reply.Gas,

@@ -80,7 +80,7 @@ func (g *guest) outputs(reply *protocol.WorkerReply, spec *protocol.Spec) []wasi
 	}
 	fits := spec.NewOutputs()
 	for _, f := range list {
-		if err := fits.Begin(&protocol.FileHeader{Path: f.Path, Size: uint64(len(f.Data))}); err != nil {
+		if err := fits.Begin(&protocol.FileHeader{Path: f.Path, Size: f.Size}); err != nil {
 			reply.Code, reply.ExitCode = string(protocol.CodeFileLimit), 0
 			reply.Message = "the program's files cannot be handed on: " + strings.TrimPrefix(err.Error(), protocol.ErrMalformed.Error()+": ")
 			return nil

@@ -190,6 +190,7 @@ func TestWorkerKilledFromOutside(t *testing.T) {
 		all.Go(func() { run(t, p, short) })
 	}
 	eventually(t, "the others wait", func() bool { _, queued := inUse(p); return queued == 10 })
+	time.Sleep(2 * patience) // until then a reply of another might be lost with it, and nobody is blamed
 	kill(t, pids(p)[0])
 	all.Wait()
 }

@@ -211,7 +211,9 @@ func serve(e engine, frames *frameReader, out *output, cell *jail.Cell, o orders
 		out.begin(request.Id, spec.GetLimits().GetOutputBytes())
 		reply := g.run(request, spec)
 		for _, f := range g.outputs(reply, spec) {
-			out.file(f.Path, f.Data)
+			if err := out.file(f.Path, f.Size, f.Open()); err != nil {
+				return err
+			}
 		}
 		out.end(reply, frames.more() && !g.feed.follows)
 		g.feed.skip()

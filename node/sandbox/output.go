@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -132,22 +133,27 @@ func (o *output) end(reply *protocol.WorkerReply, more bool) {
 	}
 }
 
-// file sends an output file, after all that the guest has written.
-func (o *output) file(path string, data []byte) {
+// file sends an output file of the size given, after all that the guest has
+// written.
+func (o *output) file(path string, size uint64, data io.Reader) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.frame(o.segments)
 	o.segments = o.segments[:0]
 	o.streamed = true
-	o.append(&protocol.WorkerReply{Id: o.id, File: &protocol.FileHeader{Path: path, Size: uint64(len(data))}})
-	for len(data) > 0 {
-		n := min(len(data), protocol.MaxOutputChunk)
-		o.append(&protocol.WorkerReply{Id: o.id, FileData: data[:n]})
-		data = data[n:]
+	o.append(&protocol.WorkerReply{Id: o.id, File: &protocol.FileHeader{Path: path, Size: size}})
+	chunk := make([]byte, min(size, protocol.MaxOutputChunk))
+	for left := size; left > 0; left -= uint64(len(chunk)) {
+		chunk = chunk[:min(left, uint64(len(chunk)))]
+		if _, err := io.ReadFull(data, chunk); err != nil {
+			return fmt.Errorf("read output file: %w", err)
+		}
+		o.append(&protocol.WorkerReply{Id: o.id, FileData: chunk})
 		if len(o.frames) > maxHeldReplies {
 			o.send()
 		}
 	}
+	return nil
 }
 
 // keepFlushing sends what is held for too long. It never returns.

@@ -223,7 +223,7 @@ func (p *Pool) Run(ctx context.Context, x Execution) (Outcome, error) {
 			p.start(ctx, c, w)
 		case stepFeed:
 			c.fed = make(chan struct{})
-			go c.feed(w)
+			go p.feed(c, w)
 		case stepDone:
 			p.leave(c)
 			if c.err != nil {
@@ -243,7 +243,7 @@ func (p *Pool) Warm(owner peer.ID, module protocol.Digest) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for key, g := range p.groups {
-		if key.owner == owner && key.module == module && len(g.workers) > 0 {
+		if key.owner == owner && key.module == module && g.ready() > 0 {
 			return true
 		}
 	}
@@ -268,7 +268,7 @@ func (p *Pool) Workers(module protocol.Digest) int {
 	n := 0
 	for key, g := range p.groups {
 		if key.module == module {
-			n += len(g.workers)
+			n += g.ready()
 		}
 	}
 	return n

@@ -105,16 +105,20 @@ func (p *Pool) prepare(ctx context.Context, role, dir string, x *Execution) (*pr
 	defer cancel()
 	o := orders{
 		Dir: dir, MemoryLimit: x.Spec.Limits.MemoryBytes, FileLimit: x.Spec.Limits.FileBytes,
-		Largest: uint64(p.cache.most), Ceilings: p.ceilings, Engine: defaultEngineName,
+		Ceilings: p.ceilings, Engine: defaultEngineName,
 	}
 	var module io.Reader
 	if role == roleCompile {
 		f, err := x.Module()
+		if errors.As(err, new(*protocol.Error)) {
+			return nil, err
+		}
 		if err != nil {
 			return nil, protocol.Errorf(protocol.CodeBlob, "the module cannot be opened: %v", err)
 		}
 		defer func() { _ = f.Close() }() // it was only read
-		module, o.ModuleSize, o.CPUSeconds = f, size, uint64(compileWorkers*limit/time.Second)
+		module, o.ModuleSize = f, size
+		o.Largest, o.CPUSeconds = uint64(p.cache.most), uint64(compileWorkers*limit/time.Second)
 	}
 	proc, err := p.spawn(role, o)
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 // process is a worker as its node holds it: a child and the two pipes to it.
 type process struct {
 	cmd    *exec.Cmd
-	in     io.WriteCloser
+	in     pipe
 	out    io.ReadCloser
 	frames *frameReader
 	stderr *head
@@ -45,15 +45,30 @@ func launch(box *jail.Box, role string, o orders) (*process, error) {
 	return p, nil
 }
 
+// pipe is the way to a worker.
+type pipe struct{ io.WriteCloser }
+
+// WriteWithin writes b, and fails with [os.ErrDeadlineExceeded] if the pipe has
+// not taken it in time.
+func (p pipe) WriteWithin(b []byte, d time.Duration) (int, error) {
+	if f, ok := p.WriteCloser.(interface{ SetWriteDeadline(time.Time) error }); ok {
+		if f.SetWriteDeadline(time.Now().Add(d)) == nil {
+			defer func() { _ = f.SetWriteDeadline(time.Time{}) }() // it has been possible before
+		}
+	}
+	return p.Write(b)
+}
+
 // newProcess prepares cmd, which is yet to be started.
 func newProcess(cmd *exec.Cmd) (*process, error) {
 	p := &process{cmd: cmd, stderr: new(head)}
 	cmd.Stderr = p.stderr
 	cmd.WaitDelay = time.Second // a child of the worker's may hold stderr
-	var err error
-	if p.in, err = cmd.StdinPipe(); err != nil {
+	in, err := cmd.StdinPipe()
+	if err != nil {
 		return nil, err
 	}
+	p.in = pipe{in}
 	if p.out, err = cmd.StdoutPipe(); err != nil {
 		return nil, err
 	}

@@ -62,10 +62,13 @@ func (e wazeroEngine) load(wasm []byte, dir string, limit uint64, w *wasi.World)
 		}
 	}
 	p, err := e.translate(wasm, dir, limit, w)
-	if err != nil && errors.As(err, new(*fs.PathError)) { // it wanted to keep what it had to compile
+	var refused *protocol.Error
+	switch {
+	case errors.As(err, new(*fs.PathError)): // it wanted to keep what it had to compile
 		return nil, errStale
-	}
-	if err != nil {
+	case errors.As(err, &refused): // which the compile worker did not: the host has failed, not the module
+		return nil, fmt.Errorf("load compiled code: %s", refused.Message)
+	case err != nil:
 		return nil, err
 	}
 	if !e.interpret {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spare-network/spare/protocol"
@@ -37,7 +38,7 @@ func (w *worker) takesAhead(c *call, now time.Time) bool {
 	}
 	head := w.calls[0]
 	return w.group.short() && now.Sub(head.started) < patience && head.gone.IsZero() &&
-		!head.alone && !c.alone && min(head.wall, c.wall) >= minAheadWall
+		!head.alone && !c.alone && !head.lone && !c.lone && min(head.wall, c.wall) >= minAheadWall
 }
 
 // begin notes that w's first call runs from now on.
@@ -64,11 +65,21 @@ func (c *call) mustEnd() time.Time {
 	case !c.gone.IsZero():
 		return later(c.started, c.gone).Add(grace)
 	case c.files.count > 0:
-		return c.started.Add(c.wall + protocol.MaxWall)
+		return c.started.Add(c.wall + fileTime + time.Duration(c.files.bytes/slowestFiles)*time.Second)
 	default:
 		return c.started.Add(c.wall)
 	}
 }
+
+const (
+	// takeTime is how long a worker may leave a request in the pipe that has
+	// room for all it was given.
+	takeTime = time.Second
+	// fileTime and slowestFiles, in bytes per second, bound how long output
+	// files may take; whoever takes them has stricter bounds.
+	fileTime     = 5 * time.Minute
+	slowestFiles = 1 << 20
+)
 
 func later(a, b time.Time) time.Time {
 	if a.After(b) {
@@ -122,14 +133,18 @@ func (p *Pool) overdue(w *worker) {
 }
 
 // write writes the pending requests, and those that come meanwhile. Only who
-// has set writing calls it.
+// has set writing calls it: anybody, also the reader of another owner's worker.
+// What waits in an honest worker fits its pipe. One that takes nothing is
+// killed, so that it holds up nobody.
 func (p *Pool) write(w *worker) {
 	p.mu.Lock()
 	for len(w.pending) > 0 {
 		w.pending, w.flight = w.flight[:0], w.pending
 		p.mu.Unlock()
-		// An error means that the process has died; its reader sees that too.
-		_, _ = w.proc.in.Write(w.flight)
+		// Another error means that the process has died; its reader sees that too.
+		if _, err := w.proc.in.WriteWithin(w.flight, takeTime); errors.Is(err, os.ErrDeadlineExceeded) {
+			w.proc.kill()
+		}
 		p.mu.Lock()
 	}
 	w.writing = false
@@ -185,6 +200,7 @@ func (p *Pool) read(w *worker) {
 			p.perform(&a)
 		}
 	}
+	p.perform(&a) // of replies that came whole before one that did not
 	how := w.proc.reap()
 	if errors.Is(err, errImpossible) {
 		how = err.Error()
@@ -334,7 +350,7 @@ func (p *Pool) bury(w *worker, how string) {
 	}
 	p.remove(w)
 	head, rest := w.calls[0], w.calls[1:]
-	w.calls = nil
+	w.calls, w.discarded = nil, true
 	head.worker = nil
 	switch {
 	case !head.gone.IsZero() || head.ended.Load():
@@ -346,6 +362,17 @@ func (p *Pool) bury(w *worker, how string) {
 		head.end(protocol.CodeTimeout, fmt.Sprintf("the program ran longer than %s", head.wall))
 		head.outcome.Wall = time.Since(head.started)
 		p.finish(head, nil, &a)
+	case head.unfed != nil:
+		p.finish(head, head.unfed, &a)
+	case len(rest) > 0 && !head.told() && time.Since(head.started) < patience:
+		// Replies may be lost that were held for company, so that it was perhaps
+		// the guest of another. Each is tried again alone.
+		p.counts.crashed++
+		head.lone = true
+		for _, c := range rest {
+			c.lone = true
+		}
+		p.requeue(head)
 	default:
 		p.counts.crashed++
 		p.finish(head, protocol.Errorf(protocol.CodeWorker, "the sandbox process failed: %s", how), &a)

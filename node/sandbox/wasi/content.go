@@ -68,11 +68,31 @@ func (c *content) write(p []byte, offset uint64) {
 	}
 }
 
-// extend returns page with zeros up to n bytes. What it allocates is less than
-// twice as much, and never more than a page.
+// takes returns how many bytes a write of n bytes at offset allocates. It is
+// the same everywhere: a guest pays for it.
+func (c *content) takes(offset, n uint64) (bytes uint64) {
+	for n > 0 {
+		page, at := c.page(offset)
+		k := min(n, uint64(pageSize-at))
+		bytes += uint64(allocates(page, at+int(k)))
+		offset, n = offset+k, n-k
+	}
+	return bytes
+}
+
+// allocates returns how many bytes extend does: less than twice n, and never
+// more than a page.
+func allocates(page []byte, n int) int {
+	if n <= cap(page) {
+		return 0
+	}
+	return min(max(n, 2*len(page)), pageSize)
+}
+
+// extend returns page with zeros up to n bytes.
 func extend(page []byte, n int) []byte {
-	if n > cap(page) {
-		larger := make([]byte, len(page), min(max(n, 2*len(page)), pageSize))
+	if room := allocates(page, n); room > 0 {
+		larger := make([]byte, len(page), room)
 		copy(larger, page)
 		page = larger
 	}
@@ -94,7 +114,10 @@ func (c *content) resize(size uint64) {
 			if last := &c.pages[full-1]; rest < len(*last) {
 				*last = (*last)[:rest]
 				if 2*rest < cap(*last) {
-					*last = slices.Clone(*last)
+					// Not a clone, whose capacity is for Go to choose: see takes.
+					smaller := make([]byte, rest)
+					copy(smaller, *last)
+					*last = smaller
 				}
 			}
 		}
@@ -103,22 +126,4 @@ func (c *content) resize(size uint64) {
 		}
 	}
 	c.size = size
-}
-
-// bytes returns all of the file in one piece, and releases the pages that it
-// copies.
-func (c *content) bytes() []byte {
-	if len(c.pages) == 1 && uint64(len(c.pages[0])) == c.size {
-		return c.pages[0]
-	}
-	b := make([]byte, c.size)
-	for i, page := range c.pages {
-		copy(b[i*pageSize:], page)
-		c.pages[i] = nil
-	}
-	c.pages = nil
-	if len(b) > 0 {
-		c.pages = slices.Collect(slices.Chunk(b, pageSize))
-	}
-	return b
 }

@@ -223,7 +223,7 @@ func TestLargeFiles(t *testing.T) {
 	want = append(slices.Clone(want[:10]), make([]byte, 10)...)
 	check()
 	g.ok("path_rename", 3, "tmp/f", 3, "out/f")
-	if out := g.w.Outputs(); len(out) != 1 || string(out[0].Data) != string(want) {
+	if out := g.w.Outputs(); len(out) != 1 || text(t, out[0]) != string(want) {
 		t.Error("the output has other bytes")
 	}
 }
@@ -542,7 +542,7 @@ func TestOutputs(t *testing.T) {
 	for range 2 {
 		var got []string
 		for _, o := range g.w.Outputs() {
-			got = append(got, fmt.Sprintf("%s %d", o.Path, len(o.Data)))
+			got = append(got, fmt.Sprintf("%s %d", o.Path, len(text(t, o))))
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("outputs %q, want %q", got, want)
@@ -562,7 +562,7 @@ func TestOutputs(t *testing.T) {
 		g.ok("path_open", dir, 0, "file", openCreate, both, 0, 0, result)
 	}
 	list := g.w.Outputs()
-	tooLong := slices.ContainsFunc(list, func(o Output) bool { return len(o.Path) > maxPath && len(o.Data) == 0 })
+	tooLong := slices.ContainsFunc(list, func(o Output) bool { return len(o.Path) > maxPath && text(t, o) == "" })
 	if len(list) != 16 || !tooLong {
 		t.Errorf("%d outputs with long paths, one too long: %v", len(list), tooLong)
 	}

@@ -147,12 +147,12 @@ func check(t *testing.T, w *World) {
 		t.Fatalf("%d listed entries are counted as %d", listed, f.listed)
 	}
 	input := f.root.names["in"].names["a"]
-	if input == nil || string(input.bytes()) != "input" {
+	if input == nil || text(t, Output{Size: 5, content: &input.content}) != "input" {
 		t.Fatal("an input has changed")
 	}
 	for _, o := range w.Outputs() {
-		if uint64(len(o.Data)) > fuzzBytes || len(o.Path) > maxPath {
-			t.Fatalf("output %s of %d bytes", o.Path, len(o.Data))
+		if n := len(text(t, o)); n > fuzzBytes || len(o.Path) > maxPath {
+			t.Fatalf("output %s of %d bytes", o.Path, n)
 		}
 	}
 }

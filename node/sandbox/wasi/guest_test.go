@@ -258,3 +258,13 @@ type broken struct{}
 func (broken) Write([]byte) (int, error) { return 0, errBroken }
 
 var _ io.Reader = (*drip)(nil)
+
+// text is what an output holds.
+func text(t testing.TB, o Output) string {
+	t.Helper()
+	b, err := io.ReadAll(o.Open())
+	if err != nil || uint64(len(b)) != o.Size {
+		t.Errorf("%s: read %d of %d bytes, %v", o.Path, len(b), o.Size, err)
+	}
+	return string(b)
+}

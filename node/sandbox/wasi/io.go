@@ -174,6 +174,9 @@ func (w *World) writeFile(m Memory, d *descriptor, list, n, offset, result uint6
 		if err := w.chargeCopy(total); err != nil {
 			return 0, err
 		}
+		if err := w.chargeCopy(d.node.takes(offset, total)); err != nil {
+			return 0, err
+		}
 		if err := w.grow(d.node, offset+total); err != nil {
 			return 0, err
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -143,6 +144,82 @@ func TestHolesTakeNoMemory(t *testing.T) {
 	}
 }
 
+// A name more makes no file larger here, nor does a hole.
+func TestOutputsTakeNoMemory(t *testing.T) {
+	const size, names = 32 << 20, 80
+	g := newGuest(t, Config{Files: 100, FileBytes: size})
+	fd := g.open("out/0", openCreate, both, 0)
+	g.vector(4)
+	copy(g.m[buffer:], "end.")
+	g.ok("fd_pwrite", fd, list, 1, size-4, result)
+	for i := range names - 1 {
+		g.ok("path_link", 3, 0, "out/0", 3, fmt.Sprintf("out/%d", i+1))
+	}
+	var list []Output
+	used := allocated(func() { list = g.w.Outputs() })
+	block := make([]byte, pageSize)
+	used += allocated(func() {
+		for _, o := range list {
+			r, n := o.Open(), uint64(0)
+			for {
+				k, err := r.Read(block)
+				if n += uint64(k); err != nil {
+					break
+				}
+			}
+			if n != size || string(block[pageSize-4:]) != "end." {
+				t.Errorf("%s: %d bytes", o.Path, n)
+			}
+		}
+	})
+	if len(list) != names || used > 1<<20 {
+		t.Errorf("%d outputs took %d bytes", len(list), used)
+	}
+}
+
+// allocated returns how many bytes f allocates.
+func allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+// What a file takes of memory is paid each time it is taken, and only then.
+func TestMemoryIsPaid(t *testing.T) {
+	g := newGuest(t, Config{Files: 10, FileBytes: 1 << 20})
+	fd := g.open("tmp/f", openCreate, both, 0)
+	g.vector(1)
+	price := func(offset int) int64 {
+		t.Helper()
+		before := g.gas
+		g.ok("fd_pwrite", fd, list, 1, offset, result)
+		return int64(before - g.gas)
+	}
+	const write, page, grown = priceCall + priceVector, pageSize / bytesPerGas, pageSize / bytesPerHoleGas
+	for range 2 {
+		if got := price(pageSize - 1); got != write+page+grown {
+			t.Errorf("a page of a new file costs %d", got)
+		}
+		if got := price(0); got != write {
+			t.Errorf("a byte of it costs %d", got)
+		}
+		g.ok("fd_filestat_set_size", fd, 0)
+	}
+	for _, size := range []int{1, pageSize/2 - 1, pageSize / 3} { // less than half of it was let go of
+		_ = price(pageSize - 1)
+		g.ok("fd_filestat_set_size", fd, size)
+		if got, want := price(pageSize-1), int64(write+page+(pageSize-size)/bytesPerHoleGas); got != want {
+			t.Errorf("a page cut to %d bytes costs %d, want %d", size, got, want)
+		}
+	}
+	g.ok("fd_filestat_set_size", fd, pageSize/2)
+	if got, want := price(pageSize-1), int64(write+grown/2); got != want {
+		t.Errorf("a page that was kept costs %d, want %d", got, want)
+	}
+}
+
 // bill calls a function on accounts of growing size until it is not ended for
 // want of gas, and returns what it cost. Before that it must have done nothing.
 func bill(t *testing.T, prepare func(*guest), undone func(*guest) any, name string, args ...any) int64 {
@@ -211,8 +288,8 @@ func TestPrices(t *testing.T) {
 		{"fd_write", vectors, func(g *guest) any { return g.stdout.Len() }, []any{1, list, 2, result}, priceCall + 2*priceVector + 4000*priceStreamByte},
 		{"fd_read", file(800), memory, []any{4, list, 2, result}, priceCall + 2*priceVector + 800/bytesPerGas},
 		{"fd_pread", file(8000), memory, []any{4, list, 2, 0, result}, priceCall + 2*priceVector + 4000/bytesPerGas},
-		{"fd_write", file(0), size, []any{4, list, 2, result}, priceCall + 2*priceVector + 4000/bytesPerGas + 4000/bytesPerHoleGas},
-		{"fd_pwrite", file(0), size, []any{4, list, 2, 500_000, result}, priceCall + 2*priceVector + 4000/bytesPerGas + 504_000/bytesPerHoleGas},
+		{"fd_write", file(0), size, []any{4, list, 2, result}, priceCall + 2*priceVector + 2*(4000/bytesPerGas) + 4000/bytesPerHoleGas},
+		{"fd_pwrite", file(0), size, []any{4, list, 2, 500_000, result}, priceCall + 2*priceVector + 4000/bytesPerGas + (504_000%pageSize)/bytesPerGas + 504_000/bytesPerHoleGas},
 		{"fd_allocate", file(0), size, []any{4, 0, 1 << 20}, priceCall + 1<<20/bytesPerHoleGas},
 		{"fd_filestat_set_size", file(0), size, []any{4, 1 << 20}, priceCall + 1<<20/bytesPerHoleGas},
 		{"fd_readdir", nothing, memory, []any{3, buffer, 4096, 0, result}, priceCall + 4096/bytesPerGas + 5*priceEntry},

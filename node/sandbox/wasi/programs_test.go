@@ -1,6 +1,7 @@
 package wasi
 
 import (
+	"maps"
 	"reflect"
 	"strings"
 	"testing"
@@ -160,9 +161,13 @@ func TestGoProgram(t *testing.T) {
 	if first.exit != 42 || first.stderr != "" {
 		t.Errorf("exit code %d, stderr %q", first.exit, first.stderr)
 	}
-	want := []Output{{"/out/d/a", []byte("data")}, {"/out/d/b", []byte("data")}, {"/out/d/e/n", []byte("data of m")}}
-	if !reflect.DeepEqual(first.outputs, want) {
-		t.Errorf("outputs %q, want %q", first.outputs, want)
+	want := map[string]string{"/out/d/a": "data", "/out/d/b": "data", "/out/d/e/n": "data of m"}
+	got := make(map[string]string)
+	for _, o := range first.outputs {
+		got[o.Path] = text(t, o)
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("outputs %q, want %q", got, want)
 	}
 	if again := program(t, wasm, worldOfPrograms()); !reflect.DeepEqual(again, first) {
 		t.Errorf("a second run was different:\n%+v\n%+v", again, first)
@@ -283,7 +288,7 @@ func TestCProgram(t *testing.T) {
 	}
 	want := append([]byte("hello 7\n"), make([]byte, 100004-8)...)
 	copy(want[100000:], "end!")
-	if len(r.outputs) != 1 || r.outputs[0].Path != "/out/dir/renamed" || string(r.outputs[0].Data) != string(want) {
+	if len(r.outputs) != 1 || r.outputs[0].Path != "/out/dir/renamed" || text(t, r.outputs[0]) != string(want) {
 		t.Errorf("%d outputs", len(r.outputs))
 	}
 	c.Stdin = strings.NewReader("first line\nsecond line\n")

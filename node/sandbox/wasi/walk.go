@@ -24,7 +24,6 @@ type place struct {
 // walk follows a path.
 type walk struct {
 	w        *World
-	base     *node // no ".." leads above it
 	root     *node
 	followed int
 }
@@ -47,8 +46,8 @@ func (w *World) path(m Memory, fd, address, n uint64, follow bool) (place, error
 	case p[0] == '/':
 		return place{}, EPERM
 	}
-	walk := &walk{w: w, base: base, root: w.tree().root}
-	return walk.to(base, p, follow)
+	walk := &walk{w: w, root: w.tree().root}
+	return walk.to(base, base, p, follow)
 }
 
 // text reads a path, or the target of a symbolic link, of n bytes.
@@ -73,13 +72,13 @@ func (w *World) text(m Memory, address, n uint64) (string, error) {
 }
 
 // to follows path from the directory dir. An empty one, which is left of the
-// target "/", is the directory.
-func (k *walk) to(dir *node, path string, follow bool) (place, error) {
+// target "/", is the directory. No ".." leads above base, nor above the root.
+func (k *walk) to(dir, base *node, path string, follow bool) (place, error) {
 	for {
 		name, rest, more := strings.Cut(path, "/")
 		rest = strings.TrimLeft(rest, "/")
 		last := rest == ""
-		at, err := k.step(dir, name)
+		at, err := k.step(dir, base, name)
 		if err != nil {
 			return place{}, err
 		}
@@ -107,12 +106,12 @@ func (k *walk) to(dir *node, path string, follow bool) (place, error) {
 }
 
 // step looks up one name in dir.
-func (k *walk) step(dir *node, name string) (place, error) {
+func (k *walk) step(dir, base *node, name string) (place, error) {
 	switch {
 	case name == "" || name == ".":
 		return place{node: dir}, nil
 	case name == "..":
-		if dir == k.base || dir == k.root {
+		if dir == base || dir == k.root {
 			return place{}, EPERM
 		}
 		if dir.parent == nil {
@@ -125,8 +124,9 @@ func (k *walk) step(dir *node, name string) (place, error) {
 	return place{dir: dir, name: name, node: dir.names[name]}, nil
 }
 
-// follow goes where a symbolic link in dir leads. An absolute target starts at
-// the guest's root, which is all there is.
+// follow goes where a symbolic link in dir leads, which may be above the
+// directory that the walk began in. An absolute target starts at the guest's
+// root, which is all there is.
 func (k *walk) follow(dir, link *node, last, followLast bool) (place, error) {
 	if k.followed++; k.followed > maxFollow {
 		return place{}, ELOOP
@@ -138,7 +138,7 @@ func (k *walk) follow(dir, link *node, last, followLast bool) (place, error) {
 	if strings.HasPrefix(target, "/") {
 		dir, target = k.root, strings.TrimLeft(target, "/")
 	}
-	return k.to(dir, target, !last || followLast)
+	return k.to(dir, k.root, target, !last || followLast)
 }
 
 // change fails unless the entry of p may be made, changed or removed.
