@@ -16,6 +16,7 @@ type frame struct {
 	params, results []byte
 	height          int   // of the stack below its parameters
 	head            int   // of a loop, its charge
+	fork            int   // of an if; of a block, where the only branch to its label is; or -1
 	table           int   // the br_table that looked at it last
 	merges          int32 // of the locals at its label, -1 if none
 }

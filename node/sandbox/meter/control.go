@@ -4,7 +4,7 @@ package meter
 func (f *body) enter(op byte, t signature) {
 	f.frames = append(f.frames, frame{
 		op: op, params: t.params, results: t.results,
-		height: len(f.stack), deadBefore: f.gas.dead, table: -1, merges: -1,
+		height: len(f.stack), deadBefore: f.gas.dead, fork: -1, table: -1, merges: -1,
 	})
 	f.within("the blocks within blocks of one function", uint64(len(f.frames)-1), f.m.ceilings.Nesting)
 	f.floor = len(f.stack)
@@ -86,6 +86,9 @@ func (f *body) branch(t *frame) {
 		return
 	}
 	t.targeted = true
+	if t.op == opBlock {
+		t.fork = -1
+	}
 	if t != &f.frames[0] {
 		f.arrive(t)
 	}
@@ -123,7 +126,7 @@ func (f *body) control(at int, code byte) {
 		f.merging()
 		f.enter(opIf, t)
 		f.nan.saved = append(f.nan.saved, f.nan.now...)
-		f.gas.segment(f)
+		f.frames[len(f.frames)-1].fork = f.gas.fork(f)
 	case opElse:
 		f.orElse(at)
 	case opEnd:
@@ -140,10 +143,14 @@ func (f *body) control(at int, code byte) {
 		f.gas.join(f, at)
 		f.pop(typeI32)
 		t := f.target()
+		only := !t.targeted && t.op == opBlock
 		f.branch(t)
 		f.popAll(t.label())
 		f.pushAll(t.label())
-		f.gas.segment(f)
+		fork := f.gas.fork(f)
+		if only {
+			t.fork = fork
+		}
 	case opBrTable:
 		f.gas.add(gasTable)
 		f.gas.join(f, at)
@@ -175,6 +182,7 @@ func (f *body) orElse(at int) {
 	top := &f.frames[len(f.frames)-1]
 	top.targeted, top.thenDead, top.merges = closed.targeted, dead, closed.merges
 	f.gas.segment(f)
+	f.gas.meet(closed.fork)
 }
 
 func (f *body) end(at int) {
@@ -206,11 +214,17 @@ func (f *body) end(at int) {
 	case opElse:
 		f.gas.dead = f.gas.dead && closed.thenDead && !closed.targeted
 	case opBlock:
+		if !f.gas.dead {
+			closed.fork = -1
+		}
 		f.gas.dead = f.gas.dead && !closed.targeted
 	}
 	if joins {
 		f.merged(&closed)
 		f.gas.segment(f)
+		if closed.op == opBlock {
+			f.gas.meet(closed.fork)
+		}
 	}
 }
 

@@ -73,6 +73,7 @@ type gas struct {
 	dead  bool   // what follows never runs
 	stale bool
 
+	forks    []fork
 	charges  uint64 // sum of all segments but the first
 	loops    int    // that may repeat
 	bulk     bool   // it has bulk operations
@@ -86,7 +87,7 @@ func (f *body) edit(e edit) int {
 }
 
 func (g *gas) start(f *body) {
-	*g = gas{open: f.edit(edit{at: uint32(f.at), kind: editEntry})}
+	*g = gas{forks: g.forks[:0], open: f.edit(edit{at: uint32(f.at), kind: editEntry})}
 	g.add(uint32(len(f.kinds)-len(f.sign.params)) * gasLocal)
 }
 
@@ -123,6 +124,44 @@ func (g *gas) join(f *body, at int) {
 func (g *gas) stop(f *body) {
 	g.settle(f)
 	g.dead, g.stale = true, false
+}
+
+// fork is where control goes on in one of two segments that nothing else leads
+// to, by their edits. The other is -1 as long as there is none.
+type fork struct{ from, next, other int }
+
+// fork starts the segment here after a conditional branch, and returns the
+// fork, which has no other segment yet, or -1 in code that never runs.
+func (g *gas) fork(f *body) int {
+	from := g.open
+	g.segment(f)
+	if g.open < 0 {
+		return -1
+	}
+	g.forks = append(g.forks, fork{from: from, next: g.open, other: -1})
+	return len(g.forks) - 1
+}
+
+// meet notes that the segment just started is the other one of a fork.
+func (g *gas) meet(fork int) {
+	if fork >= 0 && g.open >= 0 {
+		g.forks[fork].other = g.open
+	}
+}
+
+// advance charges what both ways of a fork cost before it, so that one of them
+// has no charge.
+func (g *gas) advance(edits []edit) {
+	for i := len(g.forks) - 1; i >= 0; i-- {
+		k := g.forks[i]
+		if k.other < 0 {
+			continue
+		}
+		both := min(edits[k.next].arg, edits[k.other].arg)
+		edits[k.from].arg += both
+		edits[k.next].arg -= both
+		edits[k.other].arg -= both
+	}
 }
 
 // loop starts the segment of a loop's head and returns its edit.
@@ -175,6 +214,7 @@ func (g *gas) leaves(f *body, at int, kind editKind) {
 // finish ends the function, at its last byte.
 func (g *gas) finish(f *body, at int, targeted bool) {
 	g.settle(f)
+	g.advance(f.edits)
 	g.dead = g.dead && !targeted
 	g.targeted = targeted
 	g.leaves(f, at, editExit)
