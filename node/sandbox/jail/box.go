@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -210,8 +211,10 @@ func (b *Box) probe(ctx context.Context, plan, aim string) (r report, err error)
 	if err != nil {
 		return r, err
 	}
-	if err := cmd.Start(); err != nil {
+	if err := cmd.Start(); isRefusal(err) {
 		return r, &startError{err}
+	} else if err != nil {
+		return r, err
 	}
 	err = b.ground.adopt(cmd)
 	stop := context.AfterFunc(ctx, func() { Kill(cmd.Process) })
@@ -231,7 +234,16 @@ func (b *Box) probe(ctx context.Context, plan, aim string) (r report, err error)
 	return r, nil
 }
 
-// startError is a failure of the system to start a process.
+// isRefusal reports whether an error of starting a process means that the
+// system does not allow it.
+func isRefusal(err error) bool {
+	return errors.Is(err, os.ErrPermission) || slices.ContainsFunc(
+		[]syscall.Errno{syscall.ENOSPC, syscall.EUSERS, syscall.ENOSYS, syscall.EINVAL},
+		func(e syscall.Errno) bool { return errors.Is(err, e) })
+}
+
+// startError is the system's refusal to start a process so. Other failures, as
+// of memory, may pass, and must not cost a layer for good.
 type startError struct{ error }
 
 func (e *startError) Unwrap() error { return e.error }

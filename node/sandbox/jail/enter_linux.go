@@ -39,10 +39,11 @@ func enter(l Limits) (*Cell, error) {
 	_ = os.WriteFile("/proc/self/comm", []byte(os.Args[0]), 0) // it only looks better
 	c := &Cell{Dir: l.Dir, writable: l.Writable}
 	var group *os.File
+	var noGroup error
 	if plan[IdlePriority] {
-		group, err = os.OpenFile("/proc/self/autogroup", os.O_WRONLY, 0)
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("enter jail: %w", err)
+		group, noGroup = os.OpenFile("/proc/self/autogroup", os.O_WRONLY, 0)
+		if errors.Is(noGroup, os.ErrNotExist) { // the scheduler knows no groups
+			noGroup = nil
 		}
 	}
 	if plan[RLimits] {
@@ -64,7 +65,10 @@ func enter(l Limits) (*Cell, error) {
 	if plan[IdleIO] {
 		c.put(IdleIO, idleIO())
 	}
-	if plan[IdlePriority] {
+	switch {
+	case noGroup != nil:
+		c.put(IdlePriority, noGroup)
+	case plan[IdlePriority]:
 		c.put(IdlePriority, idlePriority(group))
 	}
 	if plan[Seccomp] {

@@ -36,10 +36,11 @@ func loadingCalls() calls {
 	c.always = append(c.always,
 		"mmap", "mprotect",
 		"openat", "fstat", "fstatat", "newfstatat", "statx", "getdents64", "lseek", "pread64", "pwrite64",
-		"ftruncate", "fsync", "fdatasync", "mkdirat", "unlinkat", "renameat", "renameat2", "prlimit64")
+		"ftruncate", "fsync", "fdatasync", "mkdirat", "unlinkat", "renameat", "renameat2")
 	c.only = append(c.only,
 		when("seccomp", 0, seccomp.Equal, 1), // SECCOMP_SET_MODE_FILTER: a filter only takes away
-		when("prctl", 0, seccomp.Equal, unix.PR_SET_NO_NEW_PRIVS))
+		when("prctl", 0, seccomp.Equal, unix.PR_SET_NO_NEW_PRIVS),
+		when("prlimit64", 0, seccomp.Equal, 0)) // its own limits
 	return c
 }
 
@@ -48,7 +49,7 @@ func ownCalls() calls {
 	pid := uint64(os.Getpid())
 	return calls{
 		always: []string{
-			"read", "write", "close", "fcntl", "munmap", "madvise", "mincore", "brk",
+			"read", "write", "close", "munmap", "madvise", "mincore", "brk",
 			"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "restart_syscall",
 			"futex", "sched_yield", "nanosleep", "clock_nanosleep", "clock_gettime", "gettimeofday",
 			"getpid", "gettid", "getrandom", "sched_getaffinity", "exit", "exit_group",
@@ -62,6 +63,15 @@ func ownCalls() calls {
 			when("clone", 0, seccomp.Equal, cThread),
 			when("tgkill", 0, seccomp.Equal, pid), // the runtime interrupts goroutines
 			when("kill", 0, seccomp.Equal, pid),   // and ends itself when it crashes
+			// Signals at input or output, which might go to anybody, are left out.
+			when("fcntl", 1, seccomp.Equal, unix.F_GETFD),
+			when("fcntl", 1, seccomp.Equal, unix.F_SETFD),
+			when("fcntl", 1, seccomp.Equal, unix.F_GETFL),
+			when("fcntl", 1, seccomp.Equal, unix.F_DUPFD_CLOEXEC),
+			{Name: "fcntl", Conditions: seccomp.ArgumentConditions{
+				{Argument: 1, Operation: seccomp.Equal, Value: unix.F_SETFL},
+				{Argument: 2, Operation: seccomp.BitsNotSet, Value: unix.O_ASYNC},
+			}},
 		},
 	}
 }
