@@ -70,7 +70,7 @@ func runAttached(ctx context.Context, c *client.Client, in *api.Submission, modu
 	case err == nil:
 		if out != nil && t.Error == nil {
 			if err := out.collect(watched, c, t, t.Files); err != nil {
-				return err
+				return uncollected(t.ID, err)
 			}
 		}
 		return endOf(t)
@@ -142,4 +142,16 @@ func cancelTask(ctx context.Context, c *client.Client, id string) error {
 	defer cancel()
 	_, err := c.Cancel(ctx, id)
 	return err
+}
+
+// uncollected is the error of a task that has ended well, some of whose files
+// could not be written.
+func uncollected(id string, err error) error {
+	message := err.Error()
+	var known *protocol.Error
+	if errors.As(err, &known) {
+		message = known.Message
+	}
+	return protocol.Errorf(protocol.CodeFile, "the task has ended, but not all of its files were written: %s", message).
+		WithHint("'spare get %s -O DIR' writes them again", id)
 }

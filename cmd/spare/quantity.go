@@ -2,8 +2,8 @@ package main
 
 import (
 	"errors"
-	"math"
-	"strconv"
+	"math/big"
+	"regexp"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -48,29 +48,30 @@ func (g *gasAmount) String() string {
 // Type names the flag's value in the help.
 func (g *gasAmount) Type() string { return "amount" }
 
+// amountForm is what big.Rat reads exactly and at once: no signs, fractions,
+// or exponents of many digits.
+var amountForm = regexp.MustCompile(`^([0-9]{1,20}(?:\.[0-9]{1,18})?(?:[eE]\+?[0-9]{1,2})?)([KMGTPkmgtp]?)$`)
+
 // Set reads an amount: digits, 1e9, or with one of the letters K, M, G, T, P.
-// It is exact up to 2^53.
+// It is exact.
 func (g *gasAmount) Set(s string) error {
 	bad := errors.New("want an amount of gas such as 500M, 1e9 or 2T")
-	if n, err := strconv.ParseUint(s, 10, 64); err == nil {
-		*g = gasAmount(n)
-		return nil
-	}
-	scale := 1.0
-	for i, unit := range []string{"K", "M", "G", "T", "P"} {
-		if number, ok := strings.CutSuffix(strings.ToUpper(s), unit); ok {
-			s, scale = number, math.Pow10(3*(i+1))
-			break
-		}
-	}
-	if strings.Trim(s, "0123456789.eE+") != "" {
-		return bad // what ParseFloat takes besides: signs, hex, inf, underscores
-	}
-	f, err := strconv.ParseFloat(s, 64)
-	if f *= scale; err != nil || f != math.Trunc(f) || f >= 1<<63 {
+	parts := amountForm.FindStringSubmatch(s)
+	if parts == nil {
 		return bad
 	}
-	*g = gasAmount(f)
+	n, ok := new(big.Rat).SetString(parts[1])
+	if !ok {
+		return bad
+	}
+	if unit := strings.Index("KMGTP", strings.ToUpper(parts[2])); parts[2] != "" {
+		scale := new(big.Int).Exp(big.NewInt(1000), big.NewInt(int64(unit+1)), nil)
+		n.Mul(n, new(big.Rat).SetInt(scale))
+	}
+	if !n.IsInt() || !n.Num().IsUint64() {
+		return bad
+	}
+	*g = gasAmount(n.Num().Uint64())
 	return nil
 }
 

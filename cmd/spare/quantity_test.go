@@ -5,6 +5,7 @@ import "testing"
 func TestGasAmount(t *testing.T) {
 	for text, want := range map[string]uint64{
 		"0": 0, "7": 7, "1e9": 1e9, "1E9": 1e9, "1.5e3": 1500, "5G": 5e9, "5g": 5e9, "2T": 2e12, "500M": 5e8, "3k": 3000, "1P": 1e15,
+		"8.2T": 82e11, "2.01G": 201e7, "0.001T": 1e9, "99.99g": 9999e7, "1e10k": 1e13,
 		"0.5K": 500, "1152921504606846976": 1 << 60, "18446744073709551615": 1<<64 - 1,
 	} {
 		t.Run(text, func(t *testing.T) {
@@ -16,7 +17,7 @@ func TestGasAmount(t *testing.T) {
 	}
 	for name, text := range map[string]string{
 		"nothing": "", "a letter alone": "G", "a fraction": "1.5", "a tiny fraction": "1e-1", "less than none": "-1", "words": "lots",
-		"an unknown letter": "5X", "infinity": "inf", "no number": "nan", "hexadecimal": "0x10", "too much": "1e30", "absurd": "1e999999999",
+		"an unknown letter": "5X", "infinity": "inf", "no number": "nan", "hexadecimal": "0x10", "too much": "1e30", "too much with a letter": "1e17P", "many digits": "0.0000000000000000001T", "absurd": "1e999999999",
 		"a space": "5 G", "two letters": "5GG", "an underscore": "1_000",
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -88,16 +88,16 @@ The exit status is the program's own, or:
 			if err != nil {
 				return err
 			}
+			// A pipe may stay open for long, and inputs be large: what can
+			// fail before they are read to their end should.
+			if err := c.Reach(cmd.Context()); err != nil {
+				return err
+			}
 			files, err := gatherInputs(f.inputs, f.limits())
 			if err != nil {
 				return err
 			}
 			if in.Inputs, err = prepareInputs(files, f.limits()); err != nil {
-				return err
-			}
-			// A pipe may stay open for long, and inputs be large: what can
-			// fail before they are read to their end should.
-			if err := c.Reach(cmd.Context()); err != nil {
 				return err
 			}
 			var out *outputDir

@@ -7,7 +7,9 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -126,9 +128,33 @@ func announce(w, stderr io.Writer, i node.Info, cfg node.Config, h home) {
 	case i.NewSecret:
 		rows = append(rows, []string{"new secret", i.SecretFile + " (copy it to the other members)"})
 	}
+	for _, text := range narrow(cfg.Ceilings) {
+		rows = append(rows, []string{"refuses", text})
+	}
 	rows = append(rows,
 		[]string{"next", h.command() + " peers"},
 		[]string{"next", h.command() + " run PROGRAM.wasm"})
 	// A closed stdout must not end the node.
 	_ = table(w, nil, rows)
+}
+
+// narrow tells which ceilings refuse a task whose user names no limit.
+func narrow(c node.Ceilings) (texts []string) {
+	plain := protocol.DefaultLimits()
+	for _, x := range []struct {
+		flag        string
+		asks, gives uint64
+		text        func(uint64) string
+	}{
+		{"--output-limit", plain.OutputBytes, c.OutputBytes, size},
+		{"--timeout", uint64(plain.Wall()), uint64(c.Wall), func(n uint64) string { return time.Duration(n).String() }},
+		{"--gas", plain.Gas, c.Gas, amount},
+		{"--file-bytes", plain.FileBytes, c.FileBytes, size},
+		{"--files", uint64(plain.Files), uint64(c.Files), func(n uint64) string { return strconv.FormatUint(n, 10) }},
+	} {
+		if x.gives < x.asks {
+			texts = append(texts, fmt.Sprintf("runs without %s: they ask for %s, this node gives %s", x.flag, x.text(x.asks), x.text(x.gives)))
+		}
+	}
+	return texts
 }

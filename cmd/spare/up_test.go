@@ -1,8 +1,10 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spare-network/spare/node"
 )
@@ -42,5 +44,21 @@ func TestAnnounceNewSecret(t *testing.T) {
 				t.Errorf("no row donates in %q", out.String())
 			}
 		})
+	}
+}
+
+func TestNarrowCeilingsAreTold(t *testing.T) {
+	c := node.Default().Ceilings
+	if texts := narrow(c); len(texts) > 0 {
+		t.Errorf("by default: %q", texts)
+	}
+	c.Files, c.Wall, c.Gas = 3, 30*time.Minute, 5e9
+	want := []string{
+		"runs without --timeout: they ask for 1h0m0s, this node gives 30m0s",
+		"runs without --gas: they ask for 10 T, this node gives 5 G",
+		"runs without --files: they ask for 4096, this node gives 3",
+	}
+	if texts := narrow(c); !slices.Equal(texts, want) {
+		t.Errorf("%q, want %q", texts, want)
 	}
 }
