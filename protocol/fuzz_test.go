@@ -63,6 +63,10 @@ func FuzzRecv(f *testing.F) {
 	seed(TaskStream, &Reply{Id: 5, Body: &Reply_Lease{Lease: &Lease{Warm: true}}}, sampleReply(f))
 	seed(TaskStream, &Reply{Id: 5, Body: &Reply_Refusal{Refusal: &Refusal{Code: string(CodeBusy), Load: &Load{Slots: 1}}}})
 	seed(TaskStream, &Reply{Body: &Reply_Receipts{Receipts: &ReceiptBatch{Nonces: [][]byte{make([]byte, 16)}}}})
+	seed(TaskStream, &Ask{Id: 7, Body: &Ask_Claim{Claim: &Claim{Nonce: make([]byte, 16), ReceiptOnly: true}}},
+		&Ask{Body: &Ask_Settle{Settle: &Settle{Nonces: [][]byte{make([]byte, 16)}}}}, &Ask{Id: 8, Body: &Ask_Vouch{Vouch: &Vouch{Peer: "p"}}})
+	seed(TaskStream, &Reply{Id: 7, Body: &Reply_Commitment{Commitment: &Commitment{Digest: digestBytes("result")}}},
+		&Reply{Id: 8, Body: &Reply_Vouched{Vouched: &Vouched{Reached: true}}})
 	seed(LivenessStream, &Beat{Sequence: 1, Progress: []*Progress{{Nonce: make([]byte, 16), State: StateRunning}}, Padding: make([]byte, 32)})
 	seed(OutputStream, &OutputHeader{Nonce: make([]byte, 16)}, &OutputChunk{Fd: 1, Data: []byte("hello\n")}, &OutputChunk{})
 	seed(BlobStream, &BlobRequest{Digest: digestBytes("blob"), Nonce: make([]byte, 16)}, &BlobHeader{Size: 4})

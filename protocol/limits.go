@@ -45,6 +45,8 @@ const (
 	MaxProgress = 1024
 	// MaxReceipts is the largest number of receipts in a batch.
 	MaxReceipts = 1024
+	// MaxSettle is the largest number of nonces in a Settle.
+	MaxSettle = 1024
 	// MaxReplicas is the largest number of replicas of a task.
 	MaxReplicas = 16
 	// MaxText is the largest text for people: reasons, messages, names.

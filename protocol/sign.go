@@ -16,6 +16,7 @@ import (
 const (
 	offerContext    = "spare/offer/1\x00"
 	receiptsContext = "spare/receipts/1\x00"
+	countersContext = "spare/countersigned/1\x00"
 )
 
 // SignOffer marshals o and signs it for the network with the provider's key.
@@ -94,6 +95,10 @@ func (l *Load) Validate() error {
 // ReceiptBatchBytes returns the bytes that a provider signs for receipts, in
 // their order: each in canonical protobuf behind its length.
 func ReceiptBatchBytes(net NetworkID, receipts []*Receipt) ([]byte, error) {
+	return receiptBytes(receiptsContext, net, receipts)
+}
+
+func receiptBytes(context string, net NetworkID, receipts []*Receipt) ([]byte, error) {
 	var size int
 	for _, r := range receipts {
 		size += binary.MaxVarintLen32 + proto.Size(r)
@@ -106,12 +111,22 @@ func ReceiptBatchBytes(net NetworkID, receipts []*Receipt) ([]byte, error) {
 			return nil, fmt.Errorf("encode receipt: %w", err)
 		}
 	}
-	return signedBytes(receiptsContext, net, b), nil
+	return signedBytes(context, net, b), nil
 }
 
-// SignReceipts signs receipts with the provider's key.
+// SignReceipts signs receipts with the provider's key: it has done this work.
 func SignReceipts(net NetworkID, key crypto.PrivKey, receipts []*Receipt) (*ReceiptBatch, error) {
-	b, err := ReceiptBatchBytes(net, receipts)
+	return signReceipts(receiptsContext, net, key, receipts)
+}
+
+// CountersignReceipts signs receipts with the requester's key: it has got this
+// work, and owes for it.
+func CountersignReceipts(net NetworkID, key crypto.PrivKey, receipts []*Receipt) (*ReceiptBatch, error) {
+	return signReceipts(countersContext, net, key, receipts)
+}
+
+func signReceipts(context string, net NetworkID, key crypto.PrivKey, receipts []*Receipt) (*ReceiptBatch, error) {
+	b, err := receiptBytes(context, net, receipts)
 	if err != nil {
 		return nil, err
 	}
@@ -128,16 +143,25 @@ func SignReceipts(net NetworkID, key crypto.PrivKey, receipts []*Receipt) (*Rece
 
 // Verify checks that provider signed these receipts.
 func (b *ReceiptBatch) Verify(net NetworkID, provider peer.ID, receipts []*Receipt) error {
-	key, err := provider.ExtractPublicKey()
+	return b.verify(receiptsContext, net, provider, receipts)
+}
+
+// VerifyCounter checks that requester countersigned these receipts.
+func (b *ReceiptBatch) VerifyCounter(net NetworkID, requester peer.ID, receipts []*Receipt) error {
+	return b.verify(countersContext, net, requester, receipts)
+}
+
+func (b *ReceiptBatch) verify(context string, net NetworkID, signer peer.ID, receipts []*Receipt) error {
+	key, err := signer.ExtractPublicKey()
 	if err != nil {
-		return fmt.Errorf("key of %s: %w", provider, err)
+		return fmt.Errorf("key of %s: %w", signer, err)
 	}
-	signed, err := ReceiptBatchBytes(net, receipts)
+	signed, err := receiptBytes(context, net, receipts)
 	if err != nil {
 		return err
 	}
 	if ok, err := key.Verify(signed, b.Signature); err != nil || !ok {
-		return fmt.Errorf("%w: receipts are not signed by %s", ErrMalformed, provider)
+		return fmt.Errorf("%w: receipts are not signed by %s", ErrMalformed, signer)
 	}
 	return nil
 }

@@ -25,6 +25,16 @@ const (
 	StateRefused   = State_STATE_REFUSED
 	StateLost      = State_STATE_LOST
 	StateCancelled = State_STATE_CANCELLED
+	// These are states of replicas only.
+	StateUnreachable = State_STATE_UNREACHABLE
+	StateFailed      = State_STATE_FAILED
+	StateCommitted   = State_STATE_COMMITTED
+	StateDissenting  = State_STATE_DISSENTING
+
+	VerifyDefault = Verify_VERIFY_DEFAULT
+	VerifyOff     = Verify_VERIFY_OFF
+	VerifyAuto    = Verify_VERIFY_AUTO
+	VerifyStrict  = Verify_VERIFY_STRICT
 
 	WhereAny    = Where_WHERE_ANY
 	WhereLocal  = Where_WHERE_LOCAL
@@ -45,11 +55,16 @@ func word(name, prefix string) string {
 }
 
 // Word is how people and JSON name the state: queued, fetching, compiling,
-// running, done, refused, lost, cancelled.
+// running, done, refused, lost, cancelled, and of a replica also unreachable,
+// failed, committed, dissenting.
 func (s State) Word() string { return word(s.String(), "STATE_") }
 
-// Ended reports whether nothing follows the state.
-func (s State) Ended() bool { return s >= StateDone }
+// Ended reports whether the state is an end. Only an unreachable replica may
+// come back from it.
+func (s State) Ended() bool { return s >= StateDone && s != StateCommitted }
+
+// Word is how people, flags and JSON name it: default, off, auto, strict.
+func (v Verify) Word() string { return word(v.String(), "VERIFY_") }
 
 // Word is how people and JSON name the source: guest or system.
 func (s ExitSource) Word() string { return word(s.String(), "EXIT_SOURCE_") }

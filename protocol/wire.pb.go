@@ -24,6 +24,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Verify says how results are checked when no quorum is asked for.
+type Verify int32
+
+const (
+	Verify_VERIFY_DEFAULT Verify = 0 // as the node's configuration says
+	Verify_VERIFY_OFF     Verify = 1 // a receipt is believed
+	Verify_VERIFY_AUTO    Verify = 2 // more replicas for providers that have not earned belief, and for a sample
+	Verify_VERIFY_STRICT  Verify = 3 // always at least two, until the odds of a lie are below one in a million
+)
+
+// Enum value maps for Verify.
+var (
+	Verify_name = map[int32]string{
+		0: "VERIFY_DEFAULT",
+		1: "VERIFY_OFF",
+		2: "VERIFY_AUTO",
+		3: "VERIFY_STRICT",
+	}
+	Verify_value = map[string]int32{
+		"VERIFY_DEFAULT": 0,
+		"VERIFY_OFF":     1,
+		"VERIFY_AUTO":    2,
+		"VERIFY_STRICT":  3,
+	}
+)
+
+func (x Verify) Enum() *Verify {
+	p := new(Verify)
+	*p = x
+	return p
+}
+
+func (x Verify) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Verify) Descriptor() protoreflect.EnumDescriptor {
+	return file_protocol_wire_proto_enumTypes[0].Descriptor()
+}
+
+func (Verify) Type() protoreflect.EnumType {
+	return &file_protocol_wire_proto_enumTypes[0]
+}
+
+func (x Verify) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Verify.Descriptor instead.
+func (Verify) EnumDescriptor() ([]byte, []int) {
+	return file_protocol_wire_proto_rawDescGZIP(), []int{0}
+}
+
 // Where a task may run.
 type Where int32
 
@@ -58,11 +111,11 @@ func (x Where) String() string {
 }
 
 func (Where) Descriptor() protoreflect.EnumDescriptor {
-	return file_protocol_wire_proto_enumTypes[0].Descriptor()
+	return file_protocol_wire_proto_enumTypes[1].Descriptor()
 }
 
 func (Where) Type() protoreflect.EnumType {
-	return &file_protocol_wire_proto_enumTypes[0]
+	return &file_protocol_wire_proto_enumTypes[1]
 }
 
 func (x Where) Number() protoreflect.EnumNumber {
@@ -71,44 +124,56 @@ func (x Where) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Where.Descriptor instead.
 func (Where) EnumDescriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{0}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{1}
 }
 
 // State of a task or of one replica of it.
 type State int32
 
 const (
-	State_STATE_QUEUED    State = 0
-	State_STATE_FETCHING  State = 1
-	State_STATE_COMPILING State = 2
-	State_STATE_RUNNING   State = 3
-	State_STATE_DONE      State = 4
-	State_STATE_REFUSED   State = 5
-	State_STATE_LOST      State = 6
-	State_STATE_CANCELLED State = 7
+	State_STATE_QUEUED      State = 0
+	State_STATE_FETCHING    State = 1
+	State_STATE_COMPILING   State = 2
+	State_STATE_RUNNING     State = 3
+	State_STATE_DONE        State = 4
+	State_STATE_REFUSED     State = 5
+	State_STATE_LOST        State = 6
+	State_STATE_CANCELLED   State = 7
+	State_STATE_UNREACHABLE State = 8  // of a replica: its provider is silent, and may come back with the answer
+	State_STATE_FAILED      State = 9  // of a replica: its provider answered that, or so that, it is of no use
+	State_STATE_COMMITTED   State = 10 // of a replica: it has ended, and its provider is bound to one result
+	State_STATE_DISSENTING  State = 11 // of a replica: it has ended with another result than the one accepted
 )
 
 // Enum value maps for State.
 var (
 	State_name = map[int32]string{
-		0: "STATE_QUEUED",
-		1: "STATE_FETCHING",
-		2: "STATE_COMPILING",
-		3: "STATE_RUNNING",
-		4: "STATE_DONE",
-		5: "STATE_REFUSED",
-		6: "STATE_LOST",
-		7: "STATE_CANCELLED",
+		0:  "STATE_QUEUED",
+		1:  "STATE_FETCHING",
+		2:  "STATE_COMPILING",
+		3:  "STATE_RUNNING",
+		4:  "STATE_DONE",
+		5:  "STATE_REFUSED",
+		6:  "STATE_LOST",
+		7:  "STATE_CANCELLED",
+		8:  "STATE_UNREACHABLE",
+		9:  "STATE_FAILED",
+		10: "STATE_COMMITTED",
+		11: "STATE_DISSENTING",
 	}
 	State_value = map[string]int32{
-		"STATE_QUEUED":    0,
-		"STATE_FETCHING":  1,
-		"STATE_COMPILING": 2,
-		"STATE_RUNNING":   3,
-		"STATE_DONE":      4,
-		"STATE_REFUSED":   5,
-		"STATE_LOST":      6,
-		"STATE_CANCELLED": 7,
+		"STATE_QUEUED":      0,
+		"STATE_FETCHING":    1,
+		"STATE_COMPILING":   2,
+		"STATE_RUNNING":     3,
+		"STATE_DONE":        4,
+		"STATE_REFUSED":     5,
+		"STATE_LOST":        6,
+		"STATE_CANCELLED":   7,
+		"STATE_UNREACHABLE": 8,
+		"STATE_FAILED":      9,
+		"STATE_COMMITTED":   10,
+		"STATE_DISSENTING":  11,
 	}
 )
 
@@ -123,11 +188,11 @@ func (x State) String() string {
 }
 
 func (State) Descriptor() protoreflect.EnumDescriptor {
-	return file_protocol_wire_proto_enumTypes[1].Descriptor()
+	return file_protocol_wire_proto_enumTypes[2].Descriptor()
 }
 
 func (State) Type() protoreflect.EnumType {
-	return &file_protocol_wire_proto_enumTypes[1]
+	return &file_protocol_wire_proto_enumTypes[2]
 }
 
 func (x State) Number() protoreflect.EnumNumber {
@@ -136,7 +201,7 @@ func (x State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use State.Descriptor instead.
 func (State) EnumDescriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{1}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{2}
 }
 
 // ExitSource says whose exit code a Result carries.
@@ -170,11 +235,11 @@ func (x ExitSource) String() string {
 }
 
 func (ExitSource) Descriptor() protoreflect.EnumDescriptor {
-	return file_protocol_wire_proto_enumTypes[2].Descriptor()
+	return file_protocol_wire_proto_enumTypes[3].Descriptor()
 }
 
 func (ExitSource) Type() protoreflect.EnumType {
-	return &file_protocol_wire_proto_enumTypes[2]
+	return &file_protocol_wire_proto_enumTypes[3]
 }
 
 func (x ExitSource) Number() protoreflect.EnumNumber {
@@ -183,7 +248,7 @@ func (x ExitSource) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ExitSource.Descriptor instead.
 func (ExitSource) EnumDescriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{2}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{3}
 }
 
 // Availability says whether a provider takes tasks, and if not, why.
@@ -223,11 +288,11 @@ func (x Availability) String() string {
 }
 
 func (Availability) Descriptor() protoreflect.EnumDescriptor {
-	return file_protocol_wire_proto_enumTypes[3].Descriptor()
+	return file_protocol_wire_proto_enumTypes[4].Descriptor()
 }
 
 func (Availability) Type() protoreflect.EnumType {
-	return &file_protocol_wire_proto_enumTypes[3]
+	return &file_protocol_wire_proto_enumTypes[4]
 }
 
 func (x Availability) Number() protoreflect.EnumNumber {
@@ -236,7 +301,7 @@ func (x Availability) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Availability.Descriptor instead.
 func (Availability) EnumDescriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{3}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{4}
 }
 
 // Blob names bytes by their content. A small blob may ride along inline.
@@ -556,6 +621,8 @@ type Terms struct {
 	Where         Where                  `protobuf:"varint,2,opt,name=where,proto3,enum=spare.v1.Where" json:"where,omitempty"`
 	On            string                 `protobuf:"bytes,3,opt,name=on,proto3" json:"on,omitempty"`              // peer ID of the only provider wanted, or empty
 	Detached      bool                   `protobuf:"varint,4,opt,name=detached,proto3" json:"detached,omitempty"` // nobody waits: journal before accepting
+	Quorum        uint32                 `protobuf:"varint,5,opt,name=quorum,proto3" json:"quorum,omitempty"`     // equal result digests that accept; 0 and 1: the first answer does
+	Verify        Verify                 `protobuf:"varint,6,opt,name=verify,proto3,enum=spare.v1.Verify" json:"verify,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -616,6 +683,20 @@ func (x *Terms) GetDetached() bool {
 		return x.Detached
 	}
 	return false
+}
+
+func (x *Terms) GetQuorum() uint32 {
+	if x != nil {
+		return x.Quorum
+	}
+	return 0
+}
+
+func (x *Terms) GetVerify() Verify {
+	if x != nil {
+		return x.Verify
+	}
+	return Verify_VERIFY_DEFAULT
 }
 
 // Task is one program run wanted, as its requester keeps it.
@@ -746,6 +827,8 @@ type Replica struct {
 	RttUs         int64                  `protobuf:"varint,6,opt,name=rtt_us,json=rttUs,proto3" json:"rtt_us,omitempty"`                           // measured when placed; negative: unknown
 	StartedUnixMs int64                  `protobuf:"varint,7,opt,name=started_unix_ms,json=startedUnixMs,proto3" json:"started_unix_ms,omitempty"` // when the lease was granted, requester's clock
 	EndedUnixMs   int64                  `protobuf:"varint,8,opt,name=ended_unix_ms,json=endedUnixMs,proto3" json:"ended_unix_ms,omitempty"`
+	ResultDigest  []byte                 `protobuf:"bytes,9,opt,name=result_digest,json=resultDigest,proto3" json:"result_digest,omitempty"` // what it answered, or empty
+	Gas           uint64                 `protobuf:"varint,10,opt,name=gas,proto3" json:"gas,omitempty"`                                     // used so far, then in all
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -832,6 +915,20 @@ func (x *Replica) GetStartedUnixMs() int64 {
 func (x *Replica) GetEndedUnixMs() int64 {
 	if x != nil {
 		return x.EndedUnixMs
+	}
+	return 0
+}
+
+func (x *Replica) GetResultDigest() []byte {
+	if x != nil {
+		return x.ResultDigest
+	}
+	return nil
+}
+
+func (x *Replica) GetGas() uint64 {
+	if x != nil {
+		return x.Gas
 	}
 	return 0
 }
@@ -1498,6 +1595,10 @@ type Ask struct {
 	//	*Ask_Run
 	//	*Ask_Cancel
 	//	*Ask_Probe
+	//	*Ask_Claim
+	//	*Ask_Settle
+	//	*Ask_Vouch
+	//	*Ask_Countersigned
 	Body          isAsk_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1574,6 +1675,42 @@ func (x *Ask) GetProbe() *Probe {
 	return nil
 }
 
+func (x *Ask) GetClaim() *Claim {
+	if x != nil {
+		if x, ok := x.Body.(*Ask_Claim); ok {
+			return x.Claim
+		}
+	}
+	return nil
+}
+
+func (x *Ask) GetSettle() *Settle {
+	if x != nil {
+		if x, ok := x.Body.(*Ask_Settle); ok {
+			return x.Settle
+		}
+	}
+	return nil
+}
+
+func (x *Ask) GetVouch() *Vouch {
+	if x != nil {
+		if x, ok := x.Body.(*Ask_Vouch); ok {
+			return x.Vouch
+		}
+	}
+	return nil
+}
+
+func (x *Ask) GetCountersigned() *ReceiptBatch {
+	if x != nil {
+		if x, ok := x.Body.(*Ask_Countersigned); ok {
+			return x.Countersigned
+		}
+	}
+	return nil
+}
+
 type isAsk_Body interface {
 	isAsk_Body()
 }
@@ -1590,11 +1727,35 @@ type Ask_Probe struct {
 	Probe *Probe `protobuf:"bytes,4,opt,name=probe,proto3,oneof"`
 }
 
+type Ask_Claim struct {
+	Claim *Claim `protobuf:"bytes,5,opt,name=claim,proto3,oneof"`
+}
+
+type Ask_Settle struct {
+	Settle *Settle `protobuf:"bytes,6,opt,name=settle,proto3,oneof"`
+}
+
+type Ask_Vouch struct {
+	Vouch *Vouch `protobuf:"bytes,7,opt,name=vouch,proto3,oneof"`
+}
+
+type Ask_Countersigned struct {
+	Countersigned *ReceiptBatch `protobuf:"bytes,8,opt,name=countersigned,proto3,oneof"`
+}
+
 func (*Ask_Run) isAsk_Body() {}
 
 func (*Ask_Cancel) isAsk_Body() {}
 
 func (*Ask_Probe) isAsk_Body() {}
+
+func (*Ask_Claim) isAsk_Body() {}
+
+func (*Ask_Settle) isAsk_Body() {}
+
+func (*Ask_Vouch) isAsk_Body() {}
+
+func (*Ask_Countersigned) isAsk_Body() {}
 
 // Run asks for a lease on one replica.
 type Run struct {
@@ -1604,6 +1765,7 @@ type Run struct {
 	Task          string                 `protobuf:"bytes,3,opt,name=task,proto3" json:"task,omitempty"` // task ID, for the provider's log
 	Attempt       uint32                 `protobuf:"varint,4,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	Detached      bool                   `protobuf:"varint,5,opt,name=detached,proto3" json:"detached,omitempty"`
+	Commit        bool                   `protobuf:"varint,6,opt,name=commit,proto3" json:"commit,omitempty"` // answer with a Commitment; the Outcome waits for a Claim
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1673,6 +1835,167 @@ func (x *Run) GetDetached() bool {
 	return false
 }
 
+func (x *Run) GetCommit() bool {
+	if x != nil {
+		return x.Commit
+	}
+	return false
+}
+
+// Claim asks about a replica of the same requester by its nonce, on whichever
+// connection: it goes on under this exchange if it runs, and is answered with
+// its Outcome if it has ended, output and all, from the beginning. A claim of
+// what is unknown is refused with E-NOT-FOUND.
+type Claim struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nonce         []byte                 `protobuf:"bytes,1,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	ReceiptOnly   bool                   `protobuf:"varint,2,opt,name=receipt_only,json=receiptOnly,proto3" json:"receipt_only,omitempty"` // reveal the result's digest and receipt; keep output and files
+	Commit        bool                   `protobuf:"varint,3,opt,name=commit,proto3" json:"commit,omitempty"`                              // if it still runs: as in Run
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Claim) Reset() {
+	*x = Claim{}
+	mi := &file_protocol_wire_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Claim) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Claim) ProtoMessage() {}
+
+func (x *Claim) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_wire_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Claim.ProtoReflect.Descriptor instead.
+func (*Claim) Descriptor() ([]byte, []int) {
+	return file_protocol_wire_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Claim) GetNonce() []byte {
+	if x != nil {
+		return x.Nonce
+	}
+	return nil
+}
+
+func (x *Claim) GetReceiptOnly() bool {
+	if x != nil {
+		return x.ReceiptOnly
+	}
+	return false
+}
+
+func (x *Claim) GetCommit() bool {
+	if x != nil {
+		return x.Commit
+	}
+	return false
+}
+
+// Settle releases results: they are safe with the requester, or not wanted.
+type Settle struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nonces        [][]byte               `protobuf:"bytes,1,rep,name=nonces,proto3" json:"nonces,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Settle) Reset() {
+	*x = Settle{}
+	mi := &file_protocol_wire_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Settle) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Settle) ProtoMessage() {}
+
+func (x *Settle) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_wire_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Settle.ProtoReflect.Descriptor instead.
+func (*Settle) Descriptor() ([]byte, []int) {
+	return file_protocol_wire_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Settle) GetNonces() [][]byte {
+	if x != nil {
+		return x.Nonces
+	}
+	return nil
+}
+
+// Vouch asks whether the provider can reach another member now.
+type Vouch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Peer          string                 `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"` // peer ID
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Vouch) Reset() {
+	*x = Vouch{}
+	mi := &file_protocol_wire_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Vouch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Vouch) ProtoMessage() {}
+
+func (x *Vouch) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_wire_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Vouch.ProtoReflect.Descriptor instead.
+func (*Vouch) Descriptor() ([]byte, []int) {
+	return file_protocol_wire_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Vouch) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
 // Cancel ends the exchange named by the Ask's id.
 type Cancel struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1682,7 +2005,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_protocol_wire_proto_msgTypes[16]
+	mi := &file_protocol_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1694,7 +2017,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[16]
+	mi := &file_protocol_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1707,7 +2030,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{16}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{19}
 }
 
 // Probe asks for the load now.
@@ -1719,7 +2042,7 @@ type Probe struct {
 
 func (x *Probe) Reset() {
 	*x = Probe{}
-	mi := &file_protocol_wire_proto_msgTypes[17]
+	mi := &file_protocol_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1731,7 +2054,7 @@ func (x *Probe) String() string {
 func (*Probe) ProtoMessage() {}
 
 func (x *Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[17]
+	mi := &file_protocol_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1744,7 +2067,7 @@ func (x *Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probe.ProtoReflect.Descriptor instead.
 func (*Probe) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{17}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{20}
 }
 
 // Reply is a provider's message on the task stream.
@@ -1759,6 +2082,8 @@ type Reply struct {
 	//	*Reply_Outcome
 	//	*Reply_Load
 	//	*Reply_Receipts
+	//	*Reply_Commitment
+	//	*Reply_Vouched
 	Body          isReply_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1766,7 +2091,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_protocol_wire_proto_msgTypes[18]
+	mi := &file_protocol_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1778,7 +2103,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[18]
+	mi := &file_protocol_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1791,7 +2116,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{18}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Reply) GetId() uint64 {
@@ -1862,6 +2187,24 @@ func (x *Reply) GetReceipts() *ReceiptBatch {
 	return nil
 }
 
+func (x *Reply) GetCommitment() *Commitment {
+	if x != nil {
+		if x, ok := x.Body.(*Reply_Commitment); ok {
+			return x.Commitment
+		}
+	}
+	return nil
+}
+
+func (x *Reply) GetVouched() *Vouched {
+	if x != nil {
+		if x, ok := x.Body.(*Reply_Vouched); ok {
+			return x.Vouched
+		}
+	}
+	return nil
+}
+
 type isReply_Body interface {
 	isReply_Body()
 }
@@ -1890,6 +2233,14 @@ type Reply_Receipts struct {
 	Receipts *ReceiptBatch `protobuf:"bytes,7,opt,name=receipts,proto3,oneof"`
 }
 
+type Reply_Commitment struct {
+	Commitment *Commitment `protobuf:"bytes,8,opt,name=commitment,proto3,oneof"`
+}
+
+type Reply_Vouched struct {
+	Vouched *Vouched `protobuf:"bytes,9,opt,name=vouched,proto3,oneof"`
+}
+
 func (*Reply_Lease) isReply_Body() {}
 
 func (*Reply_Refusal) isReply_Body() {}
@@ -1902,6 +2253,10 @@ func (*Reply_Load) isReply_Body() {}
 
 func (*Reply_Receipts) isReply_Body() {}
 
+func (*Reply_Commitment) isReply_Body() {}
+
+func (*Reply_Vouched) isReply_Body() {}
+
 // Lease promises to run a replica.
 type Lease struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1913,7 +2268,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_protocol_wire_proto_msgTypes[19]
+	mi := &file_protocol_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1925,7 +2280,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[19]
+	mi := &file_protocol_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1938,7 +2293,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{19}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Lease) GetLoad() *Load {
@@ -1955,19 +2310,20 @@ func (x *Lease) GetWarm() bool {
 	return false
 }
 
-// Refusal declines to run a replica.
+// Refusal declines to run a replica, also one that waited for a slot.
 type Refusal struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
 	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	Load          *Load                  `protobuf:"bytes,3,opt,name=load,proto3" json:"load,omitempty"`
+	RetryMs       uint32                 `protobuf:"varint,4,opt,name=retry_ms,json=retryMs,proto3" json:"retry_ms,omitempty"` // a hint: when to ask again; 0: no idea
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_protocol_wire_proto_msgTypes[20]
+	mi := &file_protocol_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1979,7 +2335,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[20]
+	mi := &file_protocol_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1992,7 +2348,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{20}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Refusal) GetCode() string {
@@ -2016,6 +2372,112 @@ func (x *Refusal) GetLoad() *Load {
 	return nil
 }
 
+func (x *Refusal) GetRetryMs() uint32 {
+	if x != nil {
+		return x.RetryMs
+	}
+	return 0
+}
+
+// Commitment binds a provider to one result before any is revealed, so that
+// none can copy another's: see CommitmentOf.
+type Commitment struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Digest        []byte                 `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"` // 32 bytes
+	Load          *Load                  `protobuf:"bytes,2,opt,name=load,proto3" json:"load,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Commitment) Reset() {
+	*x = Commitment{}
+	mi := &file_protocol_wire_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Commitment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Commitment) ProtoMessage() {}
+
+func (x *Commitment) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_wire_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Commitment.ProtoReflect.Descriptor instead.
+func (*Commitment) Descriptor() ([]byte, []int) {
+	return file_protocol_wire_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Commitment) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *Commitment) GetLoad() *Load {
+	if x != nil {
+		return x.Load
+	}
+	return nil
+}
+
+// Vouched answers a Vouch.
+type Vouched struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reached       bool                   `protobuf:"varint,1,opt,name=reached,proto3" json:"reached,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Vouched) Reset() {
+	*x = Vouched{}
+	mi := &file_protocol_wire_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Vouched) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Vouched) ProtoMessage() {}
+
+func (x *Vouched) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_wire_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Vouched.ProtoReflect.Descriptor instead.
+func (*Vouched) Descriptor() ([]byte, []int) {
+	return file_protocol_wire_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Vouched) GetReached() bool {
+	if x != nil {
+		return x.Reached
+	}
+	return false
+}
+
 // Outcome ends a replica: with a Result, or, when code is set, with a failure
 // of the provider that another provider may not share.
 type Outcome struct {
@@ -2034,7 +2496,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_protocol_wire_proto_msgTypes[21]
+	mi := &file_protocol_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2046,7 +2508,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[21]
+	mi := &file_protocol_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2059,7 +2521,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{21}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Outcome) GetResult() *Result {
@@ -2131,7 +2593,7 @@ type Beat struct {
 
 func (x *Beat) Reset() {
 	*x = Beat{}
-	mi := &file_protocol_wire_proto_msgTypes[22]
+	mi := &file_protocol_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2143,7 +2605,7 @@ func (x *Beat) String() string {
 func (*Beat) ProtoMessage() {}
 
 func (x *Beat) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[22]
+	mi := &file_protocol_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2156,7 +2618,7 @@ func (x *Beat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Beat.ProtoReflect.Descriptor instead.
 func (*Beat) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{22}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Beat) GetSequence() uint64 {
@@ -2186,13 +2648,14 @@ type Progress struct {
 	Nonce         []byte                 `protobuf:"bytes,1,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	State         State                  `protobuf:"varint,2,opt,name=state,proto3,enum=spare.v1.State" json:"state,omitempty"`
 	WallUs        uint64                 `protobuf:"varint,3,opt,name=wall_us,json=wallUs,proto3" json:"wall_us,omitempty"`
+	Gas           uint64                 `protobuf:"varint,4,opt,name=gas,proto3" json:"gas,omitempty"` // used so far, as of the worker's last word
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_protocol_wire_proto_msgTypes[23]
+	mi := &file_protocol_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2204,7 +2667,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[23]
+	mi := &file_protocol_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2217,7 +2680,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{23}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Progress) GetNonce() []byte {
@@ -2241,6 +2704,13 @@ func (x *Progress) GetWallUs() uint64 {
 	return 0
 }
 
+func (x *Progress) GetGas() uint64 {
+	if x != nil {
+		return x.Gas
+	}
+	return 0
+}
+
 // OutputHeader opens an output stream, provider to requester.
 type OutputHeader struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2251,7 +2721,7 @@ type OutputHeader struct {
 
 func (x *OutputHeader) Reset() {
 	*x = OutputHeader{}
-	mi := &file_protocol_wire_proto_msgTypes[24]
+	mi := &file_protocol_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2263,7 +2733,7 @@ func (x *OutputHeader) String() string {
 func (*OutputHeader) ProtoMessage() {}
 
 func (x *OutputHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[24]
+	mi := &file_protocol_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2276,7 +2746,7 @@ func (x *OutputHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputHeader.ProtoReflect.Descriptor instead.
 func (*OutputHeader) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{24}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *OutputHeader) GetNonce() []byte {
@@ -2299,7 +2769,7 @@ type OutputChunk struct {
 
 func (x *OutputChunk) Reset() {
 	*x = OutputChunk{}
-	mi := &file_protocol_wire_proto_msgTypes[25]
+	mi := &file_protocol_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2311,7 +2781,7 @@ func (x *OutputChunk) String() string {
 func (*OutputChunk) ProtoMessage() {}
 
 func (x *OutputChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[25]
+	mi := &file_protocol_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2324,7 +2794,7 @@ func (x *OutputChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputChunk.ProtoReflect.Descriptor instead.
 func (*OutputChunk) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{25}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *OutputChunk) GetFd() uint32 {
@@ -2359,7 +2829,7 @@ type FileHeader struct {
 
 func (x *FileHeader) Reset() {
 	*x = FileHeader{}
-	mi := &file_protocol_wire_proto_msgTypes[26]
+	mi := &file_protocol_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2371,7 +2841,7 @@ func (x *FileHeader) String() string {
 func (*FileHeader) ProtoMessage() {}
 
 func (x *FileHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[26]
+	mi := &file_protocol_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2384,7 +2854,7 @@ func (x *FileHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileHeader.ProtoReflect.Descriptor instead.
 func (*FileHeader) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{26}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *FileHeader) GetPath() string {
@@ -2413,7 +2883,7 @@ type BlobRequest struct {
 
 func (x *BlobRequest) Reset() {
 	*x = BlobRequest{}
-	mi := &file_protocol_wire_proto_msgTypes[27]
+	mi := &file_protocol_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2425,7 +2895,7 @@ func (x *BlobRequest) String() string {
 func (*BlobRequest) ProtoMessage() {}
 
 func (x *BlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[27]
+	mi := &file_protocol_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2438,7 +2908,7 @@ func (x *BlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlobRequest.ProtoReflect.Descriptor instead.
 func (*BlobRequest) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{27}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *BlobRequest) GetDigest() []byte {
@@ -2474,7 +2944,7 @@ type BlobHeader struct {
 
 func (x *BlobHeader) Reset() {
 	*x = BlobHeader{}
-	mi := &file_protocol_wire_proto_msgTypes[28]
+	mi := &file_protocol_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2486,7 +2956,7 @@ func (x *BlobHeader) String() string {
 func (*BlobHeader) ProtoMessage() {}
 
 func (x *BlobHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[28]
+	mi := &file_protocol_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2499,7 +2969,7 @@ func (x *BlobHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlobHeader.ProtoReflect.Descriptor instead.
 func (*BlobHeader) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{28}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *BlobHeader) GetSize() uint64 {
@@ -2536,7 +3006,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_protocol_wire_proto_msgTypes[29]
+	mi := &file_protocol_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2548,7 +3018,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[29]
+	mi := &file_protocol_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2561,7 +3031,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{29}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Hello) GetNetwork() string {
@@ -2603,7 +3073,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_protocol_wire_proto_msgTypes[30]
+	mi := &file_protocol_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2615,7 +3085,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[30]
+	mi := &file_protocol_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2628,7 +3098,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{30}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Proof) GetMac() []byte {
@@ -2654,7 +3124,7 @@ type BookPull struct {
 
 func (x *BookPull) Reset() {
 	*x = BookPull{}
-	mi := &file_protocol_wire_proto_msgTypes[31]
+	mi := &file_protocol_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2666,7 +3136,7 @@ func (x *BookPull) String() string {
 func (*BookPull) ProtoMessage() {}
 
 func (x *BookPull) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[31]
+	mi := &file_protocol_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2679,7 +3149,7 @@ func (x *BookPull) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BookPull.ProtoReflect.Descriptor instead.
 func (*BookPull) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{31}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{36}
 }
 
 // Echo is sent to measure a round trip, and sent back unchanged.
@@ -2692,7 +3162,7 @@ type Echo struct {
 
 func (x *Echo) Reset() {
 	*x = Echo{}
-	mi := &file_protocol_wire_proto_msgTypes[32]
+	mi := &file_protocol_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2704,7 +3174,7 @@ func (x *Echo) String() string {
 func (*Echo) ProtoMessage() {}
 
 func (x *Echo) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[32]
+	mi := &file_protocol_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2717,7 +3187,7 @@ func (x *Echo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Echo.ProtoReflect.Descriptor instead.
 func (*Echo) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{32}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Echo) GetSequence() uint64 {
@@ -2740,7 +3210,7 @@ type WorkerRequest struct {
 
 func (x *WorkerRequest) Reset() {
 	*x = WorkerRequest{}
-	mi := &file_protocol_wire_proto_msgTypes[33]
+	mi := &file_protocol_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2752,7 +3222,7 @@ func (x *WorkerRequest) String() string {
 func (*WorkerRequest) ProtoMessage() {}
 
 func (x *WorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[33]
+	mi := &file_protocol_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2765,7 +3235,7 @@ func (x *WorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerRequest.ProtoReflect.Descriptor instead.
 func (*WorkerRequest) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{33}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *WorkerRequest) GetId() uint64 {
@@ -2818,7 +3288,7 @@ type WorkerReply struct {
 
 func (x *WorkerReply) Reset() {
 	*x = WorkerReply{}
-	mi := &file_protocol_wire_proto_msgTypes[34]
+	mi := &file_protocol_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2830,7 +3300,7 @@ func (x *WorkerReply) String() string {
 func (*WorkerReply) ProtoMessage() {}
 
 func (x *WorkerReply) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[34]
+	mi := &file_protocol_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2843,7 +3313,7 @@ func (x *WorkerReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerReply.ProtoReflect.Descriptor instead.
 func (*WorkerReply) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{34}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *WorkerReply) GetId() uint64 {
@@ -2952,12 +3422,14 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\aprofile\x18\x06 \x01(\rR\aprofile\x12\x12\n" +
 	"\x04seed\x18\a \x01(\x04R\x04seed\x12\"\n" +
 	"\rclock_unix_ns\x18\b \x01(\x03R\vclockUnixNs\x12&\n" +
-	"\x06inputs\x18\t \x03(\v2\x0e.spare.v1.FileR\x06inputs\"v\n" +
+	"\x06inputs\x18\t \x03(\v2\x0e.spare.v1.FileR\x06inputs\"\xb8\x01\n" +
 	"\x05Terms\x12\x1a\n" +
 	"\breplicas\x18\x01 \x01(\rR\breplicas\x12%\n" +
 	"\x05where\x18\x02 \x01(\x0e2\x0f.spare.v1.WhereR\x05where\x12\x0e\n" +
 	"\x02on\x18\x03 \x01(\tR\x02on\x12\x1a\n" +
-	"\bdetached\x18\x04 \x01(\bR\bdetached\"\xcd\x02\n" +
+	"\bdetached\x18\x04 \x01(\bR\bdetached\x12\x16\n" +
+	"\x06quorum\x18\x05 \x01(\rR\x06quorum\x12(\n" +
+	"\x06verify\x18\x06 \x01(\x0e2\x10.spare.v1.VerifyR\x06verify\"\xcd\x02\n" +
 	"\x04Task\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\fR\x04spec\x12%\n" +
@@ -2969,7 +3441,7 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\breplicas\x18\b \x03(\v2\x11.spare.v1.ReplicaR\breplicas\x12(\n" +
 	"\x06result\x18\t \x01(\v2\x10.spare.v1.ResultR\x06result\x12\"\n" +
 	"\rended_unix_ms\x18\n" +
-	" \x01(\x03R\vendedUnixMs\"\xf7\x01\n" +
+	" \x01(\x03R\vendedUnixMs\"\xae\x02\n" +
 	"\aReplica\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\rR\aattempt\x12\x14\n" +
 	"\x05nonce\x18\x02 \x01(\fR\x05nonce\x12\x1a\n" +
@@ -2978,7 +3450,10 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x15\n" +
 	"\x06rtt_us\x18\x06 \x01(\x03R\x05rttUs\x12&\n" +
 	"\x0fstarted_unix_ms\x18\a \x01(\x03R\rstartedUnixMs\x12\"\n" +
-	"\rended_unix_ms\x18\b \x01(\x03R\vendedUnixMs\"\xaa\x03\n" +
+	"\rended_unix_ms\x18\b \x01(\x03R\vendedUnixMs\x12#\n" +
+	"\rresult_digest\x18\t \x01(\fR\fresultDigest\x12\x10\n" +
+	"\x03gas\x18\n" +
+	" \x01(\x04R\x03gas\"\xaa\x03\n" +
 	"\x06Result\x12\x1b\n" +
 	"\texit_code\x18\x01 \x01(\x05R\bexitCode\x125\n" +
 	"\vexit_source\x18\x02 \x01(\x0e2\x14.spare.v1.ExitSourceR\n" +
@@ -3039,21 +3514,34 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\fmodule_bytes\x18\x10 \x01(\x04R\vmoduleBytes\"A\n" +
 	"\vSignedOffer\x12\x14\n" +
 	"\x05offer\x18\x01 \x01(\fR\x05offer\x12\x1c\n" +
-	"\tsignature\x18\x02 \x01(\fR\tsignature\"\x95\x01\n" +
+	"\tsignature\x18\x02 \x01(\fR\tsignature\"\xd3\x02\n" +
 	"\x03Ask\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12!\n" +
 	"\x03run\x18\x02 \x01(\v2\r.spare.v1.RunH\x00R\x03run\x12*\n" +
 	"\x06cancel\x18\x03 \x01(\v2\x10.spare.v1.CancelH\x00R\x06cancel\x12'\n" +
-	"\x05probe\x18\x04 \x01(\v2\x0f.spare.v1.ProbeH\x00R\x05probeB\x06\n" +
-	"\x04body\"y\n" +
+	"\x05probe\x18\x04 \x01(\v2\x0f.spare.v1.ProbeH\x00R\x05probe\x12'\n" +
+	"\x05claim\x18\x05 \x01(\v2\x0f.spare.v1.ClaimH\x00R\x05claim\x12*\n" +
+	"\x06settle\x18\x06 \x01(\v2\x10.spare.v1.SettleH\x00R\x06settle\x12'\n" +
+	"\x05vouch\x18\a \x01(\v2\x0f.spare.v1.VouchH\x00R\x05vouch\x12>\n" +
+	"\rcountersigned\x18\b \x01(\v2\x16.spare.v1.ReceiptBatchH\x00R\rcountersignedB\x06\n" +
+	"\x04body\"\x91\x01\n" +
 	"\x03Run\x12\x12\n" +
 	"\x04spec\x18\x01 \x01(\fR\x04spec\x12\x14\n" +
 	"\x05nonce\x18\x02 \x01(\fR\x05nonce\x12\x12\n" +
 	"\x04task\x18\x03 \x01(\tR\x04task\x12\x18\n" +
 	"\aattempt\x18\x04 \x01(\rR\aattempt\x12\x1a\n" +
-	"\bdetached\x18\x05 \x01(\bR\bdetached\"\b\n" +
+	"\bdetached\x18\x05 \x01(\bR\bdetached\x12\x16\n" +
+	"\x06commit\x18\x06 \x01(\bR\x06commit\"X\n" +
+	"\x05Claim\x12\x14\n" +
+	"\x05nonce\x18\x01 \x01(\fR\x05nonce\x12!\n" +
+	"\freceipt_only\x18\x02 \x01(\bR\vreceiptOnly\x12\x16\n" +
+	"\x06commit\x18\x03 \x01(\bR\x06commit\" \n" +
+	"\x06Settle\x12\x16\n" +
+	"\x06nonces\x18\x01 \x03(\fR\x06nonces\"\x1b\n" +
+	"\x05Vouch\x12\x12\n" +
+	"\x04peer\x18\x01 \x01(\tR\x04peer\"\b\n" +
 	"\x06Cancel\"\a\n" +
-	"\x05Probe\"\xb1\x02\n" +
+	"\x05Probe\"\x98\x03\n" +
 	"\x05Reply\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12'\n" +
 	"\x05lease\x18\x02 \x01(\v2\x0f.spare.v1.LeaseH\x00R\x05lease\x12-\n" +
@@ -3061,15 +3549,26 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\bprogress\x18\x04 \x01(\x0e2\x0f.spare.v1.StateH\x00R\bprogress\x12-\n" +
 	"\aoutcome\x18\x05 \x01(\v2\x11.spare.v1.OutcomeH\x00R\aoutcome\x12$\n" +
 	"\x04load\x18\x06 \x01(\v2\x0e.spare.v1.LoadH\x00R\x04load\x124\n" +
-	"\breceipts\x18\a \x01(\v2\x16.spare.v1.ReceiptBatchH\x00R\breceiptsB\x06\n" +
+	"\breceipts\x18\a \x01(\v2\x16.spare.v1.ReceiptBatchH\x00R\breceipts\x126\n" +
+	"\n" +
+	"commitment\x18\b \x01(\v2\x14.spare.v1.CommitmentH\x00R\n" +
+	"commitment\x12-\n" +
+	"\avouched\x18\t \x01(\v2\x11.spare.v1.VouchedH\x00R\avouchedB\x06\n" +
 	"\x04body\"?\n" +
 	"\x05Lease\x12\"\n" +
 	"\x04load\x18\x01 \x01(\v2\x0e.spare.v1.LoadR\x04load\x12\x12\n" +
-	"\x04warm\x18\x02 \x01(\bR\x04warm\"[\n" +
+	"\x04warm\x18\x02 \x01(\bR\x04warm\"v\n" +
 	"\aRefusal\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\"\n" +
-	"\x04load\x18\x03 \x01(\v2\x0e.spare.v1.LoadR\x04load\"\xfe\x01\n" +
+	"\x04load\x18\x03 \x01(\v2\x0e.spare.v1.LoadR\x04load\x12\x19\n" +
+	"\bretry_ms\x18\x04 \x01(\rR\aretryMs\"H\n" +
+	"\n" +
+	"Commitment\x12\x16\n" +
+	"\x06digest\x18\x01 \x01(\fR\x06digest\x12\"\n" +
+	"\x04load\x18\x02 \x01(\v2\x0e.spare.v1.LoadR\x04load\"#\n" +
+	"\aVouched\x12\x18\n" +
+	"\areached\x18\x01 \x01(\bR\areached\"\xfe\x01\n" +
 	"\aOutcome\x12(\n" +
 	"\x06result\x18\x01 \x01(\v2\x10.spare.v1.ResultR\x06result\x12+\n" +
 	"\areceipt\x18\x02 \x01(\v2\x11.spare.v1.ReceiptR\areceipt\x12\"\n" +
@@ -3082,11 +3581,12 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\x04Beat\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12.\n" +
 	"\bprogress\x18\x02 \x03(\v2\x12.spare.v1.ProgressR\bprogress\x12\x18\n" +
-	"\apadding\x18\x03 \x01(\fR\apadding\"`\n" +
+	"\apadding\x18\x03 \x01(\fR\apadding\"r\n" +
 	"\bProgress\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\fR\x05nonce\x12%\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x0f.spare.v1.StateR\x05state\x12\x17\n" +
-	"\awall_us\x18\x03 \x01(\x04R\x06wallUs\"$\n" +
+	"\awall_us\x18\x03 \x01(\x04R\x06wallUs\x12\x10\n" +
+	"\x03gas\x18\x04 \x01(\x04R\x03gas\"$\n" +
 	"\fOutputHeader\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\fR\x05nonce\"[\n" +
 	"\vOutputChunk\x12\x0e\n" +
@@ -3136,11 +3636,17 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\x03gas\x18\t \x01(\x04R\x03gas\x12(\n" +
 	"\x04file\x18\n" +
 	" \x01(\v2\x14.spare.v1.FileHeaderR\x04file\x12\x1b\n" +
-	"\tfile_data\x18\v \x01(\fR\bfileData*9\n" +
+	"\tfile_data\x18\v \x01(\fR\bfileData*P\n" +
+	"\x06Verify\x12\x12\n" +
+	"\x0eVERIFY_DEFAULT\x10\x00\x12\x0e\n" +
+	"\n" +
+	"VERIFY_OFF\x10\x01\x12\x0f\n" +
+	"\vVERIFY_AUTO\x10\x02\x12\x11\n" +
+	"\rVERIFY_STRICT\x10\x03*9\n" +
 	"\x05Where\x12\r\n" +
 	"\tWHERE_ANY\x10\x00\x12\x0f\n" +
 	"\vWHERE_LOCAL\x10\x01\x12\x10\n" +
-	"\fWHERE_REMOTE\x10\x02*\x9d\x01\n" +
+	"\fWHERE_REMOTE\x10\x02*\xf1\x01\n" +
 	"\x05State\x12\x10\n" +
 	"\fSTATE_QUEUED\x10\x00\x12\x12\n" +
 	"\x0eSTATE_FETCHING\x10\x01\x12\x13\n" +
@@ -3151,7 +3657,12 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\rSTATE_REFUSED\x10\x05\x12\x0e\n" +
 	"\n" +
 	"STATE_LOST\x10\x06\x12\x13\n" +
-	"\x0fSTATE_CANCELLED\x10\a*;\n" +
+	"\x0fSTATE_CANCELLED\x10\a\x12\x15\n" +
+	"\x11STATE_UNREACHABLE\x10\b\x12\x10\n" +
+	"\fSTATE_FAILED\x10\t\x12\x13\n" +
+	"\x0fSTATE_COMMITTED\x10\n" +
+	"\x12\x14\n" +
+	"\x10STATE_DISSENTING\x10\v*;\n" +
 	"\n" +
 	"ExitSource\x12\x15\n" +
 	"\x11EXIT_SOURCE_GUEST\x10\x00\x12\x16\n" +
@@ -3174,94 +3685,108 @@ func file_protocol_wire_proto_rawDescGZIP() []byte {
 	return file_protocol_wire_proto_rawDescData
 }
 
-var file_protocol_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_protocol_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_protocol_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_protocol_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_protocol_wire_proto_goTypes = []any{
-	(Where)(0),            // 0: spare.v1.Where
-	(State)(0),            // 1: spare.v1.State
-	(ExitSource)(0),       // 2: spare.v1.ExitSource
-	(Availability)(0),     // 3: spare.v1.Availability
-	(*Blob)(nil),          // 4: spare.v1.Blob
-	(*Limits)(nil),        // 5: spare.v1.Limits
-	(*File)(nil),          // 6: spare.v1.File
-	(*Spec)(nil),          // 7: spare.v1.Spec
-	(*Terms)(nil),         // 8: spare.v1.Terms
-	(*Task)(nil),          // 9: spare.v1.Task
-	(*Replica)(nil),       // 10: spare.v1.Replica
-	(*Result)(nil),        // 11: spare.v1.Result
-	(*Receipt)(nil),       // 12: spare.v1.Receipt
-	(*ReceiptBatch)(nil),  // 13: spare.v1.ReceiptBatch
-	(*Evidence)(nil),      // 14: spare.v1.Evidence
-	(*Load)(nil),          // 15: spare.v1.Load
-	(*Offer)(nil),         // 16: spare.v1.Offer
-	(*SignedOffer)(nil),   // 17: spare.v1.SignedOffer
-	(*Ask)(nil),           // 18: spare.v1.Ask
-	(*Run)(nil),           // 19: spare.v1.Run
-	(*Cancel)(nil),        // 20: spare.v1.Cancel
-	(*Probe)(nil),         // 21: spare.v1.Probe
-	(*Reply)(nil),         // 22: spare.v1.Reply
-	(*Lease)(nil),         // 23: spare.v1.Lease
-	(*Refusal)(nil),       // 24: spare.v1.Refusal
-	(*Outcome)(nil),       // 25: spare.v1.Outcome
-	(*Beat)(nil),          // 26: spare.v1.Beat
-	(*Progress)(nil),      // 27: spare.v1.Progress
-	(*OutputHeader)(nil),  // 28: spare.v1.OutputHeader
-	(*OutputChunk)(nil),   // 29: spare.v1.OutputChunk
-	(*FileHeader)(nil),    // 30: spare.v1.FileHeader
-	(*BlobRequest)(nil),   // 31: spare.v1.BlobRequest
-	(*BlobHeader)(nil),    // 32: spare.v1.BlobHeader
-	(*Hello)(nil),         // 33: spare.v1.Hello
-	(*Proof)(nil),         // 34: spare.v1.Proof
-	(*BookPull)(nil),      // 35: spare.v1.BookPull
-	(*Echo)(nil),          // 36: spare.v1.Echo
-	(*WorkerRequest)(nil), // 37: spare.v1.WorkerRequest
-	(*WorkerReply)(nil),   // 38: spare.v1.WorkerReply
+	(Verify)(0),           // 0: spare.v1.Verify
+	(Where)(0),            // 1: spare.v1.Where
+	(State)(0),            // 2: spare.v1.State
+	(ExitSource)(0),       // 3: spare.v1.ExitSource
+	(Availability)(0),     // 4: spare.v1.Availability
+	(*Blob)(nil),          // 5: spare.v1.Blob
+	(*Limits)(nil),        // 6: spare.v1.Limits
+	(*File)(nil),          // 7: spare.v1.File
+	(*Spec)(nil),          // 8: spare.v1.Spec
+	(*Terms)(nil),         // 9: spare.v1.Terms
+	(*Task)(nil),          // 10: spare.v1.Task
+	(*Replica)(nil),       // 11: spare.v1.Replica
+	(*Result)(nil),        // 12: spare.v1.Result
+	(*Receipt)(nil),       // 13: spare.v1.Receipt
+	(*ReceiptBatch)(nil),  // 14: spare.v1.ReceiptBatch
+	(*Evidence)(nil),      // 15: spare.v1.Evidence
+	(*Load)(nil),          // 16: spare.v1.Load
+	(*Offer)(nil),         // 17: spare.v1.Offer
+	(*SignedOffer)(nil),   // 18: spare.v1.SignedOffer
+	(*Ask)(nil),           // 19: spare.v1.Ask
+	(*Run)(nil),           // 20: spare.v1.Run
+	(*Claim)(nil),         // 21: spare.v1.Claim
+	(*Settle)(nil),        // 22: spare.v1.Settle
+	(*Vouch)(nil),         // 23: spare.v1.Vouch
+	(*Cancel)(nil),        // 24: spare.v1.Cancel
+	(*Probe)(nil),         // 25: spare.v1.Probe
+	(*Reply)(nil),         // 26: spare.v1.Reply
+	(*Lease)(nil),         // 27: spare.v1.Lease
+	(*Refusal)(nil),       // 28: spare.v1.Refusal
+	(*Commitment)(nil),    // 29: spare.v1.Commitment
+	(*Vouched)(nil),       // 30: spare.v1.Vouched
+	(*Outcome)(nil),       // 31: spare.v1.Outcome
+	(*Beat)(nil),          // 32: spare.v1.Beat
+	(*Progress)(nil),      // 33: spare.v1.Progress
+	(*OutputHeader)(nil),  // 34: spare.v1.OutputHeader
+	(*OutputChunk)(nil),   // 35: spare.v1.OutputChunk
+	(*FileHeader)(nil),    // 36: spare.v1.FileHeader
+	(*BlobRequest)(nil),   // 37: spare.v1.BlobRequest
+	(*BlobHeader)(nil),    // 38: spare.v1.BlobHeader
+	(*Hello)(nil),         // 39: spare.v1.Hello
+	(*Proof)(nil),         // 40: spare.v1.Proof
+	(*BookPull)(nil),      // 41: spare.v1.BookPull
+	(*Echo)(nil),          // 42: spare.v1.Echo
+	(*WorkerRequest)(nil), // 43: spare.v1.WorkerRequest
+	(*WorkerReply)(nil),   // 44: spare.v1.WorkerReply
 }
 var file_protocol_wire_proto_depIdxs = []int32{
-	4,  // 0: spare.v1.File.blob:type_name -> spare.v1.Blob
-	4,  // 1: spare.v1.Spec.module:type_name -> spare.v1.Blob
-	4,  // 2: spare.v1.Spec.stdin:type_name -> spare.v1.Blob
-	5,  // 3: spare.v1.Spec.limits:type_name -> spare.v1.Limits
-	6,  // 4: spare.v1.Spec.inputs:type_name -> spare.v1.File
-	0,  // 5: spare.v1.Terms.where:type_name -> spare.v1.Where
-	8,  // 6: spare.v1.Task.terms:type_name -> spare.v1.Terms
-	1,  // 7: spare.v1.Task.state:type_name -> spare.v1.State
-	10, // 8: spare.v1.Task.replicas:type_name -> spare.v1.Replica
-	11, // 9: spare.v1.Task.result:type_name -> spare.v1.Result
-	1,  // 10: spare.v1.Replica.state:type_name -> spare.v1.State
-	2,  // 11: spare.v1.Result.exit_source:type_name -> spare.v1.ExitSource
-	4,  // 12: spare.v1.Result.stdout:type_name -> spare.v1.Blob
-	4,  // 13: spare.v1.Result.stderr:type_name -> spare.v1.Blob
-	12, // 14: spare.v1.Result.receipts:type_name -> spare.v1.Receipt
-	6,  // 15: spare.v1.Result.files:type_name -> spare.v1.File
-	4,  // 16: spare.v1.Result.pack:type_name -> spare.v1.Blob
-	13, // 17: spare.v1.Evidence.batch:type_name -> spare.v1.ReceiptBatch
-	12, // 18: spare.v1.Evidence.receipts:type_name -> spare.v1.Receipt
-	3,  // 19: spare.v1.Load.availability:type_name -> spare.v1.Availability
-	15, // 20: spare.v1.Offer.load:type_name -> spare.v1.Load
-	19, // 21: spare.v1.Ask.run:type_name -> spare.v1.Run
-	20, // 22: spare.v1.Ask.cancel:type_name -> spare.v1.Cancel
-	21, // 23: spare.v1.Ask.probe:type_name -> spare.v1.Probe
-	23, // 24: spare.v1.Reply.lease:type_name -> spare.v1.Lease
-	24, // 25: spare.v1.Reply.refusal:type_name -> spare.v1.Refusal
-	1,  // 26: spare.v1.Reply.progress:type_name -> spare.v1.State
-	25, // 27: spare.v1.Reply.outcome:type_name -> spare.v1.Outcome
-	15, // 28: spare.v1.Reply.load:type_name -> spare.v1.Load
-	13, // 29: spare.v1.Reply.receipts:type_name -> spare.v1.ReceiptBatch
-	15, // 30: spare.v1.Lease.load:type_name -> spare.v1.Load
-	15, // 31: spare.v1.Refusal.load:type_name -> spare.v1.Load
-	11, // 32: spare.v1.Outcome.result:type_name -> spare.v1.Result
-	12, // 33: spare.v1.Outcome.receipt:type_name -> spare.v1.Receipt
-	15, // 34: spare.v1.Outcome.load:type_name -> spare.v1.Load
-	27, // 35: spare.v1.Beat.progress:type_name -> spare.v1.Progress
-	1,  // 36: spare.v1.Progress.state:type_name -> spare.v1.State
-	30, // 37: spare.v1.OutputChunk.file:type_name -> spare.v1.FileHeader
-	30, // 38: spare.v1.WorkerReply.file:type_name -> spare.v1.FileHeader
-	39, // [39:39] is the sub-list for method output_type
-	39, // [39:39] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	5,  // 0: spare.v1.File.blob:type_name -> spare.v1.Blob
+	5,  // 1: spare.v1.Spec.module:type_name -> spare.v1.Blob
+	5,  // 2: spare.v1.Spec.stdin:type_name -> spare.v1.Blob
+	6,  // 3: spare.v1.Spec.limits:type_name -> spare.v1.Limits
+	7,  // 4: spare.v1.Spec.inputs:type_name -> spare.v1.File
+	1,  // 5: spare.v1.Terms.where:type_name -> spare.v1.Where
+	0,  // 6: spare.v1.Terms.verify:type_name -> spare.v1.Verify
+	9,  // 7: spare.v1.Task.terms:type_name -> spare.v1.Terms
+	2,  // 8: spare.v1.Task.state:type_name -> spare.v1.State
+	11, // 9: spare.v1.Task.replicas:type_name -> spare.v1.Replica
+	12, // 10: spare.v1.Task.result:type_name -> spare.v1.Result
+	2,  // 11: spare.v1.Replica.state:type_name -> spare.v1.State
+	3,  // 12: spare.v1.Result.exit_source:type_name -> spare.v1.ExitSource
+	5,  // 13: spare.v1.Result.stdout:type_name -> spare.v1.Blob
+	5,  // 14: spare.v1.Result.stderr:type_name -> spare.v1.Blob
+	13, // 15: spare.v1.Result.receipts:type_name -> spare.v1.Receipt
+	7,  // 16: spare.v1.Result.files:type_name -> spare.v1.File
+	5,  // 17: spare.v1.Result.pack:type_name -> spare.v1.Blob
+	14, // 18: spare.v1.Evidence.batch:type_name -> spare.v1.ReceiptBatch
+	13, // 19: spare.v1.Evidence.receipts:type_name -> spare.v1.Receipt
+	4,  // 20: spare.v1.Load.availability:type_name -> spare.v1.Availability
+	16, // 21: spare.v1.Offer.load:type_name -> spare.v1.Load
+	20, // 22: spare.v1.Ask.run:type_name -> spare.v1.Run
+	24, // 23: spare.v1.Ask.cancel:type_name -> spare.v1.Cancel
+	25, // 24: spare.v1.Ask.probe:type_name -> spare.v1.Probe
+	21, // 25: spare.v1.Ask.claim:type_name -> spare.v1.Claim
+	22, // 26: spare.v1.Ask.settle:type_name -> spare.v1.Settle
+	23, // 27: spare.v1.Ask.vouch:type_name -> spare.v1.Vouch
+	14, // 28: spare.v1.Ask.countersigned:type_name -> spare.v1.ReceiptBatch
+	27, // 29: spare.v1.Reply.lease:type_name -> spare.v1.Lease
+	28, // 30: spare.v1.Reply.refusal:type_name -> spare.v1.Refusal
+	2,  // 31: spare.v1.Reply.progress:type_name -> spare.v1.State
+	31, // 32: spare.v1.Reply.outcome:type_name -> spare.v1.Outcome
+	16, // 33: spare.v1.Reply.load:type_name -> spare.v1.Load
+	14, // 34: spare.v1.Reply.receipts:type_name -> spare.v1.ReceiptBatch
+	29, // 35: spare.v1.Reply.commitment:type_name -> spare.v1.Commitment
+	30, // 36: spare.v1.Reply.vouched:type_name -> spare.v1.Vouched
+	16, // 37: spare.v1.Lease.load:type_name -> spare.v1.Load
+	16, // 38: spare.v1.Refusal.load:type_name -> spare.v1.Load
+	16, // 39: spare.v1.Commitment.load:type_name -> spare.v1.Load
+	12, // 40: spare.v1.Outcome.result:type_name -> spare.v1.Result
+	13, // 41: spare.v1.Outcome.receipt:type_name -> spare.v1.Receipt
+	16, // 42: spare.v1.Outcome.load:type_name -> spare.v1.Load
+	33, // 43: spare.v1.Beat.progress:type_name -> spare.v1.Progress
+	2,  // 44: spare.v1.Progress.state:type_name -> spare.v1.State
+	36, // 45: spare.v1.OutputChunk.file:type_name -> spare.v1.FileHeader
+	36, // 46: spare.v1.WorkerReply.file:type_name -> spare.v1.FileHeader
+	47, // [47:47] is the sub-list for method output_type
+	47, // [47:47] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_protocol_wire_proto_init() }
@@ -3273,22 +3798,28 @@ func file_protocol_wire_proto_init() {
 		(*Ask_Run)(nil),
 		(*Ask_Cancel)(nil),
 		(*Ask_Probe)(nil),
+		(*Ask_Claim)(nil),
+		(*Ask_Settle)(nil),
+		(*Ask_Vouch)(nil),
+		(*Ask_Countersigned)(nil),
 	}
-	file_protocol_wire_proto_msgTypes[18].OneofWrappers = []any{
+	file_protocol_wire_proto_msgTypes[21].OneofWrappers = []any{
 		(*Reply_Lease)(nil),
 		(*Reply_Refusal)(nil),
 		(*Reply_Progress)(nil),
 		(*Reply_Outcome)(nil),
 		(*Reply_Load)(nil),
 		(*Reply_Receipts)(nil),
+		(*Reply_Commitment)(nil),
+		(*Reply_Vouched)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_protocol_wire_proto_rawDesc), len(file_protocol_wire_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   35,
+			NumEnums:      5,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
