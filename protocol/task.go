@@ -266,7 +266,7 @@ func (o *Outcome) Validate() error {
 	if r == nil || o.Receipt == nil || r.Stdout == nil || r.Stderr == nil {
 		return fmt.Errorf("%w: outcome without result, receipt or output", ErrMalformed)
 	}
-	if len(r.Receipts) > 0 || r.Hint != "" || len(r.Files) > 0 || r.Pack != nil || len(r.Stdout.Inline) > 0 || len(r.Stderr.Inline) > 0 {
+	if len(r.Receipts) > 0 || r.Hint != "" || len(r.Files) > 0 || r.FileCount > 0 || r.Pack != nil || len(r.Stdout.Inline) > 0 || len(r.Stderr.Inline) > 0 {
 		return fmt.Errorf("%w: outcome that repeats itself", ErrMalformed)
 	}
 	if _, err := DigestFrom(r.Digest); err != nil {

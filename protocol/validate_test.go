@@ -197,6 +197,7 @@ func TestOutcomeBounds(t *testing.T) {
 		{"the most output", func(o *Outcome) { o.Result.Stdout.Size = MaxOutput }, true},
 		{"too much output", func(o *Outcome) { o.Result.Stdout.Size = MaxOutput + 1 }, false},
 		{"stdout told twice", func(o *Outcome) { o.Result.Stdout.Inline = []byte("1 1 6\n") }, false},
+		{"a count of files beside the output stream", func(o *Outcome) { o.Result.FileCount = 1 }, false},
 		{"files beside the output stream", func(o *Outcome) { o.Result.Files = []*File{{Path: "/out/a", Blob: NewBlob(nil)}} }, false},
 		{"bytes of files beside the output stream", func(o *Outcome) { o.Result.Pack = NewBlob(nil) }, false},
 		{"a receipt told twice", func(o *Outcome) { o.Result.Receipts = []*Receipt{o.Receipt} }, false},

@@ -947,8 +947,9 @@ type Result struct {
 	Receipts      []*Receipt             `protobuf:"bytes,9,rep,name=receipts,proto3" json:"receipts,omitempty"`
 	Hint          string                 `protobuf:"bytes,10,opt,name=hint,proto3" json:"hint,omitempty"` // what the user may do about it, or empty; never from a peer
 	Gas           uint64                 `protobuf:"varint,11,opt,name=gas,proto3" json:"gas,omitempty"`
-	Files         []*File                `protobuf:"bytes,12,rep,name=files,proto3" json:"files,omitempty"` // sorted by path; never in an Outcome, whose output stream has them
-	Pack          *Blob                  `protobuf:"bytes,13,opt,name=pack,proto3" json:"pack,omitempty"`   // the bytes of all files, in their order; likewise
+	Files         []*File                `protobuf:"bytes,12,rep,name=files,proto3" json:"files,omitempty"`                           // sorted by path; never in an Outcome, whose output stream has them
+	Pack          *Blob                  `protobuf:"bytes,13,opt,name=pack,proto3" json:"pack,omitempty"`                             // the bytes of all files, in their order; likewise
+	FileCount     uint32                 `protobuf:"varint,14,opt,name=file_count,json=fileCount,proto3" json:"file_count,omitempty"` // how many files, also where the list is left out; likewise
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1072,6 +1073,13 @@ func (x *Result) GetPack() *Blob {
 		return x.Pack
 	}
 	return nil
+}
+
+func (x *Result) GetFileCount() uint32 {
+	if x != nil {
+		return x.FileCount
+	}
+	return 0
 }
 
 // Receipt is a provider's claim to have run one replica.
@@ -3453,7 +3461,7 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\rended_unix_ms\x18\b \x01(\x03R\vendedUnixMs\x12#\n" +
 	"\rresult_digest\x18\t \x01(\fR\fresultDigest\x12\x10\n" +
 	"\x03gas\x18\n" +
-	" \x01(\x04R\x03gas\"\xaa\x03\n" +
+	" \x01(\x04R\x03gas\"\xc9\x03\n" +
 	"\x06Result\x12\x1b\n" +
 	"\texit_code\x18\x01 \x01(\x05R\bexitCode\x125\n" +
 	"\vexit_source\x18\x02 \x01(\x0e2\x14.spare.v1.ExitSourceR\n" +
@@ -3469,7 +3477,9 @@ const file_protocol_wire_proto_rawDesc = "" +
 	" \x01(\tR\x04hint\x12\x10\n" +
 	"\x03gas\x18\v \x01(\x04R\x03gas\x12$\n" +
 	"\x05files\x18\f \x03(\v2\x0e.spare.v1.FileR\x05files\x12\"\n" +
-	"\x04pack\x18\r \x01(\v2\x0e.spare.v1.BlobR\x04pack\"\xee\x01\n" +
+	"\x04pack\x18\r \x01(\v2\x0e.spare.v1.BlobR\x04pack\x12\x1d\n" +
+	"\n" +
+	"file_count\x18\x0e \x01(\rR\tfileCount\"\xee\x01\n" +
 	"\aReceipt\x12\x1c\n" +
 	"\trequester\x18\x01 \x01(\tR\trequester\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\tR\bprovider\x12\x14\n" +

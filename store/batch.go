@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"slices"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -29,7 +30,10 @@ type batch struct {
 type savedTask struct {
 	*entry
 	record []byte
+	files  []byte // the list of its output files, or nil
 }
+
+func (s savedTask) cost() int { return len(s.record) + len(s.files) + perRecord }
 
 type savedEvidence struct {
 	key    uint64
@@ -46,12 +50,12 @@ func newBatch() *batch {
 
 func (b *batch) empty() bool { return len(b.tasks)+len(b.evidence)+len(b.peers) == 0 }
 
-func (b *batch) putTask(e *entry, record []byte) {
-	if old, ok := b.tasks[e.id]; ok {
-		b.bytes -= len(old.record) + perRecord
+func (b *batch) putTask(saved savedTask) {
+	if old, ok := b.tasks[saved.id]; ok {
+		b.bytes -= old.cost()
 	}
-	b.tasks[e.id] = savedTask{e, record}
-	b.bytes += len(record) + perRecord
+	b.tasks[saved.id] = saved
+	b.bytes += saved.cost()
 }
 
 func (b *batch) putEvidence(key uint64, record []byte) {
@@ -67,7 +71,7 @@ func (b *batch) putPeer(id peer.ID, record []byte) {
 func (b *batch) takeBack(older *batch) {
 	for id, saved := range older.tasks {
 		if _, ok := b.tasks[id]; !ok {
-			b.putTask(saved.entry, saved.record)
+			b.putTask(saved)
 		}
 	}
 	newer := b.evidence
@@ -84,20 +88,29 @@ func (b *batch) takeBack(older *batch) {
 }
 
 func (b *batch) writeTasks(tx *bbolt.Tx, old []*entry) error {
-	bucket := tx.Bucket(tasksBucket)
-	bucket.FillPercent = 0.9 // keys only grow
+	records, lists := tx.Bucket(tasksBucket), tx.Bucket(filesBucket)
+	records.FillPercent, lists.FillPercent = 0.9, 0.9 // keys only grow
 	sorted := make([]savedTask, 0, len(b.tasks))
 	for _, saved := range b.tasks {
 		sorted = append(sorted, saved)
 	}
 	slices.SortFunc(sorted, func(a, b savedTask) int { return cmp.Compare(a.seq, b.seq) })
 	for _, saved := range sorted {
-		if err := bucket.Put(taskKey(saved.seq, saved.id), saved.record); err != nil {
+		key := taskKey(saved.seq, saved.id)
+		err := records.Put(key, saved.record)
+		if err == nil && saved.files != nil {
+			err = lists.Put(key, saved.files)
+		}
+		if err == nil && saved.files == nil {
+			err = lists.Delete(key) // of an earlier save; hardly ever there
+		}
+		if err != nil {
 			return err
 		}
 	}
 	for _, e := range slices.Backward(old) { // whose removal moves fewer of a page's keys
-		if err := bucket.Delete(taskKey(e.seq, e.id)); err != nil {
+		key := taskKey(e.seq, e.id)
+		if err := errors.Join(records.Delete(key), lists.Delete(key)); err != nil {
 			return err
 		}
 	}

@@ -69,8 +69,7 @@ func (e *blob) cost() int64 { return max(e.size, minCost) }
 func (b *Blobs) Put(r io.Reader, limit int64) (protocol.Digest, int64, error) {
 	d, n, err := b.put(r, limit, 0, func(protocol.Digest, int64) error { return nil })
 	if errors.Is(err, errNoRoom) {
-		return protocol.Digest{}, 0, protocol.Errorf(protocol.CodeFile, "the %d bytes for blobs are all in use", b.limit).
-			WithHint("wait for tasks to end, or cancel some of them ('spare ps' lists them)")
+		return protocol.Digest{}, 0, b.fullError()
 	}
 	if err != nil {
 		return protocol.Digest{}, 0, fmt.Errorf("store blob: %w", err)

@@ -26,6 +26,7 @@ const (
 
 var (
 	tasksBucket    = []byte("tasks")    // submission number, task ID -> record
+	filesBucket    = []byte("files")    // the same -> list of its output files, where there are any
 	evidenceBucket = []byte("evidence") // number -> protocol.Evidence
 	peersBucket    = []byte("peers")    // peer ID -> remembered peer
 	nodeBucket     = []byte("node")     // single values, by the keys below
@@ -103,7 +104,7 @@ func createDatabase(root *os.Root, name string) error {
 }
 
 func makeBuckets(tx *bbolt.Tx) error {
-	for _, name := range [][]byte{tasksBucket, evidenceBucket, peersBucket, nodeBucket} {
+	for _, name := range [][]byte{tasksBucket, filesBucket, evidenceBucket, peersBucket, nodeBucket} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 			return err
 		}

@@ -32,4 +32,10 @@
 // disk would touch every one of its pages in each commit. The key carries the
 // ID and the record begins with what the index wants, so that opening a home
 // with 10,000 tasks reads keys and decodes nothing.
+//
+// # Why the list of a task's files lies beside its record
+//
+// A task may leave thousands of files, whose list takes a megabyte. A record
+// has their number, and the size of the blob that holds their bytes; so many
+// tasks can be listed without reading what only one task's view shows.
 package store

@@ -30,21 +30,22 @@ func FuzzTaskRecord(f *testing.F) {
 		}},
 		{},
 	} {
-		record, err := encodeTask(task)
+		record, files, err := encodeTask(task)
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(record)
-		f.Add(record[:len(record)/2])
+		f.Add(record, files)
+		f.Add(record[:len(record)/2], files)
+		f.Add(record, files[:len(files)/2])
 	}
-	f.Add([]byte{4, 2, 1})
-	f.Add([]byte{255, 255})
-	f.Fuzz(func(t *testing.T, record []byte) {
-		task, err := decodeTask(record)
+	f.Add([]byte{4, 2, 1}, []byte(nil))
+	f.Add([]byte{255, 255}, []byte{255})
+	f.Fuzz(func(t *testing.T, record, files []byte) {
+		task, err := decode(record, files)
 		if err != nil {
 			return
 		}
-		again, err := encodeTask(task)
+		again, list, err := encodeTask(task)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -52,10 +53,22 @@ func FuzzTaskRecord(f *testing.F) {
 		if err != nil || byte(state) != byte(task.State) || len(outputs) > maxOutputs {
 			t.Fatalf("header %v, %v, %v of a task in state %v", state, outputs, err, task.State)
 		}
-		if back, err := decodeTask(again); err != nil || !proto.Equal(back, task) {
+		if short, err := decodeTask(again); err != nil || len(short.GetResult().GetFiles()) > 0 {
+			t.Fatalf("the record holds files: %v, %v", short, err)
+		}
+		if back, err := decode(again, list); err != nil || !proto.Equal(back, task) {
 			t.Fatalf("%v became %v, %v", task, back, err)
 		}
 	})
+}
+
+// decode decodes a task with its files.
+func decode(record, files []byte) (*protocol.Task, error) {
+	task, err := decodeTask(record)
+	if err == nil {
+		err = decodeFiles(task, files)
+	}
+	return task, err
 }
 
 // FuzzTaskKey parses keys, of which each is what taskKey makes of its parts.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/spare-network/spare/protocol"
 )
@@ -30,22 +31,50 @@ func parseTaskKey(key []byte) (seq uint64, id protocol.TaskID, err error) {
 }
 
 // A task's record is its state, the number of blobs that hold its output,
-// their digests, and the Task in protobuf.
+// their digests, and the Task in protobuf, without the list of its files.
 const maxOutputs = 3
 
-func encodeTask(t *protocol.Task) ([]byte, error) {
+// encodeTask returns the record of t, and the list of its files as a Result
+// that has nothing else, or nil when there are none.
+func encodeTask(t *protocol.Task) (record, files []byte, err error) {
+	if list := t.GetResult().GetFiles(); len(list) > 0 {
+		if files, err = proto.Marshal(&protocol.Result{Files: list}); err != nil {
+			return nil, nil, fmt.Errorf("encode files: %w", err)
+		}
+		t = withoutFiles(t)
+	}
 	outputs := outputsOf(t)
 	header := 2 + len(outputs)*len(protocol.Digest{})
-	record := make([]byte, 0, header+proto.Size(t))
+	record = make([]byte, 0, header+proto.Size(t))
 	record = append(record, byte(t.State), byte(len(outputs)))
 	for _, d := range outputs {
 		record = append(record, d[:]...)
 	}
-	record, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(record, t)
+	record, err = proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(record, t)
 	if err != nil {
-		return nil, fmt.Errorf("encode task: %w", err)
+		return nil, nil, fmt.Errorf("encode task: %w", err)
 	}
-	return record, nil
+	return record, files, nil
+}
+
+// withoutFiles returns t but for the list of its files. It shares all else with
+// t, and is only to be encoded.
+func withoutFiles(t *protocol.Task) *protocol.Task {
+	short := &protocol.Task{Result: new(protocol.Result)}
+	share(short.ProtoReflect(), t.ProtoReflect(), "result")
+	share(short.Result.ProtoReflect(), t.Result.ProtoReflect(), "files")
+	return short
+}
+
+// share sets the fields of to as they are in from, but for one.
+func share(to, from protoreflect.Message, but protoreflect.Name) {
+	from.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		if f.Name() != but {
+			to.Set(f, v)
+		}
+		return true
+	})
+	to.SetUnknown(from.GetUnknown())
 }
 
 // outputsOf returns the blobs without which the result of t is not whole.
@@ -74,6 +103,7 @@ func parseHeader(record []byte) (state protocol.State, outputs []protocol.Digest
 	return state, outputs, body, nil
 }
 
+// decodeTask returns the task of a record, without its files.
 func decodeTask(record []byte) (*protocol.Task, error) {
 	_, _, body, err := parseHeader(record)
 	if err != nil {
@@ -84,6 +114,22 @@ func decodeTask(record []byte) (*protocol.Task, error) {
 		return nil, fmt.Errorf("task: %w", err)
 	}
 	return t, nil
+}
+
+// decodeFiles puts the list of its files, if there are any, into t.
+func decodeFiles(t *protocol.Task, files []byte) error {
+	if len(files) > 0 {
+		if t.Result == nil {
+			return fmt.Errorf("files of a task without a result")
+		}
+		if err := (proto.UnmarshalOptions{Merge: true}).Unmarshal(files, t.Result); err != nil {
+			return fmt.Errorf("files: %w", err)
+		}
+	}
+	if want, n := int(t.GetResult().GetFileCount()), len(t.GetResult().GetFiles()); n != want && want > 0 {
+		return fmt.Errorf("%d files are listed of %d", n, want)
+	}
+	return nil
 }
 
 // remembered is a peer that can perhaps be dialled again.

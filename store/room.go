@@ -1,6 +1,10 @@
 package store
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/spare-network/spare/protocol"
+)
 
 // errNoRoom is returned when what is pinned and what is being put would exceed
 // the limit.
@@ -11,6 +15,14 @@ type claim struct {
 	blobs   *Blobs
 	bytes   int64 // guarded by the Blobs' mu
 	written int64
+}
+
+// reserve sees to it that at least n bytes are reserved.
+func (r *claim) reserve(n int64) error {
+	if more := n - r.bytes; more > 0 { // only the owner of a claim changes it
+		return r.grow(more)
+	}
+	return nil
 }
 
 // grow reserves n bytes more.
@@ -29,12 +41,10 @@ func (r *claim) grow(n int64) error {
 
 // Write counts p, and reserves what has not been.
 func (r *claim) Write(p []byte) (int, error) {
-	r.written += int64(len(p))
-	if more := r.written - r.bytes; more > 0 {
-		if err := r.grow(more); err != nil {
-			return 0, err
-		}
+	if err := r.reserve(r.written + int64(len(p))); err != nil {
+		return 0, err
 	}
+	r.written += int64(len(p))
 	return len(p), nil
 }
 
@@ -44,6 +54,12 @@ func (r *claim) release() {
 	defer r.blobs.mu.Unlock()
 	r.blobs.reserved -= r.bytes
 	r.bytes = 0
+}
+
+// fullError says to people that there is no room.
+func (b *Blobs) fullError() error {
+	return protocol.Errorf(protocol.CodeFile, "the %d bytes for blobs are all in use", b.limit).
+		WithHint("wait for tasks to end, or cancel some of them ('spare ps' lists them)")
 }
 
 // excess returns the bytes beyond the limit. It is called with mu held.

@@ -135,3 +135,57 @@ func TestDamagedBlobHeals(t *testing.T) {
 	}
 	open(t, t.TempDir()).Blobs().Drop(d) // nothing is there
 }
+
+func TestSpoolsThatOutgrowTheRoomAreRefused(t *testing.T) {
+	const each = 256 << 10
+	s := open(t, t.TempDir(), Config{KeepBlobs: 4 * each})
+	b := s.Blobs()
+	pinned := put(t, s, noise(1, 2*each))
+	release := b.Pin(pinned)
+	cached := put(t, s, noise(2, 2*each))
+
+	pack, other := b.NewSpool(1<<30), b.NewSpool(1<<30)
+	for range 2 { // evicts what is cached, not what is pinned
+		if _, err := pack.Write(noise(3, each)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.evict(); err != nil {
+		t.Fatal(err)
+	}
+	if !b.Has(pinned) || b.Has(cached) {
+		t.Errorf("pinned is there %v, cached is there %v", b.Has(pinned), b.Has(cached))
+	}
+	_, err := pack.Write([]byte("x"))
+	wantCode(t, err, protocol.CodeFile)
+	if pack.Len() != 2*each {
+		t.Errorf("%d bytes after a write that was refused", pack.Len())
+	}
+	if _, err := other.Write(noise(4, protocol.MaxInline)); err != nil {
+		t.Errorf("what needs no file needs no room: %v", err)
+	}
+	_, err = other.Write([]byte("x"))
+	wantCode(t, err, protocol.CodeFile)
+	_, _, err = b.Put(bytes.NewReader([]byte("x")), 1)
+	wantCode(t, err, protocol.CodeFile)
+	if left := files(t, s.dir, tempDir); len(left) != 1 {
+		t.Errorf("temporary files: %v", left)
+	}
+
+	pack.Discard()
+	if _, err := other.Write(noise(4, each)); err != nil {
+		t.Errorf("there is room again: %v", err)
+	}
+	blob, err := other.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.reserved != 0 || b.bytes != 2*each+int64(blob.Size) {
+		t.Errorf("%d bytes reserved, %d of blobs", b.reserved, b.bytes)
+	}
+	other.Discard()
+	release()
+	if n, size := b.Usage(); n != 2 || size != b.bytes || b.reserved != 0 || b.pinned != 0 {
+		t.Errorf("%d blobs of %d bytes, %d reserved, %d pinned", n, size, b.reserved, b.pinned)
+	}
+}

@@ -18,13 +18,15 @@ var errSpoolDone = errors.New("spool is finished")
 
 // Spool takes bytes once, in order, while others read what is there already:
 // one goroutine writes and finishes it, any number reads. Up to 64 KiB stay in
-// memory; more go to a temporary file. Whoever makes a Spool discards it.
+// memory; more go to a temporary file, whose room among the blobs is reserved
+// as it grows. Whoever makes a Spool discards it.
 type Spool struct {
 	blobs *Blobs
 	limit int64
 
 	// Only the writer uses these.
 	temp string // name of file, until it is a blob
+	room claim  // for file, until it is a blob
 	done bool
 
 	mu   sync.Mutex
@@ -35,10 +37,13 @@ type Spool struct {
 }
 
 // NewSpool returns an empty Spool for at most limit bytes.
-func (b *Blobs) NewSpool(limit int64) *Spool { return &Spool{blobs: b, limit: limit} }
+func (b *Blobs) NewSpool(limit int64) *Spool {
+	return &Spool{blobs: b, limit: limit, room: claim{blobs: b}}
+}
 
 // Write appends p. When there would be more bytes than the limit it appends
-// nothing and returns [ErrTooLarge].
+// nothing and returns [ErrTooLarge]; when there is no room among the blobs,
+// nothing and a [*protocol.Error] with [protocol.CodeFile].
 func (s *Spool) Write(p []byte) (int, error) {
 	if s.done {
 		return 0, errSpoolDone
@@ -55,7 +60,10 @@ func (s *Spool) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	if err := s.spill(); err != nil {
-		return 0, fmt.Errorf("spool: %w", err)
+		return 0, err
+	}
+	if _, err := s.room.Write(p); err != nil {
+		return 0, s.blobs.fullError()
 	}
 	if _, err := s.file.WriteAt(p, s.size); err != nil {
 		return 0, fmt.Errorf("spool: %w", diskError(err, s.file.Name()))
@@ -72,14 +80,18 @@ func (s *Spool) spill() error {
 	if s.file != nil {
 		return nil
 	}
+	if s.room.reserve(minCost) != nil {
+		return s.blobs.fullError()
+	}
+	s.room.written = s.size
 	file, temp, err := newTemp(s.blobs.root)
 	if err != nil {
-		return err
+		return fmt.Errorf("spool: %w", err)
 	}
 	if _, err := file.Write(s.buf); err != nil {
 		_ = file.Close() // the write's error counts
 		_ = s.blobs.root.Remove(temp)
-		return diskError(err, file.Name())
+		return fmt.Errorf("spool: %w", diskError(err, file.Name()))
 	}
 	sum := sha256.New()
 	sum.Write(s.buf)
@@ -153,7 +165,7 @@ func (s *Spool) Finish() (*protocol.Blob, error) {
 		return nil, fmt.Errorf("finish spool: %w", err)
 	}
 	d := s.digest()
-	if err := s.blobs.adopt(s.temp, d, s.size, new(claim)); err != nil {
+	if err := s.blobs.adopt(s.temp, d, s.size, &s.room); err != nil {
 		return nil, fmt.Errorf("finish spool: %w", err)
 	}
 	s.temp = ""
@@ -164,6 +176,7 @@ func (s *Spool) Finish() (*protocol.Blob, error) {
 // the writer's last call, and readers get an error or nothing from then on.
 func (s *Spool) Discard() {
 	s.done = true
+	s.room.release()
 	s.mu.Lock()
 	file := s.file
 	s.buf, s.size = nil, 0

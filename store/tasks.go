@@ -34,7 +34,7 @@ func (s *Store) saveTask(t *protocol.Task) (*batch, error) {
 	if len(id) != protocol.TaskIDLen || !protocol.ValidIDPrefix(string(id)) {
 		return nil, protocol.Errorf(protocol.CodeBadRequest, "the task ID %.20q cannot be", id)
 	}
-	record, err := encodeTask(t)
+	record, files, err := encodeTask(t)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func (s *Store) saveTask(t *protocol.Task) (*batch, error) {
 		s.blobs.keep(outputs)
 		s.blobs.unkeep(before)
 	}
-	s.pending.putTask(e, record)
+	s.pending.putTask(savedTask{e, record, files})
 	return s.pending, nil
 }
 
@@ -62,7 +62,7 @@ func (s *Store) Task(prefix string) (*protocol.Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	tasks, err := s.read([]*entry{e})
+	tasks, err := s.read([]*entry{e}, true)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,8 @@ func (s *Store) Task(prefix string) (*protocol.Task, error) {
 }
 
 // Tasks returns up to limit tasks, the last submitted first: those submitted
-// before the task with the ID before, or the newest when before is empty.
+// before the task with the ID before, or the newest when before is empty. Their
+// output files are counted, not listed: only [Store.Task] reads the list.
 func (s *Store) Tasks(limit int, before protocol.TaskID) ([]*protocol.Task, error) {
 	s.mu.Lock()
 	list, err := s.tasks.newest(limit, before)
@@ -81,7 +82,7 @@ func (s *Store) Tasks(limit int, before protocol.TaskID) ([]*protocol.Task, erro
 	if err != nil {
 		return nil, err
 	}
-	return s.read(list)
+	return s.read(list, false)
 }
 
 // Unfinished returns the tasks that have not ended, the first submitted first.
@@ -89,31 +90,39 @@ func (s *Store) Unfinished() ([]*protocol.Task, error) {
 	s.mu.Lock()
 	list := s.tasks.unfinished()
 	s.mu.Unlock()
-	return s.read(list)
+	return s.read(list, false)
 }
 
-// read returns the tasks of entries, without those pruned meanwhile.
-func (s *Store) read(entries []*entry) ([]*protocol.Task, error) {
+// read returns the tasks of entries, without those pruned meanwhile, and their
+// lists of files if wanted.
+func (s *Store) read(entries []*entry, files bool) ([]*protocol.Task, error) {
 	// What is not in memory now is in the database, and stays there.
-	records := make([][]byte, len(entries))
+	list := make([]savedTask, len(entries))
 	s.mu.Lock()
 	for i, e := range entries {
-		records[i] = s.pendingTask(e.id)
+		list[i] = s.pendingTask(e.id)
 	}
 	s.mu.Unlock()
 
 	tasks := make([]*protocol.Task, 0, len(entries))
 	err := s.db.view(func(tx *bbolt.Tx) error {
-		bucket := tx.Bucket(tasksBucket)
+		records, lists := tx.Bucket(tasksBucket), tx.Bucket(filesBucket)
 		for i, e := range entries {
-			record := records[i]
-			if record == nil {
-				record = bucket.Get(taskKey(e.seq, e.id))
+			saved := list[i]
+			if saved.record == nil {
+				key := taskKey(e.seq, e.id)
+				saved.record = records.Get(key)
+				if files {
+					saved.files = lists.Get(key)
+				}
 			}
-			if record == nil {
+			if saved.record == nil {
 				continue
 			}
-			t, err := decodeTask(record)
+			t, err := decodeTask(saved.record)
+			if err == nil && files {
+				err = decodeFiles(t, saved.files)
+			}
 			if err != nil {
 				return s.db.damage(fmt.Errorf("task %s: %w", e.id, err))
 			}
@@ -124,16 +133,13 @@ func (s *Store) read(entries []*entry) ([]*protocol.Task, error) {
 	return tasks, err
 }
 
-// pendingTask returns the record of a task that is not in the database yet, or
-// nil. It is called with mu held.
-func (s *Store) pendingTask(id protocol.TaskID) []byte {
-	if saved, ok := s.pending.tasks[id]; ok {
-		return saved.record
+// pendingTask returns what of a task is not in the database yet, or nothing. It
+// is called with mu held.
+func (s *Store) pendingTask(id protocol.TaskID) savedTask {
+	if saved, ok := s.pending.tasks[id]; ok || s.writing == nil {
+		return saved
 	}
-	if s.writing != nil {
-		return s.writing.tasks[id].record
-	}
-	return nil
+	return s.writing.tasks[id]
 }
 
 // loadTasks reads the index from keys and the beginnings of records.

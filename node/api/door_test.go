@@ -104,7 +104,7 @@ func (b *browser) login() {
 }
 
 var protectedRoutes = []string{
-	"/api/v1/status", "/api/v1/peers", "/api/v1/offers", "/api/v1/tasks", "/api/v1/tasks/aaaaaaaaaa", "/api/v1/nothing", "/openapi.json", "/metrics",
+	"/api/v1/status", "/api/v1/peers", "/api/v1/offers", "/api/v1/tasks", "/api/v1/tasks/aaaaaaaaaa", "/api/v1/nothing", "/openapi.json", "/metrics", "/api/v1/metrics",
 }
 
 func TestDoor(t *testing.T) {
@@ -260,7 +260,7 @@ func TestSessionCookie(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Name != "spare-"+u.Port() || c.Path != "/" || c.Domain != "" || len(c.Value) < 52 {
+	if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Name != "spare-"+u.Port() || c.Path != "/api/v1" || c.Domain != "" || len(c.Value) < 52 {
 		t.Errorf("cookie %v", c)
 	}
 }

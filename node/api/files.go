@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"net/http"
-	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -43,11 +42,7 @@ func (s *Server) fileRoutes(a huma.API) {
 		if err != nil {
 			return nil, err
 		}
-		answer := rawBytes(f)
-		return &huma.StreamResponse{Body: func(c huma.Context) {
-			c.SetHeader("Content-Length", strconv.FormatUint(size, 10))
-			answer.Body(c)
-		}}, nil
+		return rawBytes(f, int64(size)), nil
 	})
 	// The dots are what ServeMux calls the rest of a path; OpenAPI has no word
 	// for it.

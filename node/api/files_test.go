@@ -217,11 +217,14 @@ func TestMetrics(t *testing.T) {
 
 func TestMetricsAreBehindTheDoor(t *testing.T) {
 	b := newBrowser(t)
-	if a := b.fetch("GET", "/metrics", ""); a.code != http.StatusUnauthorized {
+	if a := b.fetch("GET", "/api/v1/metrics", ""); a.code != http.StatusUnauthorized {
 		t.Errorf("without a session: %d", a.code)
 	}
 	b.login()
-	if a := b.fetch("GET", "/metrics", ""); a.code != http.StatusOK || !strings.Contains(a.body, "spare_sandbox_workers 3") {
+	if a := b.fetch("GET", "/api/v1/metrics", ""); a.code != http.StatusOK || !strings.Contains(a.body, "spare_sandbox_workers 3") {
 		t.Errorf("with one: %d", a.code)
+	}
+	if a := b.fetch("GET", "/metrics", ""); a.code == http.StatusOK || strings.Contains(a.body, "spare_sandbox_workers") {
+		t.Errorf("where the cookie is not sent: %d", a.code)
 	}
 }

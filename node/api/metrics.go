@@ -9,7 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// newMetrics returns what answers /metrics, with a registry of its own.
+// newMetrics returns what answers /metrics on the socket, and the same below the
+// API's prefix for who has a session, with a registry of its own.
 func newMetrics(node Node) http.Handler {
 	r := prometheus.NewRegistry()
 	r.MustRegister(newStatusCollector(node), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

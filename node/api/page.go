@@ -24,6 +24,7 @@ func (s *Server) pageRoutes() http.Handler {
 	_, port, _ := net.SplitHostPort(s.page.Addr().String()) // a TCP address always has one
 	// Cookies know no ports: the name keeps two nodes of one machine apart.
 	cookie := "spare-" + port
+	mux.Handle("GET "+prefix+"/metrics", s.metrics) // where the cookie is sent
 	mux.HandleFunc("POST "+sessionPath, func(w http.ResponseWriter, r *http.Request) {
 		var in struct {
 			Code string `json:"code"`
@@ -37,7 +38,7 @@ func (s *Server) pageRoutes() http.Handler {
 			return
 		}
 		http.SetCookie(w, &http.Cookie{
-			Name: cookie, Value: s.door.session, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode,
+			Name: cookie, Value: s.door.session, Path: prefix, HttpOnly: true, SameSite: http.SameSiteStrictMode,
 		})
 		w.WriteHeader(http.StatusNoContent)
 	})

@@ -16,7 +16,8 @@ type Tasks interface {
 	// Task returns a snapshot of the one task whose ID begins with prefix.
 	Task(prefix string) (*protocol.Task, error)
 	// Tasks returns at most limit tasks, newest first, that were submitted
-	// before the one named; an empty ID is later than all.
+	// before the one named; an empty ID is later than all. They need not have
+	// the lists of their output files.
 	Tasks(limit int, before protocol.TaskID) ([]*protocol.Task, error)
 	// Follow replays a task's output from its start, goes on with it live and
 	// returns the task when it has ended. It calls out and changed from one

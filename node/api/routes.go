@@ -32,6 +32,7 @@ func (s *Server) socketRoutes() http.Handler {
 	s.taskRoutes(a)
 	s.fileRoutes(a)
 	s.blobRoutes(a)
+	mux.Handle("GET /metrics", s.metrics)
 	describe := sync.OnceValues(func() ([]byte, error) { return json.Marshal(a.OpenAPI()) })
 	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		b, err := describe()
@@ -45,13 +46,12 @@ func (s *Server) socketRoutes() http.Handler {
 	return mux
 }
 
-// newAPI puts huma, /healthz, /metrics and the answer to every unknown path on mux.
+// newAPI puts huma, /healthz and the answer to every unknown path on mux.
 func (s *Server) newAPI(mux *http.ServeMux) huma.API {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = w.Write([]byte("ok\n")) // the client has gone
 	})
-	mux.Handle("GET /metrics", s.metrics)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, problemOf(protocol.Errorf(protocol.CodeNotFound, "no route %s %s", r.Method, protocol.SafeText(r.URL.Path)).
 			WithHint("the API is described at /openapi.json")))

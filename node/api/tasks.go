@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -230,17 +231,30 @@ func (s *Server) output(id string, fd int) (*huma.StreamResponse, error) {
 	if err != nil {
 		return nil, err
 	}
-	return rawBytes(out), nil
+	size := int64(-1)
+	switch {
+	case t.Result == nil:
+	case fd == 1:
+		size = int64(t.Result.Stdout.GetSize())
+	default:
+		size = int64(t.Result.Stderr.GetSize())
+	}
+	return rawBytes(out, size), nil
 }
 
-// rawBytes answers with what r has, and closes it.
-func rawBytes(r io.ReadCloser) *huma.StreamResponse {
+// rawBytes answers with what r has, and closes it. A size that is not negative
+// is announced.
+func rawBytes(r io.ReadCloser, size int64) *huma.StreamResponse {
 	return &huma.StreamResponse{Body: func(c huma.Context) {
 		defer r.Close()
 		c.SetHeader("Content-Type", rawType)
-		if _, err := io.Copy(c.BodyWriter(), r); err != nil {
-			// A length is not announced, so only a broken connection tells the
-			// client that bytes are missing.
+		if size >= 0 {
+			c.SetHeader("Content-Length", strconv.FormatInt(size, 10))
+		}
+		n, err := io.Copy(c.BodyWriter(), r)
+		if err != nil || size >= 0 && n != size {
+			// The status is told already: only a connection that breaks off
+			// tells the client that bytes are missing.
 			panic(http.ErrAbortHandler)
 		}
 	}}

@@ -59,17 +59,21 @@ type attempt struct {
 	outcome     *protocol.Outcome
 	outputEnded bool
 	timer       *time.Timer // ends the attempt when what it must do next does not come
+	late        *pace       // of output whose end is awaited; nil: none is
 
 	// What the pair has heard of it.
 	answered atomic.Bool  // an outcome
 	named    atomic.Int64 // unix ns of its lease, then of the last beat that named it; 0 before
 	beat     atomic.Int32 // state in that beat
 
-	// Guarded by t.outMu: how much of stdout and stderr it has written, and
-	// their sums when they came over a stream.
-	written [2]int64
-	sums    [2]hash.Hash
-	files   collection // likewise
+	written [2]int64     // how much of stdout and stderr; read and set in turn
+	filesBy atomic.Int64 // unix ns by which all files begun must have come; 0: none was begun
+
+	// Of the goroutine that reads its output stream, and of the conductor when
+	// that has told the stream's end.
+	streamed atomic.Bool // there is, or was, such a stream
+	sums     [2]hash.Hash
+	files    collection
 
 	ctx    context.Context // ends with the attempt
 	cancel context.CancelFunc
@@ -232,7 +236,7 @@ func (a *attempt) setState(state protocol.State, why string) {
 func (a *attempt) verify() error {
 	o, r := a.outcome, a.outcome.Result
 	if !o.Streamed {
-		if protocol.DigestOf(o.Stdout) != r.Stdout.Sum() || uint64(len(o.Stdout)) != r.Stdout.Size || a.hasStreamed() {
+		if protocol.DigestOf(o.Stdout) != r.Stdout.Sum() || uint64(len(o.Stdout)) != r.Stdout.Size || a.streamed.Load() {
 			return errOutput
 		}
 		if err := a.t.write(a, 1, o.Stdout); err != nil {
@@ -241,13 +245,14 @@ func (a *attempt) verify() error {
 		if err := a.t.write(a, 2, o.Stderr); err != nil {
 			return err
 		}
-	} else if !a.t.matches(a, r.Stdout) {
+	} else if !a.matches(r.Stdout) {
 		return errOutput
 	}
 	var err error
 	if r.Files, err = a.fileList(); err != nil {
 		return err
 	}
+	r.FileCount = uint32(len(r.Files))
 	if r.Code != "" && len(r.Files) > 0 {
 		return errors.New("it sent files of a guest that did not end by itself")
 	}
@@ -274,8 +279,8 @@ var errOutput = errors.New("its output is not what its result says")
 func (a *attempt) close() {
 	a.over = true
 	a.timer.Stop()
+	a.late.stop()
 	a.cancel()
-	a.discardFiles()
 	if p := a.t.r.pairs.ready(a.provider); p != nil {
 		p.forget(a)
 	}

@@ -2,6 +2,7 @@ package requester
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"slices"
@@ -42,17 +43,34 @@ func (r *Requester) giveBlob(conn *protocol.Conn) error {
 	defer context.AfterFunc(a.ctx, conn.Reset)()
 	f, size, err := r.cfg.Blobs.Open(want)
 	if err != nil {
+		a.send(event{kind: evLost, err: err}) // no other provider could get it, either
 		return conn.Send(&protocol.BlobHeader{Code: string(protocol.CodeBlob)})
 	}
 	defer f.Close() //nolint:errcheck // opened for reading
+	sum := sha256.New()
+	blob := io.TeeReader(f, sum)
 	if len(request.Challenge) > 0 {
-		return prove(conn, request.Challenge, f)
+		err = prove(conn, request.Challenge, blob)
+	} else {
+		err = a.give(conn, blob, size)
 	}
+	if err == nil && protocol.Digest(sum.Sum(nil)) != want {
+		// The provider has found it out, too, but cannot know whose fault it is.
+		r.cfg.Blobs.Drop(want)
+		err = fmt.Errorf("the blob %s is damaged here", want.CID())
+		a.send(event{kind: evLost, err: err})
+	}
+	return err
+}
+
+// give sends a blob of size bytes.
+func (a *attempt) give(conn *protocol.Conn, blob io.Reader, size int64) error {
 	if err := conn.Send(&protocol.BlobHeader{Size: uint64(size)}); err != nil {
 		return err
 	}
-	// Plain reader and writer, so that the buffer's size is the one used.
-	_, err = io.CopyBuffer(struct{ io.Writer }{conn}, struct{ io.Reader }{f}, make([]byte, blobBuffer))
+	p := a.newPace()
+	defer p.stop()
+	_, err := io.CopyBuffer(io.MultiWriter(conn, p), blob, make([]byte, blobBuffer))
 	return err
 }
 
@@ -86,8 +104,7 @@ func (r *Requester) readBlob(b *protocol.Blob) ([]byte, error) {
 	}
 	if protocol.DigestOf(data) != b.Sum() {
 		r.cfg.Blobs.Drop(b.Sum())
-		return nil, protocol.Errorf(protocol.CodeBlob, "the blob %s was damaged in this node's store", b.Sum().CID()).
-			WithHint("upload it again")
+		return nil, damaged("blob", b)
 	}
 	return data, nil
 }

@@ -232,6 +232,7 @@ func (c *conductor) handle(ev event) (*protocol.Result, error) {
 		}
 		if a.outcome.Streamed && !a.outputEnded {
 			a.expect(max(outputGrace, time.Until(a.filesUntil())), errNoOutput)
+			a.late = a.newPace()
 			return nil, nil
 		}
 		return c.judge(a)
@@ -247,11 +248,14 @@ func (c *conductor) lose(a *attempt, err error) error {
 		c.failures++
 	}
 	c.settled = time.Now().Add(settleLost)
+	if gone := c.missing(); gone != nil {
+		return fmt.Errorf("%w: %w", errFinal, gone)
+	}
 	switch {
 	case errors.Is(err, errDiverged):
 		return final(protocol.CodeDiverged, "attempt %d wrote other output than was shown before", a.record.Attempt)
 	case errors.Is(err, errKeep):
-		return final(protocol.CodeFile, "this node cannot keep the output: %v", err)
+		return fmt.Errorf("%w: %w", errFinal, keepError(err))
 	case c.failures >= maxFailures:
 		return final(protocol.CodeLost, "%d attempts failed, the last one: %s", c.failures, protocol.SafeText(err.Error()))
 	}

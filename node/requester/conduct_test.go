@@ -452,8 +452,15 @@ func TestProviderThatNeverAnswersIsGivenUp(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bad, good := newFakeProvider(t, run), newFakeProvider(t, honest)
+			bad := newFakeProvider(t, run)
 			bad.speed = 4 // so that it is the first choice
+			// One that is under suspicion only is given up before this answers.
+			good := newFakeProvider(t, func(x *exchangeWithFake) {
+				x.lease()
+				time.Sleep(time.Minute)
+				x.finish(x.outcome(0, "hello\n"))
+			})
+			good.tells = true
 			inWorld(t, []*fakeProvider{bad, good}, func(t *testing.T, w *world) {
 				task := w.do(&protocol.Terms{})
 				check(t, task, protocol.StateDone, 0, "")

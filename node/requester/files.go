@@ -15,37 +15,37 @@ import (
 // wins. Their bytes lie one after another in one spool, which becomes one blob:
 // thousands of small files then cost one file here, one fsync, and one entry
 // of what a task keeps alive.
+//
+// It belongs to the goroutine that reads the attempt's stream, which makes and
+// discards the pack. From the stream's end to the attempt's own it is lent to
+// the conductor.
 type collection struct {
 	taken *protocol.Outputs // nil: no file was begun
 	pack  *store.Spool
 	begun time.Time // when the first header came
-	over  bool      // the attempt has ended
+	pace  *pace     // since then
 }
 
 // beginFile takes the header of an output file.
 func (a *attempt) beginFile(h *protocol.FileHeader) error {
-	a.t.outMu.Lock()
-	defer a.t.outMu.Unlock()
 	c := &a.files
-	if c.over {
-		return errBroken
-	}
 	if c.taken == nil {
 		c.taken = a.t.spec.NewOutputs()
 		c.pack = a.t.r.cfg.Blobs.NewSpool(int64(a.t.spec.Limits.FileBytes))
 		c.begun = time.Now()
+		c.pace = a.newPace()
 	}
-	return c.taken.Begin(h)
+	if err := c.taken.Begin(h); err != nil {
+		return err
+	}
+	c.pace.moved(protocol.MaxPath)
+	a.filesBy.Store(c.begun.Add(c.taken.Allowance()).UnixNano())
+	return nil
 }
 
 // writeFile takes bytes of the file last begun.
 func (a *attempt) writeFile(p []byte) error {
-	a.t.outMu.Lock()
-	defer a.t.outMu.Unlock()
 	c := &a.files
-	if c.over {
-		return errBroken
-	}
 	if c.taken == nil {
 		return fmt.Errorf("%w: bytes of no output file", protocol.ErrMalformed)
 	}
@@ -55,25 +55,23 @@ func (a *attempt) writeFile(p []byte) error {
 	if _, err := c.pack.Write(p); err != nil {
 		return fmt.Errorf("%w: %w", errKeep, err)
 	}
+	c.pace.moved(len(p))
 	return nil
 }
 
 // filesUntil returns when all files begun so far must have come, or zero when
 // none was begun.
 func (a *attempt) filesUntil() time.Time {
-	a.t.outMu.Lock()
-	defer a.t.outMu.Unlock()
-	if a.files.taken == nil {
+	by := a.filesBy.Load()
+	if by == 0 {
 		return time.Time{}
 	}
-	return a.files.begun.Add(a.files.taken.Allowance())
+	return time.Unix(0, by)
 }
 
 // fileList returns the output files that came whole.
 func (a *attempt) fileList() ([]*protocol.File, error) {
-	a.t.outMu.Lock()
-	defer a.t.outMu.Unlock()
-	if a.files.taken == nil {
+	if !a.outputEnded || a.files.taken == nil {
 		return nil, nil
 	}
 	return a.files.taken.Finish()
@@ -82,9 +80,7 @@ func (a *attempt) fileList() ([]*protocol.File, error) {
 // keepFiles makes the bytes of the output files a blob, or returns nil when
 // there are none.
 func (a *attempt) keepFiles() (*protocol.Blob, error) {
-	a.t.outMu.Lock()
-	defer a.t.outMu.Unlock()
-	if a.files.taken == nil {
+	if !a.outputEnded || a.files.taken == nil {
 		return nil, nil
 	}
 	pack, err := a.files.pack.Finish()
@@ -94,13 +90,10 @@ func (a *attempt) keepFiles() (*protocol.Blob, error) {
 	return pack, nil
 }
 
-// discardFiles forgets what was not kept.
-func (a *attempt) discardFiles() {
-	a.t.outMu.Lock()
-	defer a.t.outMu.Unlock()
-	a.files.over = true
-	if a.files.pack != nil {
-		a.files.pack.Discard()
+// discard forgets what was not kept.
+func (c *collection) discard() {
+	if c.pack != nil {
+		c.pack.Discard()
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"time"
@@ -21,6 +22,15 @@ var (
 	errKeep     = errors.New("output cannot be kept") // our own failure, not a provider's
 )
 
+// keepError says to people why output cannot be kept.
+func keepError(err error) error {
+	var known *protocol.Error
+	if !errors.As(err, &known) {
+		return protocol.Errorf(protocol.CodeFile, "this node cannot keep the output: %v", err)
+	}
+	return protocol.Errorf(known.Code, "this node cannot keep the output: %s", known.Message).WithHint("%s", known.Hint)
+}
+
 // write takes output of one attempt. Replicas are deterministic: what another
 // one has written already is compared, what is new is kept and shown, so that
 // streamed output survives the loss of a provider. stderr is not compared: it
@@ -30,18 +40,23 @@ func (t *task) write(a *attempt, fd int, p []byte) error {
 		return nil
 	}
 	i := fd - 1
-	t.outMu.Lock()
-	defer t.outMu.Unlock()
+	select {
+	case t.turn <- struct{}{}:
+		defer t.pass()
+	case <-a.ctx.Done():
+		return errBroken
+	}
 	if t.sealed {
 		return errBroken
 	}
 	if uint64(a.written[0]+a.written[1])+uint64(len(p)) > t.spec.Limits.OutputBytes {
 		return errTooMuch
 	}
-	if t.out[i] == nil {
-		t.out[i] = t.r.cfg.Blobs.NewSpool(int64(t.spec.Limits.OutputBytes))
+	spool, at := t.out[i].Load(), a.written[i]
+	if spool == nil {
+		spool = t.r.cfg.Blobs.NewSpool(int64(t.spec.Limits.OutputBytes))
+		t.out[i].Store(spool)
 	}
-	spool, at := t.out[i], a.written[i]
 	a.written[i] += int64(len(p))
 	if known := min(spool.Len()-at, int64(len(p))); known > 0 {
 		if fd == 1 {
@@ -65,6 +80,9 @@ func (t *task) write(a *attempt, fd int, p []byte) error {
 	return nil
 }
 
+// pass gives the turn to write to whoever waits for it.
+func (t *task) pass() { <-t.turn }
+
 func equalAt(s *store.Spool, at int64, p []byte) (bool, error) {
 	buf := make([]byte, len(p))
 	if _, err := s.ReadAt(buf, at); err != nil && !errors.Is(err, io.EOF) {
@@ -78,31 +96,27 @@ func equalAt(s *store.Spool, at int64, p []byte) (bool, error) {
 // when its time was over may differ; everything else that ends it is the same
 // everywhere.
 func (t *task) seal(r *protocol.Result) bool {
-	t.outMu.Lock()
-	defer t.outMu.Unlock()
-	if r.Code != string(protocol.CodeTimeout) && t.out[0] != nil && uint64(t.out[0].Len()) > r.Stdout.Size {
+	t.turn <- struct{}{}
+	defer t.pass()
+	known := t.out[0].Load()
+	if r.Code != string(protocol.CodeTimeout) && known != nil && uint64(known.Len()) > r.Stdout.Size {
 		return false
 	}
 	t.sealed = true
 	return true
 }
 
-// matches reports whether what an attempt has streamed to stdout is b.
-func (t *task) matches(a *attempt, b *protocol.Blob) bool {
-	t.outMu.Lock()
-	defer t.outMu.Unlock()
-	sum := protocol.DigestOf(nil)
-	if a.sums[0] != nil {
-		sum = protocol.Digest(a.sums[0].Sum(nil))
-	}
-	return sum == b.Sum() && uint64(a.written[0]) == b.Size
+// stopWriting ends the output as it is.
+func (t *task) stopWriting() {
+	t.turn <- struct{}{}
+	defer t.pass()
+	t.sealed = true
 }
 
-// hasStreamed reports whether the attempt has opened an output stream.
-func (a *attempt) hasStreamed() bool {
-	a.t.outMu.Lock()
-	defer a.t.outMu.Unlock()
-	return a.sums[0] != nil
+// matches reports whether what has been streamed to stdout, whose end has
+// come, is b.
+func (a *attempt) matches(b *protocol.Blob) bool {
+	return protocol.Digest(a.sums[0].Sum(nil)) == b.Sum() && uint64(a.written[0]) == b.Size
 }
 
 // ServeOutput takes the output that a provider streams of one attempt.
@@ -120,20 +134,22 @@ func (r *Requester) ServeOutput(ctx context.Context, conn *protocol.Conn) {
 	}
 	_ = conn.SetReadDeadline(time.Time{}) // the attempt's end bounds it now
 	defer context.AfterFunc(a.ctx, conn.Reset)()
-	a.t.outMu.Lock()
-	again := a.sums[0] != nil
-	if !again {
-		a.sums[0], a.sums[1] = sha256.New(), sha256.New()
-	}
-	a.t.outMu.Unlock()
-	if again {
+	if a.streamed.Swap(true) {
 		return // one stream an attempt
 	}
-	if err := a.receive(conn); err != nil {
+	a.sums = [2]hash.Hash{sha256.New(), sha256.New()}
+	defer a.files.discard()
+	err := a.receive(conn)
+	a.files.pace.stop()
+	if err != nil {
 		a.send(event{kind: evLost, err: err})
 		return
 	}
+	conn.Reset()
 	a.send(event{kind: evOutputEnd})
+	if a.files.taken != nil {
+		<-a.ctx.Done() // until then the conductor may keep the files
+	}
 }
 
 // receive reads chunks to the one that marks the end.
@@ -209,9 +225,7 @@ func (t *task) follow(ctx context.Context, out func(fd int, p []byte) error, cha
 
 // showSince passes on what has been written since the offset *sent.
 func (t *task) showSince(i int, sent *int64, out func(fd int, p []byte) error) error {
-	t.outMu.Lock()
-	spool := t.out[i]
-	t.outMu.Unlock()
+	spool := t.out[i].Load()
 	if spool == nil {
 		return nil
 	}
@@ -249,9 +263,7 @@ func (t *task) openOutput(fd int) io.ReadCloser {
 		return nil
 	}
 	r := &outputReader{t: t, i: fd - 1}
-	t.outMu.Lock()
-	defer t.outMu.Unlock()
-	if spool := t.out[r.i]; spool != nil {
+	if spool := t.out[r.i].Load(); spool != nil {
 		r.end = spool.Len()
 	}
 	return r
@@ -264,10 +276,7 @@ func (r *outputReader) Read(p []byte) (int, error) {
 	}
 	p = p[:min(int64(len(p)), r.end-r.at)]
 	if r.result == nil {
-		r.t.outMu.Lock()
-		spool := r.t.out[r.i]
-		r.t.outMu.Unlock()
-		if n, _ := spool.ReadAt(p, r.at); n > 0 {
+		if n, _ := r.t.out[r.i].Load().ReadAt(p, r.at); n > 0 {
 			r.at += int64(n)
 			return n, nil
 		}

@@ -41,6 +41,7 @@ type Journal interface {
 	SaveTask(t *protocol.Task) error
 	SaveTaskNow(ctx context.Context, t *protocol.Task) error
 	Task(prefix string) (*protocol.Task, error)
+	// Tasks leaves out the lists of output files, which Task has.
 	Tasks(limit int, before protocol.TaskID) ([]*protocol.Task, error)
 	Unfinished() ([]*protocol.Task, error)
 	SaveReceipts(provider peer.ID, batch *protocol.ReceiptBatch, receipts []*protocol.Receipt) error
@@ -285,7 +286,8 @@ func (r *Requester) Task(prefix string) (*protocol.Task, error) {
 }
 
 // Tasks returns at most limit tasks, newest first, that were submitted before
-// the one named; an empty ID is later than all.
+// the one named; an empty ID is later than all. Output files are counted, not
+// listed.
 func (r *Requester) Tasks(limit int, before protocol.TaskID) ([]*protocol.Task, error) {
 	if err := r.saveOpen(); err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -44,11 +45,13 @@ type task struct {
 	changed bool          // since it was last journaled
 	watch   chan struct{} // closed at the next change, if anybody watches
 
-	// outMu serialises what replicas write; it is held while a spool spills
-	// to its file, which nothing else waits for.
-	outMu  sync.Mutex
-	out    [2]*store.Spool // of stdout and stderr
-	sealed bool            // a result is accepted: nothing is added any more
+	// turn has one place, for who writes output, since replicas write the same
+	// one, or ends the writing. It is no mutex, for a spool's file is read and
+	// written in turn: a replica that is withdrawn meanwhile does not wait, and
+	// those who follow the output never do.
+	turn   chan struct{}
+	sealed bool                           // nothing is added any more; read and set in turn
+	out    [2]atomic.Pointer[store.Spool] // of stdout and stderr; set in turn
 }
 
 // newTask checks what the user wants and makes a task of it.
@@ -99,6 +102,39 @@ func blobsOf(spec *protocol.Spec) []*protocol.Blob {
 	return append([]*protocol.Blob{spec.Module}, spec.Transfers()...)
 }
 
+// missing returns an error when a blob that the task needs is in this node's
+// store no more, so that no provider could get it. It is pinned: it goes only
+// when its bytes are found to be others than its digest's.
+func (t *task) missing() error {
+	for _, b := range t.blobs {
+		if !t.r.cfg.Blobs.Has(b.Sum()) {
+			return damaged(t.nameOf(b), b)
+		}
+	}
+	return nil
+}
+
+// nameOf says what of the task a blob is.
+func (t *task) nameOf(b *protocol.Blob) string {
+	switch b {
+	case t.spec.Module:
+		return "module"
+	case t.spec.Stdin:
+		return "stdin"
+	}
+	for _, f := range t.spec.Inputs {
+		if f.Blob == b {
+			return "input " + f.Path
+		}
+	}
+	return "blob"
+}
+
+func damaged(what string, b *protocol.Blob) error {
+	return protocol.Errorf(protocol.CodeBlob, "the %s (%s) was damaged in this node's store, and is removed", what, b.Sum().CID()).
+		WithHint("upload it again; 'spare run' does so when it is run again")
+}
+
 func (r *Requester) makeTask(spec *protocol.Spec, record *protocol.Task) *task {
 	t := &task{
 		r:       r,
@@ -110,6 +146,7 @@ func (r *Requester) makeTask(spec *protocol.Spec, record *protocol.Task) *task {
 		terms:   record.Terms,
 		events:  make(chan event, eventsPerAttempt*(record.Terms.Replicas+1)),
 		done:    make(chan struct{}),
+		turn:    make(chan struct{}, 1),
 		record:  record,
 		settled: r.started.Add(settleNew),
 		// An attached task is journaled when it ends or by the next sweep, so
@@ -199,17 +236,16 @@ func (t *task) conclude(result *protocol.Result, err error) {
 		result = failed(err)
 	}
 	var errs [2]error
-	t.outMu.Lock()
-	result.Stdout, errs[0] = finishSpool(t.out[0])
-	result.Stderr, errs[1] = finishSpool(t.out[1])
-	t.outMu.Unlock()
+	t.stopWriting()
+	result.Stdout, errs[0] = finishSpool(t.out[0].Load())
+	result.Stderr, errs[1] = finishSpool(t.out[1].Load())
 	if err := errors.Join(errs[:]...); err != nil {
 		t.r.cfg.Logger.Error("cannot keep a task's output", "task", t.id, "err", err)
 		result.Code, result.ExitSource = string(protocol.CodeFile), protocol.FromSystem
 		result.ExitCode = protocol.ExitSystem
 		result.Message = "its output could not be kept: " + err.Error()
 		result.Stdout, result.Stderr = protocol.NewBlob(nil), protocol.NewBlob(nil)
-		result.Files, result.Pack = nil, nil
+		result.Files, result.FileCount, result.Pack = nil, 0, nil
 	}
 	t.update(func(record *protocol.Task) {
 		record.Result = result
@@ -234,13 +270,12 @@ func finishSpool(s *store.Spool) (*protocol.Blob, error) {
 // close ends the task's life in memory; the journal has what is to be known.
 func (t *task) close() {
 	t.cancel(nil)
-	t.outMu.Lock()
-	for _, s := range t.out {
-		if s != nil {
+	t.stopWriting() // an attempt may be at it yet
+	for i := range t.out {
+		if s := t.out[i].Load(); s != nil {
 			s.Discard()
 		}
 	}
-	t.outMu.Unlock()
 	for _, release := range t.unpin {
 		release()
 	}
