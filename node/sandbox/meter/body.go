@@ -2,8 +2,9 @@ package meter
 
 // value is an operand on the abstract stack.
 type value struct {
-	from producer
-	kind byte // typeAny in unreachable code
+	address address // of an i32
+	from    producer
+	kind    byte // typeAny in unreachable code
 }
 
 // frame is a block, loop, if or the function itself.
@@ -46,6 +47,7 @@ type body struct {
 	gas   gas
 	depth depth
 	nan   nan
+	runs  runs
 	edits []edit
 
 	merges uint64 // locals times branches, so far
@@ -88,6 +90,7 @@ func (f *body) read() {
 	f.gas.start(f)
 	f.depth.start(f.kinds, len(f.sign.results))
 	f.nan.start(f.kinds, len(f.sign.params))
+	f.runs.start(len(f.kinds), f.at)
 	f.enter(opBlock, signature{results: f.sign.results})
 	for f.err == nil && len(f.frames) > 0 {
 		f.instruction()
@@ -97,6 +100,7 @@ func (f *body) read() {
 	}
 	f.within("the values on the stack of one function", uint64(f.depth.stack), f.m.ceilings.Stack)
 	f.nan.resolve(f.edits)
+	f.runs.resolve(f.edits)
 }
 
 func (f *body) readLocals() {
@@ -124,6 +128,9 @@ func (f *body) push(kind byte, from producer) {
 	f.stack = append(f.stack, value{from: from, kind: kind})
 	f.depth.stack = max(f.depth.stack, len(f.stack))
 }
+
+// locate notes what is known of the i32 on top of the stack.
+func (f *body) locate(a address) { f.stack[len(f.stack)-1].address = a }
 
 func (f *body) pushAll(kinds []byte) {
 	for _, k := range kinds {
@@ -167,6 +174,9 @@ func (f *body) popAll(kinds []byte) {
 // instruction reads one.
 func (f *body) instruction() {
 	at := f.at
+	if len(f.stack) == f.floor {
+		f.runs.between(at, len(f.edits))
+	}
 	code := f.byte()
 	if o := &plain[code]; o.form != formNone {
 		f.simple(o)
@@ -174,10 +184,11 @@ func (f *body) instruction() {
 	}
 	switch code {
 	case opLocalGet, opLocalSet, opLocalTee:
-		f.local(code)
+		f.local(at, code)
 	case opI32Const:
-		f.signed(32)
+		x := f.signed(32)
 		f.constant(typeI32, clean)
+		f.locate(address{base: baseConstant, plus: uint32(x)})
 	case opI64Const:
 		f.signed(64)
 		f.constant(typeI64, clean)
@@ -192,10 +203,19 @@ func (f *body) instruction() {
 		f.gas.add(1)
 	case opSelect, opSelectTyped:
 		f.choose(code)
-	case opMisc:
-		f.misc(at)
 	case opVector:
 		f.vector()
+	default:
+		f.interruption(at, code)
+		f.runs.interrupt(f.at)
+	}
+}
+
+// interruption does an instruction that ends straight code, as a run takes it.
+func (f *body) interruption(at int, code byte) {
+	switch code {
+	case opMisc:
+		f.misc(at)
 	case opCall:
 		t := f.m.typeOf(int(f.m.functionIndex(&f.cursor)), &f.cursor)
 		f.call(at, t, gasCall)
@@ -232,6 +252,8 @@ func (f *body) instruction() {
 
 // simple does an instruction of the tables, whose opcode has been read.
 func (f *body) simple(o *op) {
+	at := f.at - 1
+	var offset uint32
 	switch o.form {
 	case formMemory, formLaneMem:
 		if !f.m.memory {
@@ -240,20 +262,32 @@ func (f *body) simple(o *op) {
 		if f.u32() > uint32(o.max) {
 			f.fail("an alignment is greater than natural")
 		}
-		f.u32()
+		offset = f.u32()
 	}
 	if o.lane > 0 && f.byte() >= o.lane {
 		f.fail("a lane does not exist")
 	}
+	var operands [len(o.pops)]value
 	for i := int(o.n) - 1; i >= 0; i-- {
 		v := f.take(o.pops[i])
 		if v.from > mixed {
 			f.consume(v.from, o.in)
 		}
+		operands[i] = v
 	}
 	f.gas.add(uint32(o.gas))
-	if o.push != 0 {
+	var loaded producer
+	if o.form == formMemory || o.form == formLaneMem {
+		loaded = f.access(o, at, operands[0].address, offset, operands[1].from)
+	}
+	switch {
+	case loaded != mixed:
+		f.push(o.push, loaded)
+	case o.push != 0:
 		f.push(o.push, f.produce(o.out))
+	}
+	if o == &plain[opI32Add] {
+		f.locate(operands[0].address.add(operands[1].address))
 	}
 }
 
@@ -262,7 +296,7 @@ func (f *body) constant(kind byte, from producer) {
 	f.push(kind, from)
 }
 
-func (f *body) local(code byte) {
+func (f *body) local(at int, code byte) {
 	x := f.u32()
 	if int(x) >= len(f.kinds) {
 		f.fail("local %d does not exist", x)
@@ -272,13 +306,16 @@ func (f *body) local(code byte) {
 	kind := f.kinds[x]
 	if code == opLocalGet {
 		f.push(kind, f.get(x))
+		f.locate(f.runs.get(x))
 		return
 	}
 	v := f.take(kind)
 	f.depth.sets++
 	f.set(x, v.from)
+	f.runs.set(x, at, v.address)
 	if code == opLocalTee {
 		f.push(kind, v.from)
+		f.locate(v.address)
 	}
 }
 

@@ -42,7 +42,11 @@ func FuzzRewrite(f *testing.F) {
 // FuzzBehaviour compares a generated module with its reference.
 func FuzzBehaviour(f *testing.F) {
 	f.Add(uint64(1 << 32))
-	f.Fuzz(func(t *testing.T, seed uint64) { behaves(t, seed) })
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		g := newGenerator(seed)
+		g.generate()
+		behaves(t, seed, g)
+	})
 }
 
 // wasiProgram writes a line, as a program for WASI does.

@@ -37,13 +37,14 @@ const (
 	editBulk                   // charge by length, on top of the stack
 	editCanon                  // make the NaN on top of the stack canonical
 	editGet                    // the same, of a local
+	editLoad                   // nothing: a run loaded what may be a NaN that is not canonical yet
 )
 
 // edit is something injected before the byte at. Edits are in the order of the
 // code.
 type edit struct {
 	at    uint32
-	arg   uint32 // cost, limit of a length, or local
+	arg   uint32 // cost, limit of a length, local, or run
 	kind  editKind
 	unit  bulkUnit
 	shape shape

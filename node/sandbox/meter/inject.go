@@ -12,6 +12,7 @@ type injector struct {
 
 	gasLocal, depthLocal, lengthLocal, address uint32
 	canon                                      [shapeF64x2 + 1]uint32 // locals for NaNs of each shape
+	totals                                     [2]uint32              // of what a run stores
 	gasGlobal, depthGlobal                     uint32
 
 	depthCost int64 // 0 if the function calls nothing
@@ -44,6 +45,10 @@ func (w *injector) declare() {
 	for i := range w.edits {
 		used[w.canonical(&w.edits[i])] = true
 	}
+	runs := false
+	for i := range w.runs.list {
+		runs = runs || !w.runs.list[i].off
+	}
 	next, groups := uint32(len(w.kinds)), 0
 	var added []byte
 	add := func(wanted bool, kind byte) uint32 {
@@ -61,6 +66,7 @@ func (w *injector) declare() {
 	w.canon[shapeF32] = add(used[shapeF32], typeF32)
 	w.canon[shapeF64] = add(used[shapeF64], typeF64)
 	w.address = add(used[shapeF64], typeI32)
+	w.totals = [...]uint32{add(runs, typeF64), add(runs, typeF64)}
 	w.canon[shapeF32x4] = add(used[shapeF32x4] || used[shapeF64x2], typeV128)
 	w.canon[shapeF64x2] = w.canon[shapeF32x4]
 
@@ -86,9 +92,23 @@ func (w *injector) canonical(e *edit) shape {
 }
 
 func (w *injector) instructions() {
-	at := w.code
-	for i := range w.edits {
-		e := &w.edits[i]
+	at, edits := w.code, 0
+	for i := range w.runs.list {
+		if r := &w.runs.list[i]; !r.off {
+			w.copy(at, r.start, w.edits[edits:r.first], nil)
+			w.run(r)
+			at, edits = r.end, r.last
+		}
+	}
+	w.copy(at, len(w.b), w.edits[edits:], nil)
+}
+
+// copy writes a part of the code with its edits. The stores of fast leave NaNs
+// as they are.
+func (w *injector) copy(at, end int, edits []edit, fast []store) {
+	stored := 0
+	for i := range edits {
+		e := &edits[i]
 		w.out = append(w.out, w.b[at:e.at]...)
 		at = int(e.at)
 		switch e.kind {
@@ -113,14 +133,18 @@ func (w *injector) instructions() {
 		case editBulk:
 			w.bulk(e)
 		case editCanon, editGet:
-			if s := w.canonical(e); s == shapeF64 && w.b[at] == opF64Store {
+			switch s := w.canonical(e); {
+			case stored < len(fast) && fast[stored].at == at:
+				w.addUp(stored)
+				stored++
+			case s == shapeF64 && w.b[at] == opF64Store:
 				at = w.storeTwice(at)
-			} else {
+			default:
 				w.canonicalise(s)
 			}
 		}
 	}
-	w.out = append(w.out, w.b[at:]...)
+	w.out = append(w.out, w.b[at:end]...)
 }
 
 func (w *injector) index(op byte, x uint32) {
@@ -289,10 +313,8 @@ func (w *injector) canonicalise(s shape) {
 // one: that takes less than to choose between the two before. It returns where
 // the store ends.
 func (w *injector) storeTwice(at int) int {
-	operands := cursor{b: w.b, at: at + 1}
-	operands.u32()
-	operands.u32()
-	store := w.b[at:operands.at]
+	operands := w.operands(at)
+	store := w.b[at : at+1+len(operands)]
 	number := w.canon[shapeF64]
 	w.index(opLocalSet, number)
 	w.index(opLocalTee, w.address)
@@ -304,7 +326,7 @@ func (w *injector) storeTwice(at int) int {
 	w.index(opLocalGet, w.address)
 	w.out = append(w.out, opF64Const, 0, 0, 0, 0, 0, 0, 0xf8, 0x7f)
 	w.out = append(append(w.out, store...), opEnd)
-	return operands.at
+	return at + len(store)
 }
 
 // resultBlock encodes the type of a block with the given results, for which it

@@ -200,7 +200,7 @@ func (n *nan) resolve(edits []edit) {
 		if !n.merges[i.merge].read || i.from <= clean {
 			continue
 		}
-		if i.from == mixed {
+		if i.from == mixed || edits[i.from].kind == editLoad {
 			n.merges[n.group(i.merge)].shape = shapeMixed
 		} else {
 			n.wants(n.group(i.merge), edits[i.from].shape)

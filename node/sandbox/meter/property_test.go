@@ -31,7 +31,9 @@ func runMain(t *testing.T, engine string, wasm []byte) outcome {
 func TestMeteredBehavesLikeReference(t *testing.T) {
 	ended := 0
 	for seed := range uint64(seeds) {
-		if ranToItsEnd := behaves(t, seed); ranToItsEnd {
+		g := newGenerator(seed)
+		g.generate()
+		if ranToItsEnd := behaves(t, seed, g); ranToItsEnd {
 			ended++
 		}
 	}
@@ -40,10 +42,9 @@ func TestMeteredBehavesLikeReference(t *testing.T) {
 	}
 }
 
-func behaves(t *testing.T, seed uint64) (ended bool) {
+// behaves compares a generated module, and returns whether it ran to its end.
+func behaves(t *testing.T, seed uint64, g *generator) (ended bool) {
 	t.Helper()
-	g := newGenerator(seed)
-	g.generate()
 	metered, reference := rewrite(t, g.module(false)), g.module(true)
 	for engine := range engines {
 		got := runMain(t, engine, metered)
@@ -56,6 +57,9 @@ func behaves(t *testing.T, seed uint64) (ended bool) {
 		}
 		if ended = got.trap == ""; ended && got.left != want.left {
 			t.Errorf("seed %d, %s: %d gas used, want %d", seed, engine, generatedGas-got.left, generatedGas-want.left)
+		}
+		if got.trap != "" && g.floats {
+			continue // and nobody reads the memory, which may hold any NaNs
 		}
 		// The engine's compiler has an error of its own in vector instructions,
 		// which shows as a difference between its runs of the same reference.
