@@ -74,11 +74,11 @@ func layerDoes(name string) string {
 	case "no-new-privs":
 		return "it can gain no rights"
 	case "rlimits":
-		return "its memory, files and processes are bounded"
+		return "its memory, files and processor time are bounded"
 	case "landlock":
 		return "the kernel denies it other files, signals and TCP"
 	case "seccomp":
-		return "the kernel denies it the system calls that it does not need"
+		return "the kernel denies it the system calls that it does not need; it starts no process"
 	case "idle-priority":
 		return "it runs when nobody else wants the processor"
 	case "idle-io":

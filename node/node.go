@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -64,9 +65,10 @@ type Node struct {
 	api       *api.Server
 }
 
-// New opens the home and makes a node. It serves nobody before Run, which must
-// be called, since it closes what New has opened.
-func New(cfg Config) (_ *Node, err error) {
+// New opens the home and makes a node, and gives up when ctx ends meanwhile. The
+// node serves nobody before Run, which must be called, since it closes what New
+// has opened.
+func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if cfg.Ceilings == (Ceilings{}) {
 		cfg.Ceilings = Default().Ceilings
 	}
@@ -97,7 +99,7 @@ func New(cfg Config) (_ *Node, err error) {
 	if err := n.readSecrets(); err != nil {
 		return nil, err
 	}
-	if err := n.openSandbox(); err != nil {
+	if err := n.openSandbox(ctx); err != nil {
 		return nil, err
 	}
 	opened = append(opened, n.sandbox.Close)
@@ -162,7 +164,7 @@ func (n *Node) readSecrets() (err error) {
 	return err
 }
 
-func (n *Node) openSandbox() error {
+func (n *Node) openSandbox(ctx context.Context) error {
 	limits := donor.Config{
 		Slots:       n.cfg.Slots,
 		MemoryBytes: n.cfg.MemoryBytes,
@@ -179,7 +181,7 @@ func (n *Node) openSandbox() error {
 	if err != nil {
 		return err
 	}
-	n.sandbox, err = sandbox.New(sandbox.Config{
+	n.sandbox, err = sandbox.New(ctx, sandbox.Config{
 		Dir:      filepath.Join(n.cfg.Home, cacheName),
 		Slots:    capacity.Slots,
 		Key:      key,
@@ -201,11 +203,20 @@ func unmet(missing []sandbox.Layer) string {
 	return fmt.Sprintf("the sandbox layer %s is required and not in force: %s", missing[0].Name, missing[0].Why)
 }
 
-// availability says whether tasks of others run here now, and why or why not.
-// It is asked for every task.
+// availability says whether tasks of others run here now, and why or why not,
+// in words for the node's user.
 func (n *Node) availability() (protocol.Availability, string) {
 	if n.unmet != "" {
 		return protocol.Paused, n.unmet
+	}
+	return n.donor.State()
+}
+
+// told is the availability in words for strangers, who need not know what this
+// machine lacks. It is asked for every task.
+func (n *Node) told() (protocol.Availability, string) {
+	if n.unmet != "" {
+		return protocol.Paused, "a required layer of the sandbox is not in force"
 	}
 	return n.donor.State()
 }
@@ -225,7 +236,7 @@ func (n *Node) makeRoles() (err error) {
 		Runner:       runner{n.sandbox},
 		Blobs:        n.store.Blobs(),
 		Network:      n.network,
-		Availability: n.availability,
+		Availability: n.told,
 		Sequence:     n.store.OfferSequence,
 		Logger:       n.cfg.Logger,
 	})

@@ -79,7 +79,7 @@ func TestRequiredLayerThatIsMissing(t *testing.T) {
 	cfg.Require, cfg.Logger = []string{missing}, slog.New(slog.NewTextHandler(&log, nil))
 	ready := make(chan node.Info, 1)
 	cfg.Ready = func(i node.Info) { ready <- i }
-	n, err := node.New(cfg)
+	n, err := node.New(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

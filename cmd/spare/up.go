@@ -96,7 +96,7 @@ func up(ctx context.Context, cfg node.Config) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	defer context.AfterFunc(ctx, stop)()
-	n, err := node.New(cfg)
+	n, err := node.New(ctx, cfg)
 	if err != nil {
 		return err
 	}

@@ -159,7 +159,7 @@ func TestGasIsTheSameEachTime(t *testing.T) {
 func TestLowerCeilingsRefuse(t *testing.T) {
 	low := meter.Default()
 	low.Locals = 3
-	p, err := New(Config{Dir: t.TempDir(), Slots: 1, Key: testKey, Ceilings: low})
+	p, err := New(t.Context(), Config{Dir: t.TempDir(), Slots: 1, Key: testKey, Ceilings: low})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,7 +39,7 @@ func newPool(t testing.TB, slots int) *Pool {
 
 func newPoolIn(t testing.TB, dir string, slots int, cacheBytes int64) *Pool {
 	t.Helper()
-	p, err := New(Config{
+	p, err := New(t.Context(), Config{
 		Dir: dir, Slots: slots, Key: testKey, CacheBytes: cacheBytes,
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
@@ -176,7 +176,7 @@ func kill(t testing.TB, pid int) {
 const doomedNode = "SPARE_TEST_DOOMED_NODE"
 
 func runDoomedNode(dir string) {
-	p, err := New(Config{Dir: dir, Slots: 2, Key: testKey})
+	p, err := New(context.Background(), Config{Dir: dir, Slots: 2, Key: testKey})
 	if err != nil {
 		panic(err)
 	}

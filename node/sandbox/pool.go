@@ -115,9 +115,10 @@ func defaultPrepareTime(moduleSize uint64) time.Duration {
 	return time.Minute + time.Duration(moduleSize>>20)*time.Second
 }
 
-// New opens the cache of compiled code. Workers are started when there is
-// something to run.
-func New(cfg Config) (*Pool, error) {
+// New opens the cache of compiled code, and finds out how workers can be
+// confined here, which it gives up when ctx ends. Workers are started when there
+// is something to run.
+func New(ctx context.Context, cfg Config) (*Pool, error) {
 	if cfg.Slots < 1 || len(cfg.Key) < minKey {
 		return nil, errors.New("sandbox needs at least one slot and a key of 16 bytes")
 	}
@@ -136,7 +137,7 @@ func New(cfg Config) (*Pool, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open sandbox: %w", err)
 	}
-	box, err := jail.New(context.Background(), jail.Config{Dir: cfg.Dir, Memory: cfg.Memory})
+	box, err := jail.New(ctx, jail.Config{Dir: cfg.Dir, Memory: cfg.Memory})
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ func alive(pid int) bool {
 func TestCloseLeavesNothing(t *testing.T) {
 	before := openFiles(t)
 	leak := goleak.IgnoreCurrent()
-	p, err := New(Config{Dir: t.TempDir(), Slots: 3, Key: testKey})
+	p, err := New(t.Context(), Config{Dir: t.TempDir(), Slots: 3, Key: testKey})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,7 @@ func startPair(ctx context.Context, dir, program, path string) (p *pair, err err
 
 func (p *pair) startRequester(ctx context.Context) (info node.Info, err error) {
 	ready := make(chan node.Info, 1)
-	if p.requester, err = node.New(node.Config{
+	if p.requester, err = node.New(ctx, node.Config{
 		Home:    p.home,
 		Network: networkName,
 		Donate:  "always",

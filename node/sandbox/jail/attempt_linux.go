@@ -26,6 +26,9 @@ func (c *Cell) attempts(t target) []Attempt {
 		{"signal the node", func() error { return signal(t.PID) }},
 		{"read the node's memory", func() error { return peek(t.PID) }},
 		{"trace the node", func() error { return trace(t.PID) }},
+		{"limit the node", func() error { return limit(t.PID) }},
+		{"direct signals of input to the node", func() error { return direct(t.PID) }},
+		{"choose a signal of input", choose},
 		{"create a socket", socket},
 		{"connect to the node", func() error { return connect(t.Port) }},
 		{"make memory executable", executable},
@@ -64,13 +67,59 @@ func list(dir string) error {
 	return err
 }
 
-// signal sends none, but asks whether it could. In a namespace of its own this
-// process may have the number that the node has in its container.
+// signal sends none, but asks whether it could.
 func signal(pid int) error {
-	if pid == os.Getpid() {
-		return errors.New("the node has no number here")
+	if err := other(pid); err != nil {
+		return err
 	}
 	return unix.Kill(pid, 0)
+}
+
+// other fails if the number is that of a thread of this process, which in a
+// namespace of its own may have the one that the node has in its container.
+func other(pid int) error {
+	if unix.Tgkill(os.Getpid(), pid, 0) == nil {
+		return errors.New("the node has no number here")
+	}
+	return nil
+}
+
+// limit gives the node the limit that it has.
+func limit(pid int) error {
+	if err := other(pid); err != nil {
+		return err
+	}
+	var now unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_CORE, nil, &now); err != nil {
+		return err
+	}
+	return unix.Prlimit(pid, unix.RLIMIT_CORE, &now, nil)
+}
+
+// direct has the kernel send the node the signals of a file, of which there are
+// none, and takes that back.
+func direct(pid int) error {
+	if err := other(pid); err != nil {
+		return err
+	}
+	if err := control(unix.F_SETOWN, pid); err != nil {
+		return err
+	}
+	return control(unix.F_SETOWN, 0)
+}
+
+// choose has those signals kill, and takes that back.
+func choose() error {
+	if err := control(unix.F_SETSIG, int(unix.SIGKILL)); err != nil {
+		return err
+	}
+	return control(unix.F_SETSIG, 0)
+}
+
+// control calls fcntl(2) for stdout.
+func control(command, argument int) error {
+	_, err := unix.FcntlInt(uintptr(unix.Stdout), command, argument)
+	return err
 }
 
 // listOther fails too if dir is the only directory that may be listed.

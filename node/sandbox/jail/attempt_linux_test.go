@@ -22,6 +22,9 @@ func stopped() map[string][]string {
 		signal = append(signal, Landlock)
 	}
 	return map[string][]string{
+		// Landlock denies such a signal when it is sent.
+		"direct signals of input to the node": {PIDNamespace, Seccomp},
+
 		"open /etc/passwd":           files,
 		"open a file of the node":    files,
 		"list /proc":                 files,
@@ -32,8 +35,10 @@ func stopped() map[string][]string {
 		"signal the node":            signal,
 		"read the node's memory":     {UserNamespace, PIDNamespace, Landlock, Seccomp},
 		"trace the node":             {UserNamespace, PIDNamespace, Landlock, Seccomp},
+		"limit the node":             {PIDNamespace, Seccomp},
 		"create a socket":            {Seccomp},
 		"connect to the node":        connect,
+		"choose a signal of input":   {Seccomp},
 		"make memory executable":     {Seccomp},
 		"make a file in memory":      {Seccomp},
 		"make a user namespace":      {Seccomp},

@@ -217,12 +217,18 @@ func (b *Box) probe(ctx context.Context, plan, aim string) (r report, err error)
 		return r, err
 	}
 	err = b.ground.adopt(cmd)
-	stop := context.AfterFunc(ctx, func() { Kill(cmd.Process) })
+	killed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(killed)
+		Kill(cmd.Process)
+	})
 	if err == nil {
 		err = json.NewDecoder(io.LimitReader(out, maxReport)).Decode(&r)
 	}
 	if stop() {
 		Kill(cmd.Process)
+	} else {
+		<-killed // lest its number is another's by then: see Kill
 	}
 	how := cmd.Wait() // it was killed, unless it ended before
 	switch {

@@ -37,9 +37,16 @@ func Kill(p *os.Process) {
 // keepFiles does nothing: what Go opens is not inherited.
 func keepFiles() {}
 
+// errMemory says what is missing of [RLimits]. A node that requires the layer
+// counts on a bound of memory, so it is not in force.
+var errMemory = errors.New("files and processor time are bounded, but this system bounds no memory")
+
 // enter puts in force what the plan says and this system has. It ends the
 // process soon after its node, also when a guest computes and the end of the
 // pipe goes unnoticed.
+//
+// The limits that there are hold whatever the plan says: they are too few to
+// be the layer, and better than none.
 func enter(l Limits) (*Cell, error) {
 	plan, err := planned(l.Plan)
 	if err != nil {
@@ -53,8 +60,11 @@ func enter(l Limits) (*Cell, error) {
 		}
 		os.Exit(1)
 	}()
+	if err := setLimits(l); err != nil {
+		return nil, err
+	}
 	if plan[RLimits] {
-		c.put(RLimits, setLimits(l))
+		c.put(RLimits, errMemory)
 	}
 	if plan[IdlePriority] {
 		c.put(IdlePriority, unix.Setpriority(unix.PRIO_PROCESS, 0, 19))
@@ -69,9 +79,14 @@ func setLimits(l Limits) error {
 		limits[unix.RLIMIT_CPU] = l.CPUSeconds
 	}
 	for which, most := range limits {
+		var now unix.Rlimit
+		if err := unix.Getrlimit(which, &now); err != nil {
+			return fmt.Errorf("read limit %d: %w", which, err)
+		}
+		most = min(most, now.Max) // who started the node may have been stricter
 		if err := unix.Setrlimit(which, &unix.Rlimit{Cur: most, Max: most}); err != nil {
 			return fmt.Errorf("limit %d to %d: %w", which, most, err)
 		}
 	}
-	return errors.New("this system bounds files and processor time, but not memory")
+	return nil
 }

@@ -77,7 +77,6 @@ func TestElsewhere(t *testing.T) {
 			if c.build != cgo() {
 				t.Skip("the build without cgo goes there")
 			}
-			t.Parallel()
 			dir := openDir(t)
 			binary := filepath.Join(dir, "jail.test")
 			if c.build {
@@ -89,6 +88,7 @@ func TestElsewhere(t *testing.T) {
 			if err := os.Mkdir(tmp, 0o755); err != nil {
 				t.Fatal(err)
 			}
+			t.Parallel() // only now: a process forked meanwhile would hold the copy open for writing
 			cmd := exec.CommandContext(t.Context(), binary, "-test.timeout=100s")
 			cmd.Dir = dir
 			cmd.Env = append(os.Environ(), "TMPDIR="+tmp)

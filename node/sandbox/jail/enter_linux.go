@@ -14,15 +14,15 @@ import (
 
 var (
 	errNeedsUserNamespace = errors.New("it needs the user namespace")
-	errCgo                = errors.New("this program was built with cgo, which keeps it from changing all its threads")
+	errCgo                = errors.New("a program built with cgo cannot change all its threads; 'make build' builds it without")
 )
 
 // maxFiles is how many files a process may have open: a worker needs the pipes
 // to its node, one of compiled code, and the runtime's own.
 const maxFiles = 32
 
-// maxTasks is how many threads a process may have in a user namespace. Workers
-// were seen with 12.
+// maxTasks is how many threads a process may have where they are counted for it
+// alone. Workers were seen with 12.
 const maxTasks = 64
 
 // enter puts the layers of the plan in force that a process can put in force
@@ -47,7 +47,7 @@ func enter(l Limits) (*Cell, error) {
 		}
 	}
 	if plan[RLimits] {
-		c.put(RLimits, setLimits(l, plan[UserNamespace]))
+		c.put(RLimits, setLimits(l, plan[UserNamespace] && countsByNamespace()))
 	}
 	if plan[MountNamespace] {
 		err := moveInto(l.Dir, l.Writable)
@@ -90,9 +90,28 @@ func (c *Cell) Seal() error {
 	return nil
 }
 
-// setLimits bounds memory, files, processor time and, where they are counted
-// by namespace, threads.
-func setLimits(l Limits, ownUsers bool) error {
+// countsByNamespace reports whether RLIMIT_NPROC counts the processes of a user
+// in a user namespace apart from those outside, as it does since Linux 5.14
+// (commit 21d1c5e386bc). Before, a worker of a user with many processes would
+// get no threads. Seccomp keeps it from starting processes either way.
+func countsByNamespace() bool {
+	var name unix.Utsname
+	return unix.Uname(&name) == nil && isSince(unix.ByteSliceToString(name.Release[:]), 5, 14)
+}
+
+// isSince reports whether the kernel's release, as "5.14.0-70.el9", is of that
+// version or a later one.
+func isSince(release string, major, minor int) bool {
+	var x, y int
+	if _, err := fmt.Sscanf(release, "%d.%d", &x, &y); err != nil {
+		return false
+	}
+	return x > major || x == major && y >= minor
+}
+
+// setLimits bounds memory, files, processor time and, where those of this
+// process alone count, threads.
+func setLimits(l Limits, ownTasks bool) error {
 	b, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
 		return err
@@ -112,7 +131,7 @@ func setLimits(l Limits, ownUsers bool) error {
 	if l.CPUSeconds > 0 {
 		limits[unix.RLIMIT_CPU] = l.CPUSeconds
 	}
-	if ownUsers { // else all processes of the user count
+	if ownTasks {
 		limits[unix.RLIMIT_NPROC] = maxTasks
 	}
 	for which, most := range limits {

@@ -16,7 +16,7 @@ const (
 	MountNamespace = "mount-namespace" // its directory is all there is of a file system
 	UTSNamespace   = "uts-namespace"   // it cannot rename the host
 	NoNewPrivs     = "no-new-privs"    // it has no capabilities, and can get none
-	RLimits        = "rlimits"         // memory, files, processor time, and processes are bounded
+	RLimits        = "rlimits"         // memory, files and processor time are bounded
 	Landlock       = "landlock"        // the kernel denies it files, signals and TCP, whatever its rights
 	Seccomp        = "seccomp"         // the kernel denies it the system calls that it does not need
 	IdlePriority   = "idle-priority"   // it runs when nobody else wants the processor

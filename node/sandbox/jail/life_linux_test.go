@@ -3,14 +3,17 @@ package jail
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -96,6 +99,52 @@ func play(t *testing.T, b *Box, role, argument string, l Limits) string {
 		t.Fatal(err)
 	}
 	return strings.Join(strings.Fields(string(said)), " ")
+}
+
+// A user with more tasks than a worker may have gets workers all the same.
+func TestABusyUserHasWorkers(t *testing.T) {
+	var ready, ended sync.WaitGroup
+	end := make(chan struct{})
+	for range 2 * maxTasks {
+		ready.Add(1)
+		ended.Go(func() {
+			runtime.LockOSThread() // and never unlocked, so the thread ends
+			ready.Done()
+			<-end
+		})
+	}
+	ready.Wait()
+	defer ended.Wait()
+	defer close(end)
+	b := newBox(t, IdlePriority)
+	if got := play(t, b, "runtime", "", limits(t, b)); got != "ready done" {
+		t.Errorf("the worker said %q", got)
+	}
+}
+
+func TestKernelVersions(t *testing.T) {
+	for release, want := range map[string]bool{
+		"5.14.0": true, "5.14.0-70.el9.x86_64": true, "5.15": true, "6.18.44-fc-v445": true, "10.0.0": true,
+		"5.13.19": false, "5.4.0-150-generic": false, "4.19.0": false, "3.10.0-1160.el7": false, "": false, "linux": false, "6": false,
+	} {
+		if got := isSince(release, 5, 14); got != want {
+			t.Errorf("%q is 5.14 or later: %t", release, got)
+		}
+	}
+}
+
+// A node that is stopped while it starts leaves no probe.
+func TestStoppedWhileItLooks(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stopped := errors.New("stopped")
+	cancel(stopped)
+	dir := t.TempDir()
+	if b, err := New(ctx, Config{Dir: dir}); !errors.Is(err, stopped) {
+		t.Errorf("%+v, %v", b, err)
+	}
+	if list, err := os.ReadDir(dir); err != nil || len(list) > 0 {
+		t.Errorf("left: %v, %v", list, err)
+	}
 }
 
 func TestWithoutItsLayersAWorkerDoesNotRun(t *testing.T) {

@@ -117,3 +117,31 @@ func BenchmarkCalls(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkPages has a page of a file taken or cleared, and given back, again
+// and again: what a guest would do who pays too little for it.
+func BenchmarkPages(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		cut  int
+	}{{"let go of", 0}, {"copied", pageSize/2 - 1}, {"cleared", pageSize / 2}} {
+		b.Run(c.name, func(b *testing.B) {
+			g := newGuest(b, Config{Files: 10, FileBytes: 1 << 20})
+			g.open("tmp/f", openCreate, both, 0)
+			g.vector(1)
+			round := func() {
+				g.ok("fd_filestat_set_size", 4, c.cut)
+				g.ok("fd_pwrite", 4, list, 1, pageSize-1, result)
+			}
+			round()
+			g.gas = plenty
+			round()
+			price := plenty - int64(g.gas)
+			for b.Loop() {
+				g.gas = plenty
+				round()
+			}
+			b.ReportMetric(float64(price), "gas/op")
+		})
+	}
+}

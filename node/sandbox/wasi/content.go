@@ -58,8 +58,8 @@ func (c *content) write(p []byte, offset uint64) {
 			c.pages = append(c.pages, make([][]byte, i+1-len(c.pages))...)
 		}
 		page := c.pages[i]
-		if missing := at + k - len(page); missing > 0 {
-			page = extend(page, at+k)
+		if at+k > len(page) {
+			page = extend(page, at, at+k)
 			c.pages[i] = page
 		}
 		copy(page[at:], p[:k])
@@ -68,13 +68,17 @@ func (c *content) write(p []byte, offset uint64) {
 	}
 }
 
-// takes returns how many bytes a write of n bytes at offset allocates. It is
-// the same everywhere: a guest pays for it.
+// takes returns how many bytes a write of n bytes at offset allocates or clears
+// besides those it writes. It is the same everywhere: a guest pays for it.
 func (c *content) takes(offset, n uint64) (bytes uint64) {
 	for n > 0 {
 		page, at := c.page(offset)
 		k := min(n, uint64(pageSize-at))
-		bytes += uint64(allocates(page, at+int(k)))
+		if room := allocates(page, at+int(k)); room > 0 {
+			bytes += uint64(room)
+		} else {
+			bytes += uint64(max(at-len(page), 0))
+		}
 		offset, n = offset+k, n-k
 	}
 	return bytes
@@ -89,37 +93,46 @@ func allocates(page []byte, n int) int {
 	return min(max(n, 2*len(page)), pageSize)
 }
 
-// extend returns page with zeros up to n bytes.
-func extend(page []byte, n int) []byte {
+// extend returns page with n bytes, those up to at that it did not have zeros,
+// and those from there to be written.
+func extend(page []byte, at, n int) []byte {
 	if room := allocates(page, n); room > 0 {
-		larger := make([]byte, len(page), room)
+		larger := make([]byte, n, room)
 		copy(larger, page)
-		page = larger
+		return larger
 	}
-	from := len(page)
-	page = page[:n]
-	clear(page[from:])
-	return page
+	if had := len(page); had < at {
+		clear(page[had:at])
+	}
+	return page[:n]
+}
+
+// leaves returns how many bytes a cut to size copies, so as not to keep a page
+// of which less than half is left. A guest pays for them, too.
+func (c *content) leaves(size uint64) int {
+	page, rest := c.page(size)
+	if rest < len(page) && 2*rest < cap(page) {
+		return rest
+	}
+	return 0
 }
 
 // resize cuts the file or adds a hole.
 func (c *content) resize(size uint64) {
 	if size < c.size {
+		copied := c.leaves(size)
 		full := (size + pageSize - 1) / pageSize
 		if full < uint64(len(c.pages)) {
 			clear(c.pages[full:])
 			c.pages = c.pages[:full]
 		}
-		if rest := int(size % pageSize); rest > 0 && full == uint64(len(c.pages)) {
-			if last := &c.pages[full-1]; rest < len(*last) {
-				*last = (*last)[:rest]
-				if 2*rest < cap(*last) {
-					// Not a clone, whose capacity is for Go to choose: see takes.
-					smaller := make([]byte, rest)
-					copy(smaller, *last)
-					*last = smaller
-				}
+		if page, rest := c.page(size); rest > 0 && rest < len(page) {
+			page = page[:rest]
+			if copied > 0 {
+				// Not a clone, whose capacity is for Go to choose: see takes.
+				page = append(make([]byte, 0, copied), page...)
 			}
+			c.pages[full-1] = page
 		}
 		if 4*len(c.pages) < cap(c.pages) {
 			c.pages = slices.Clone(c.pages)

@@ -29,7 +29,7 @@ const (
 	priceStep         = 2   // each directory above the target of a rename
 	priceRandomByte   = 1
 	priceStreamByte   = 1    // of a standard stream, by the room given when reading
-	bytesPerGas       = 8    // of what is copied in memory, files included, and of memory that a file takes anew
+	bytesPerGas       = 8    // of what is copied in memory, files included, and of memory that a file takes or clears
 	bytesPerHoleGas   = 2048 // of what a file grows or shrinks by
 )
 

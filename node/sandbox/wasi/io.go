@@ -209,6 +209,11 @@ func (w *World) resize(n *node, size uint64) error {
 	if err := w.charge(difference / bytesPerHoleGas); err != nil {
 		return err
 	}
+	if size < n.size {
+		if err := w.chargeCopy(uint64(n.leaves(size))); err != nil {
+			return err
+		}
+	}
 	w.tree().bytes += size - n.size // wraps around when it shrinks, as it should
 	n.resize(size)
 	return nil

@@ -215,8 +215,51 @@ func TestMemoryIsPaid(t *testing.T) {
 		}
 	}
 	g.ok("fd_filestat_set_size", fd, pageSize/2)
-	if got, want := price(pageSize-1), int64(write+grown/2); got != want {
-		t.Errorf("a page that was kept costs %d, want %d", got, want)
+	if got, want := price(pageSize-1), int64(write+grown/2+(pageSize/2-1)/bytesPerGas); got != want {
+		t.Errorf("half a page that was kept costs %d to clear, want %d", got, want)
+	}
+	if got, want := price(pageSize/4), int64(write); got != want {
+		t.Errorf("a byte of it costs %d, want %d", got, want)
+	}
+}
+
+// However a guest has its file's memory taken, cleared and given back, it pays
+// for the bytes that the host goes through.
+func TestMemoryIsPaidEveryTime(t *testing.T) {
+	const rounds = 50
+	for name, c := range map[string]struct {
+		file, cut int // the file's last byte, and what it is cut to
+		touched   int // bytes that a round allocates, copies and clears
+	}{
+		"a page is let go of":                {pageSize - 1, 0, pageSize},
+		"a page is let go of but for a byte": {pageSize - 1, 1, pageSize + 1},
+		"less than half of it is left":       {pageSize - 1, pageSize/2 - 1, pageSize + pageSize/2 - 1},
+		"half of it is kept":                 {pageSize - 1, pageSize / 2, pageSize/2 - 1},
+		"most of it is kept":                 {pageSize - 1, pageSize - 1000, 999},
+		"the last of many pages":             {64*pageSize - 1, 63 * pageSize, pageSize},
+		"all of a large hole":                {64*pageSize - 1, 0, pageSize},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGuest(t, Config{Files: 10, FileBytes: 8 << 20})
+			fd := g.open("tmp/f", openCreate, both, 0)
+			g.vector(1)
+			g.ok("fd_pwrite", fd, list, 1, c.file, result)
+			before := g.gas
+			used := allocated(func() {
+				for range rounds {
+					g.ok("fd_filestat_set_size", fd, c.cut)
+					g.ok("fd_pwrite", fd, list, 1, c.file, result)
+				}
+			})
+			paid := int64(before - g.gas)
+			calls := int64(2*priceCall + priceVector + 2*((c.file+1-c.cut)/bytesPerHoleGas))
+			if least := rounds * (calls + int64(c.touched/bytesPerGas)); paid < least || paid > least+2*rounds {
+				t.Errorf("%d rounds cost %d, want %d", rounds, paid, least)
+			}
+			if uint64(paid) < used/bytesPerGas {
+				t.Errorf("%d gas for %d bytes", paid, used)
+			}
+		})
 	}
 }
 
