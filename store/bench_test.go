@@ -2,8 +2,10 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -51,30 +53,42 @@ func BenchmarkSaveTask(b *testing.B) {
 	}
 }
 
-// BenchmarkSaveTaskNow has many callers that wait for the disk, as detached
+// BenchmarkSaveTaskNow has callers that wait for the disk, as detached
 // submissions do.
 func BenchmarkSaveTaskNow(b *testing.B) {
-	s, err := Open(b.TempDir(), Config{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ran := make(chan error, 1)
-	go func() { ran <- s.Run(ctx) }()
-	b.SetParallelism(32)
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			if err := s.SaveTaskNow(ctx, newTask()); err != nil {
-				b.Error(err)
+	for _, waiters := range []int{1, 16, 64} {
+		b.Run(fmt.Sprintf("waiters %d", waiters), func(b *testing.B) {
+			s, err := Open(b.TempDir(), Config{})
+			if err != nil {
+				b.Fatal(err)
 			}
-		}
-	})
-	cancel()
-	if err := <-ran; err != nil {
-		b.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		b.Fatal(err)
+			ctx, cancel := context.WithCancel(context.Background())
+			ran := make(chan error, 1)
+			go func() { ran <- s.Run(ctx) }()
+			var wg sync.WaitGroup
+			tasks := make(chan *protocol.Task)
+			for range waiters {
+				wg.Go(func() {
+					for t := range tasks {
+						if err := s.SaveTaskNow(ctx, t); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			}
+			for b.Loop() {
+				tasks <- newTask()
+			}
+			close(tasks)
+			wg.Wait()
+			cancel()
+			if err := <-ran; err != nil {
+				b.Fatal(err)
+			}
+			if err := s.Close(); err != nil {
+				b.Fatal(err)
+			}
+		})
 	}
 }
 

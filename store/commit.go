@@ -7,21 +7,38 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/spare-network/spare/store/journal"
 )
 
 const (
-	// commitDelay is how long a save waits for company. At 20,000 tasks a
-	// second it makes 1,000 of them share an fsync.
-	commitDelay = 50 * time.Millisecond
+	// journalDelay is how long a save that nobody waits for is in memory only.
+	journalDelay = 50 * time.Millisecond
+	// commitDelay is how long changes are in the journal only. The longer, the
+	// more of them replace each other or lie on the same page.
+	commitDelay = time.Second
 	// maxCommitDelay bounds the delay that doubles while commits fail.
 	maxCommitDelay = 10 * time.Second
 	// maxPending bounds the bytes that wait for a commit; saves wait beyond.
+	// At half of it they are committed at once.
 	maxPending = 16 << 20
+	// maxBuffered bounds the bytes that wait for the journal.
+	maxBuffered = 4 << 20
 )
 
 // begin waits until pending has room, and returns with mu held unless it
 // returns an error.
 func (s *Store) begin() error {
+	if known := s.db.damaged.Load(); known != nil {
+		signal(s.dirty) // Run is to end
+		signal(s.urgent)
+		return known // rather than fill a journal that nothing can take over
+	}
+	if s.journal.Buffered() >= maxBuffered {
+		if err := s.wait(context.Background(), s.journal.Last()); err != nil {
+			return err
+		}
+	}
 	s.mu.Lock()
 	for s.pending.bytes >= maxPending && !s.closed {
 		switch {
@@ -48,27 +65,28 @@ func (s *Store) begin() error {
 
 // end releases mu after pending got more.
 func (s *Store) end() {
+	s.hurry(s.pending.bytes >= maxPending/2 || s.journal.HalfFull())
 	s.mu.Unlock()
 	signal(s.dirty)
+	signal(s.unwritten)
 }
 
-// wait returns when b is committed.
-func (s *Store) wait(ctx context.Context, b *batch) error {
-	s.mu.Lock()
-	running := s.running
-	s.mu.Unlock()
-	if running {
-		signal(s.urgent)
-	} else {
-		_ = s.commit() // b has the error
+// wait returns when what was saved as the number n outlasts a power cut. When
+// the journal is full or cannot be written, a commit does as well.
+func (s *Store) wait(ctx context.Context, n uint64) error {
+	if err := ctx.Err(); err != nil {
+		return err
 	}
-	select {
-	case <-b.done:
-		return b.err
-	case <-ctx.Done():
-		return ctx.Err()
+	if n > 0 {
+		if err := s.journal.Commit(ctx, n); err == nil || ctx.Err() != nil {
+			return err
+		}
 	}
+	return s.commit()
 }
+
+// Sync returns when all that was saved before outlasts a power cut.
+func (s *Store) Sync(ctx context.Context) error { return s.wait(ctx, s.journal.Last()) }
 
 // runCommits commits until ctx is done, and then all that is pending.
 func (s *Store) runCommits(ctx context.Context) error {
@@ -80,9 +98,9 @@ func (s *Store) runCommits(ctx context.Context) error {
 		case <-s.dirty:
 			s.collect(ctx, delay)
 			err := s.commit()
-			if s.db.damaged.Load() != nil {
+			if known := s.db.damaged.Load(); known != nil {
 				s.setRunning(false)
-				return err
+				return known
 			}
 			delay = s.afterCommit(err, delay)
 		}
@@ -91,7 +109,7 @@ func (s *Store) runCommits(ctx context.Context) error {
 	return s.commit()
 }
 
-// collect waits for more to be saved, unless somebody waits for it already.
+// collect waits for more to be saved, unless there is much already.
 func (s *Store) collect(ctx context.Context, delay time.Duration) {
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
@@ -99,6 +117,46 @@ func (s *Store) collect(ctx context.Context, delay time.Duration) {
 	case <-ctx.Done():
 	case <-s.urgent:
 	case <-timer.C:
+	}
+}
+
+// runJournal writes to the journal what nobody waits for, until ctx is done.
+// What it cannot write is committed at once, unless that fails, too.
+func (s *Store) runJournal(ctx context.Context) {
+	told := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.unwritten:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(journalDelay):
+		}
+		err := s.journal.Commit(ctx, s.journal.Last())
+		if ctx.Err() != nil {
+			return
+		}
+		failed := err != nil && !errors.Is(err, journal.ErrFull)
+		if failed && !told {
+			s.log.Warn("journal cannot be written, all goes to the database at once", "error", err)
+		}
+		told = failed
+		if err != nil {
+			s.mu.Lock()
+			s.hurry(true)
+			s.mu.Unlock()
+		}
+	}
+}
+
+// hurry makes a commit due, if one is wanted and the last one has not failed.
+// It is called with mu held.
+func (s *Store) hurry(wanted bool) {
+	if wanted && s.failure == nil {
+		signal(s.urgent)
 	}
 }
 
@@ -127,28 +185,29 @@ func (s *Store) setRunning(running bool) {
 
 // commit writes all that is pending in one transaction, together with the
 // deletion of what is kept no longer. What could not be written is pending
-// again.
+// again. Of the journal nothing is needed any more that was saved before.
 func (s *Store) commit() error {
 	s.commits.Lock()
 	defer s.commits.Unlock()
 
 	s.mu.Lock()
-	b := s.pending
-	if b.empty() {
+	b, old := s.pending, s.tasks.surplus(s.keepTasks)
+	if b.empty() && len(old) == 0 {
 		s.mu.Unlock()
 		return nil
 	}
 	s.pending, s.writing = newBatch(), b
-	old := s.tasks.surplus(s.keepTasks)
+	last := s.journal.Last()
 	s.room.Broadcast()
 	s.mu.Unlock()
 
 	evidence := s.evidence
 	err := s.db.update(func(tx *bbolt.Tx) error {
-		return errors.Join(b.writeTasks(tx, old), b.writeEvidence(tx, &evidence, s.keepEvidence), b.writePeers(tx))
+		return errors.Join(b.write(tx), deleteTasks(tx, old), trimEvidence(tx, b, &evidence, s.keepEvidence), checkpoint(tx, last))
 	})
 	if err == nil {
 		s.evidence = evidence
+		s.journal.Checkpointed(last)
 	}
 
 	s.mu.Lock()
@@ -160,8 +219,6 @@ func (s *Store) commit() error {
 	} else {
 		s.forget(old)
 	}
-	b.err = err
-	close(b.done)
 	return err
 }
 
@@ -169,7 +226,7 @@ func (s *Store) commit() error {
 // meanwhile: they come back with the next commit.
 func (s *Store) forget(pruned []*entry) {
 	pruned = slices.DeleteFunc(pruned, func(e *entry) bool {
-		_, again := s.pending.tasks[e.id]
+		_, again := s.pending.records[at(tasksBucket, e.key())]
 		return again
 	})
 	s.tasks.remove(pruned)

@@ -142,6 +142,7 @@ func TestDamageFoundInUseEndsRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop := run(t, s)
+	save(t, s, newTask())
 	s.db.damaged.Store(s.db.damage(fmt.Errorf("page 7 is no page")))
 	wantCode(t, s.SaveTaskNow(t.Context(), newTask()), protocol.CodeFile)
 	wantCode(t, stop(), protocol.CodeFile)

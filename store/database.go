@@ -1,6 +1,7 @@
 package store
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,11 +29,26 @@ var (
 	tasksBucket    = []byte("tasks")    // submission number, task ID -> record
 	filesBucket    = []byte("files")    // the same -> list of its output files, where there are any
 	evidenceBucket = []byte("evidence") // number -> protocol.Evidence
+	heldBucket     = []byte("held")     // number, nonce -> result that waits to be acknowledged
 	peersBucket    = []byte("peers")    // peer ID -> remembered peer
+	standingBucket = []byte("standing") // peer ID -> number of the save, what others keep of it
+	creditBucket   = []byte("credit")   // the same
 	nodeBucket     = []byte("node")     // single values, by the keys below
 
-	sequenceKey = []byte("offer-sequence")
-	formatKey   = []byte("format")
+	sequenceKey  = []byte("offer-sequence")
+	formatKey    = []byte("format")
+	journalIDKey = []byte("journal-id") // 8 random bytes
+	journalKey   = []byte("journal")    // number of the last record of the journal that is in the database
+)
+
+var (
+	// journaled are the buckets whose changes also go to the journal. What is
+	// in the others is kept for the next days rather than for the next task.
+	journaled = map[string]bool{string(tasksBucket): true, string(filesBucket): true, string(heldBucket): true}
+	// numbered are those whose keys only grow.
+	numbered = map[string]bool{
+		string(tasksBucket): true, string(filesBucket): true, string(heldBucket): true, string(evidenceBucket): true,
+	}
 )
 
 // database is a bbolt file. bbolt trusts its file: a damaged one makes it
@@ -104,12 +120,21 @@ func createDatabase(root *os.Root, name string) error {
 }
 
 func makeBuckets(tx *bbolt.Tx) error {
-	for _, name := range [][]byte{tasksBucket, filesBucket, evidenceBucket, peersBucket, nodeBucket} {
+	for _, name := range [][]byte{
+		tasksBucket, filesBucket, evidenceBucket, heldBucket, peersBucket, standingBucket, creditBucket, nodeBucket,
+	} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 			return err
 		}
 	}
 	node := tx.Bucket(nodeBucket)
+	if node.Get(journalIDKey) == nil {
+		id := make([]byte, 8)
+		rand.Read(id)
+		if err := node.Put(journalIDKey, id); err != nil {
+			return err
+		}
+	}
 	switch v := node.Get(formatKey); {
 	case v == nil:
 		return node.Put(formatKey, []byte{format})

@@ -1,6 +1,6 @@
 // Package store keeps the durable state of one node in its home directory:
-// tasks with their results, evidence, remembered peers, the offer sequence,
-// identity and secrets, and content-addressed blobs. It survives kill -9 and a
+// tasks with their results, results that wait to be acknowledged, evidence, what
+// is known of peers, the offer sequence, identity and secrets, and content-addressed blobs. It survives kill -9 and a
 // power cut at any moment: what was acknowledged is there when the home is
 // opened again, and a blob is never anything but what its digest says.
 //
@@ -13,17 +13,25 @@
 //	identity.key         the Ed25519 key that is the peer ID
 //	networks/NAME.secret what makes a peer a member, 64 hexadecimal characters
 //	keys/NAME.key        32 random bytes each
-//	store.db             tasks, evidence, peers and the offer sequence (bbolt)
+//	store.db             tasks, evidence, held results, peers, the offer sequence (bbolt)
+//	journal/             the last changes of tasks and held results
 //	blobs/xx/DIGEST      bytes by their sha2-256 in hexadecimal
 //	tmp/                 files being written; emptied when the home is opened
 //
-// # Why a write-behind queue over bbolt
+// # Why a journal before bbolt
 //
-// One fsync takes about a millisecond on a good disk, and a task that runs
-// remotely takes a third of that. So saves collect in memory, later ones of a
-// task replacing earlier ones, and one transaction commits them together: at
-// most every 50 ms, or at once when [Store.SaveTaskNow] waits for it. NoSync
-// would be faster still, but a power cut could then destroy the whole file.
+// A commit of bbolt is two syncs of pages all over its file, several times a
+// task's run on a good disk. So a save goes to memory and to the journal, where
+// one sync, of one write to blocks that are there already, serves all who wait
+// for it: [Store.SaveTaskNow] at once, other saves within 50 ms. bbolt is the
+// journal's checkpoint: about every second, or when there is much, one
+// transaction takes over what is in memory, later changes of a place having
+// replaced earlier ones. With it goes the number of the last record of the
+// journal that it has; [Open] makes the changes behind that number again. NoSync
+// would be as fast, but a power cut could then destroy the whole file.
+//
+// What is kept of peers, and evidence, is not worth a place in the journal: a
+// crash may cost what was learned in the last second or two.
 //
 // # Why the index of tasks is in memory
 //

@@ -74,8 +74,17 @@ func fillDisk(home string) error {
 	if !errors.Is(err, syscall.ENOSPC) {
 		return fmt.Errorf("the disk is not full: %w", err)
 	}
-	refused := conclude(newTask(), protocol.NewBlob(make([]byte, protocol.MaxInline)))
-	if err := full("a task", s.SaveTaskNow(ctx, refused)); err != nil {
+	// The journal has room that is its own, and then none any more.
+	tasks := []*protocol.Task{before}
+	for err = nil; err == nil && len(tasks) < 500; {
+		task := conclude(newTask(), protocol.NewBlob(make([]byte, protocol.MaxInline)))
+		tasks = append(tasks, task) // the last one is refused, and yet kept
+		err = s.SaveTaskNow(ctx, task)
+	}
+	if len(tasks) < 4 {
+		return fmt.Errorf("%d tasks were taken on a full disk", len(tasks)-2)
+	}
+	if err := full("a task", err); err != nil {
 		return err
 	}
 	if err := errors.Join(filler.Close(), os.Remove(filler.Name())); err != nil {
@@ -92,7 +101,7 @@ func fillDisk(home string) error {
 	if s, err = Open(home, Config{}); err != nil {
 		return err
 	}
-	for _, task := range []*protocol.Task{before, refused, after} {
+	for _, task := range append(tasks, after) {
 		if _, err := s.Task(task.Id); err != nil {
 			return err
 		}

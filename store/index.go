@@ -17,6 +17,8 @@ type entry struct {
 	outputs []protocol.Digest
 }
 
+func (e *entry) key() []byte { return taskKey(e.seq, e.id) }
+
 // index knows every task, saved or pending. The Store's mu guards it.
 type index struct {
 	byID  map[protocol.TaskID]*entry

@@ -20,7 +20,7 @@ const (
 	peerFreshness = time.Minute
 )
 
-// RememberPeer stores, soon and to the minute, when the peer was seen at these
+// RememberPeer stores, within a second or two and to the minute, when the peer was seen at these
 // addresses, in place of those it had before. The 256 peers seen last are kept,
 // each with its first 16 addresses. A peer without an address is of no use and
 // passed over.
@@ -46,11 +46,11 @@ func (s *Store) RememberPeer(info peer.AddrInfo, now time.Time) error {
 		return nil
 	}
 	s.peers[info.ID] = r
-	s.pending.putPeer(info.ID, record)
+	s.pending.put(change{at(peersBucket, []byte(info.ID)), record})
 	if len(s.peers) > maxPeers {
 		last := slices.MinFunc(s.peersSeen(), remembered.compare).Info.ID
 		delete(s.peers, last)
-		s.pending.putPeer(last, nil)
+		s.pending.put(change{at(peersBucket, []byte(last)), nil})
 	}
 	return nil
 }

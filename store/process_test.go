@@ -133,14 +133,18 @@ func TestSecondNodeInAHomeIsToldThePIDOfTheFirst(t *testing.T) {
 	}
 }
 
+// limitsOf returns what a home in the test of kills keeps.
+func limitsOf(home string) Config {
+	if strings.HasSuffix(home, "tight") {
+		return Config{KeepTasks: 20, KeepBlobs: 8 * minCost}
+	}
+	return Config{KeepTasks: 1_000_000}
+}
+
 // writeForever writes all there is to write, and says on stdout what is
 // acknowledged.
 func writeForever(home string) error {
-	cfg := Config{KeepTasks: 1_000_000}
-	if strings.HasSuffix(home, "tight") {
-		cfg = Config{KeepTasks: 20, KeepBlobs: 8 * minCost}
-	}
-	s, err := Open(home, cfg)
+	s, err := Open(home, limitsOf(home))
 	if err != nil {
 		return err
 	}
@@ -289,7 +293,7 @@ func TestNothingAcknowledgedIsLostByKill(t *testing.T) {
 // nothing wrong. It removes the blobs, so that they do not pile up.
 func wantHome(t *testing.T, home string, all bool, tasks map[string]string, blobs map[string]bool) {
 	t.Helper()
-	s, err := Open(home, Config{KeepTasks: 1_000_000})
+	s, err := Open(home, limitsOf(home))
 	if err != nil {
 		t.Fatal(err)
 	}

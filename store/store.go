@@ -2,6 +2,7 @@ package store
 
 import (
 	"cmp"
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/spare-network/spare/protocol"
+	"github.com/spare-network/spare/store/journal"
 )
 
 // ErrClosed is returned by every method that writes after [Store.Close].
@@ -29,12 +31,13 @@ const (
 // Store is the durable state of one node. Its methods may be called from many
 // goroutines.
 type Store struct {
-	dir   string
-	root  *os.Root
-	lock  *homeLock
-	db    *database
-	blobs *Blobs
-	log   *slog.Logger
+	dir     string
+	root    *os.Root
+	lock    *homeLock
+	db      *database
+	journal *journal.Journal
+	blobs   *Blobs
+	log     *slog.Logger
 
 	keepTasks    int
 	keepEvidence int64 // bytes
@@ -45,8 +48,9 @@ type Store struct {
 	commits  sync.Mutex // held by the one that commits, across I/O
 	evidence int64      // bytes of evidence in the database; guarded by commits
 
-	dirty  chan struct{} // something is pending
-	urgent chan struct{} // somebody waits for the commit
+	dirty     chan struct{} // something is pending
+	urgent    chan struct{} // the commit is due
+	unwritten chan struct{} // something is to be in the journal
 
 	mu      sync.Mutex
 	room    sync.Cond // signalled when pending is taken, and when running or closed change
@@ -58,6 +62,10 @@ type Store struct {
 	tasks   index
 	peers   map[peer.ID]remembered
 	nextKey uint64 // of the next evidence
+	held    heldIndex
+	redo    []byte // to encode changes in
+
+	standings, credits peerRecords
 }
 
 // Config is what [Open] may be told. A zero value stands for the default.
@@ -86,11 +94,14 @@ func Open(dir string, cfg Config) (*Store, error) {
 		keepEvidence: defaultEvidence,
 		dirty:        make(chan struct{}, 1),
 		urgent:       make(chan struct{}, 1),
+		unwritten:    make(chan struct{}, 1),
 		pending:      newBatch(),
 		tasks:        index{byID: make(map[protocol.TaskID]*entry)},
 		peers:        make(map[peer.ID]remembered),
+		held:         heldIndex{byNonce: make(map[protocol.Nonce]*list.Element), limit: heldQuota},
 	}
 	s.room.L = &s.mu
+	s.standings, s.credits = newPeerRecords(standingBucket), newPeerRecords(creditBucket)
 	if err := s.open(cmp.Or(cfg.KeepBlobs, defaultBlobBytes)); err != nil {
 		return nil, errors.Join(err, s.release())
 	}
@@ -113,10 +124,16 @@ func (s *Store) open(keepBlobs int64) (err error) {
 	if s.db, err = openDatabase(s.root, databaseFile); err != nil {
 		return err
 	}
+	if err := s.openJournal(); err != nil {
+		return err
+	}
 	if s.blobs, err = openBlobs(s.root, keepBlobs, s.log); err != nil {
 		return fileError("read", s.path(blobDir), err)
 	}
-	return s.load()
+	if err := s.load(); err != nil {
+		return err
+	}
+	return s.commit() // the deletion of what is kept no longer
 }
 
 // load reads what is kept in memory.
@@ -129,13 +146,21 @@ func (s *Store) load() error {
 		if err := s.loadEvidence(tx); err != nil {
 			return err
 		}
+		if err := s.loadHeld(tx); err != nil {
+			return err
+		}
+		for _, r := range []*peerRecords{&s.standings, &s.credits} {
+			if err := r.load(tx); err != nil {
+				return s.db.damage(err)
+			}
+		}
 		s.sequence.load(tx)
 		return s.loadPeers(tx)
 	})
 }
 
-// Run commits what is saved and evicts blobs until ctx is done. Everything
-// that was pending then is committed when it returns. It returns an error when
+// Run writes what is saved and evicts blobs until ctx is done. Everything
+// that was pending then is in the database when it returns. It returns an error when
 // that failed, or when the database turns out to be damaged.
 //
 // Saves work without it too, each caller then committing for itself when it
@@ -146,6 +171,7 @@ func (s *Store) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { s.blobs.run(ctx) })
+	wg.Go(func() { s.runJournal(ctx) })
 	defer cancel()
 	return s.runCommits(ctx)
 }
@@ -168,6 +194,9 @@ func (s *Store) Close() error {
 // release closes whatever is open.
 func (s *Store) release() error {
 	var errs []error
+	if s.journal != nil {
+		errs = append(errs, s.journal.Close())
+	}
 	if s.db != nil {
 		errs = append(errs, s.db.close())
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -10,7 +11,7 @@ import (
 	"github.com/spare-network/spare/protocol"
 )
 
-// SaveTask stores t as it is now, soon: it is on disk some 50 ms later, and
+// SaveTask stores t as it is now, soon: it is in the journal some 50 ms later, and
 // seen by [Store.Task] and [Store.Tasks] at once. The caller may go on changing
 // t. The first save of a task is its submission. SaveTask waits when the disk
 // is slower than the saves, and returns an error when the disk fails.
@@ -22,25 +23,25 @@ func (s *Store) SaveTask(t *protocol.Task) error {
 // SaveTaskNow stores t and returns when it outlasts a power cut. When ctx ends
 // first, t may or may not be stored.
 func (s *Store) SaveTaskNow(ctx context.Context, t *protocol.Task) error {
-	b, err := s.saveTask(t)
+	n, err := s.saveTask(t)
 	if err != nil {
 		return err
 	}
-	return s.wait(ctx, b)
+	return s.wait(ctx, n)
 }
 
-func (s *Store) saveTask(t *protocol.Task) (*batch, error) {
+func (s *Store) saveTask(t *protocol.Task) (n uint64, err error) {
 	id := protocol.TaskID(t.GetId())
 	if len(id) != protocol.TaskIDLen || !protocol.ValidIDPrefix(string(id)) {
-		return nil, protocol.Errorf(protocol.CodeBadRequest, "the task ID %.20q cannot be", id)
+		return 0, protocol.Errorf(protocol.CodeBadRequest, "the task ID %.20q cannot be", id)
 	}
 	record, files, err := encodeTask(t)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	outputs := outputsOf(t)
 	if err := s.begin(); err != nil {
-		return nil, err
+		return 0, err
 	}
 	defer s.end()
 	e, before := s.tasks.save(id, t.State.Ended(), outputs)
@@ -48,8 +49,8 @@ func (s *Store) saveTask(t *protocol.Task) (*batch, error) {
 		s.blobs.keep(outputs)
 		s.blobs.unkeep(before)
 	}
-	s.pending.putTask(savedTask{e, record, files})
-	return s.pending, nil
+	key := e.key()
+	return s.save(change{at(tasksBucket, key), record}, change{at(filesBucket, key), files}), nil
 }
 
 // Task returns the task whose ID begins with prefix. It returns a
@@ -97,10 +98,13 @@ func (s *Store) Unfinished() ([]*protocol.Task, error) {
 // lists of files if wanted.
 func (s *Store) read(entries []*entry, files bool) ([]*protocol.Task, error) {
 	// What is not in memory now is in the database, and stays there.
-	list := make([]savedTask, len(entries))
+	type saved struct{ record, files []byte }
+	list := make([]saved, len(entries))
 	s.mu.Lock()
 	for i, e := range entries {
-		list[i] = s.pendingTask(e.id)
+		key := e.key()
+		list[i].record, _ = s.pendingRecord(at(tasksBucket, key))
+		list[i].files, _ = s.pendingRecord(at(filesBucket, key))
 	}
 	s.mu.Unlock()
 
@@ -110,7 +114,7 @@ func (s *Store) read(entries []*entry, files bool) ([]*protocol.Task, error) {
 		for i, e := range entries {
 			saved := list[i]
 			if saved.record == nil {
-				key := taskKey(e.seq, e.id)
+				key := e.key()
 				saved.record = records.Get(key)
 				if files {
 					saved.files = lists.Get(key)
@@ -133,13 +137,16 @@ func (s *Store) read(entries []*entry, files bool) ([]*protocol.Task, error) {
 	return tasks, err
 }
 
-// pendingTask returns what of a task is not in the database yet, or nothing. It
-// is called with mu held.
-func (s *Store) pendingTask(id protocol.TaskID) savedTask {
-	if saved, ok := s.pending.tasks[id]; ok || s.writing == nil {
-		return saved
+// deleteTasks deletes the tasks of entries, which are in the order of keys.
+func deleteTasks(tx *bbolt.Tx, entries []*entry) error {
+	records, lists := tx.Bucket(tasksBucket), tx.Bucket(filesBucket)
+	for _, e := range slices.Backward(entries) { // whose removal moves fewer of a page's keys
+		key := e.key()
+		if err := errors.Join(records.Delete(key), lists.Delete(key)); err != nil {
+			return err
+		}
 	}
-	return s.writing.tasks[id]
+	return nil
 }
 
 // loadTasks reads the index from keys and the beginnings of records.

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/spare-network/spare/protocol"
+	"github.com/spare-network/spare/store/journal"
 )
 
 func ids(tasks []*protocol.Task) (list []string) {
@@ -273,7 +274,7 @@ func TestTaskSavedAgainWhileItIsPrunedStaysWhole(t *testing.T) {
 	}
 }
 
-func TestSavesAreCommittedTogetherAndSoon(t *testing.T) {
+func TestSavesAreWrittenTogetherAndSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, t.TempDir())
 		stop := run(t, s)
@@ -281,15 +282,24 @@ func TestSavesAreCommittedTogetherAndSoon(t *testing.T) {
 		for range 100 {
 			save(t, s, newTask())
 		}
-		time.Sleep(commitDelay - time.Millisecond)
-		synctest.Wait()
-		if n := stored(t, s); n != 0 {
-			t.Errorf("%d tasks are on disk before the delay", n)
-		}
-		time.Sleep(time.Millisecond)
-		synctest.Wait()
-		if n := stored(t, s); n != 100 {
-			t.Errorf("%d tasks are on disk after the delay, want 100", n)
+		start := time.Now()
+		for _, c := range []struct {
+			after                time.Duration
+			journaled, committed int
+		}{
+			{journalDelay - time.Millisecond, 0, 0},
+			{journalDelay, 100, 0},
+			{commitDelay - time.Millisecond, 100, 0},
+			{commitDelay, 100, 100},
+		} {
+			time.Sleep(c.after - time.Since(start))
+			synctest.Wait()
+			if n := stored(t, s); n != c.committed {
+				t.Errorf("after %v: %d tasks in the database, want %d", c.after, n, c.committed)
+			}
+			if n := survivors(t, s); n != c.journaled {
+				t.Errorf("after %v: %d tasks outlast a crash, want %d", c.after, n, c.journaled)
+			}
 		}
 		if err := stop(); err != nil {
 			t.Error(err)
@@ -307,8 +317,8 @@ func TestSaveTaskNowTakesPendingSavesAlong(t *testing.T) {
 		if err := s.SaveTaskNow(t.Context(), newTask()); err != nil {
 			t.Fatal(err)
 		}
-		if n := stored(t, s); n != 2 {
-			t.Errorf("%d tasks are on disk, want 2", n)
+		if n := survivors(t, s); n != 2 {
+			t.Errorf("%d tasks outlast a crash, want 2", n)
 		}
 		if waited := time.Since(start); waited > 0 {
 			t.Errorf("it waited %v of virtual time", waited)
@@ -317,6 +327,19 @@ func TestSaveTaskNowTakesPendingSavesAlong(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestTaskTooLargeForTheJournalIsCommittedAtOnce(t *testing.T) {
+	s := open(t, t.TempDir())
+	small, large := newTask(), newTask()
+	large.Name = strings.Repeat("x", journal.MaxRecord)
+	save(t, s, small)
+	if err := s.SaveTaskNow(t.Context(), large); err != nil {
+		t.Fatal(err)
+	}
+	if n := stored(t, s); n != 2 {
+		t.Errorf("%d tasks in the database, want 2", n)
+	}
 }
 
 func TestEverythingPendingIsCommittedWhenRunReturns(t *testing.T) {
@@ -332,10 +355,10 @@ func TestEverythingPendingIsCommittedWhenRunReturns(t *testing.T) {
 		t.Errorf("%d tasks are on disk, want 50", n)
 	}
 	if err := s.SaveTaskNow(t.Context(), newTask()); err != nil {
-		t.Errorf("after Run a caller commits for itself: %v", err)
+		t.Errorf("after Run a caller writes for itself: %v", err)
 	}
-	if n := stored(t, s); n != 51 {
-		t.Errorf("%d tasks are on disk, want 51", n)
+	if n := survivors(t, s); n != 51 {
+		t.Errorf("%d tasks outlast a crash, want 51", n)
 	}
 }
 
@@ -410,6 +433,9 @@ func TestFailingCommitIsToldAndTriedAgain(t *testing.T) {
 	}
 	if got, err := s.Task(task.Id); err != nil || got.Name != task.Name {
 		t.Errorf("what failed is not there after all: %v", err)
+	}
+	if err := s.commit(); err != nil {
+		t.Error(err)
 	}
 	if n, want := stored(t, s), len(s.tasks.order); n != want {
 		t.Errorf("%d of %d tasks are on disk", n, want)
