@@ -235,6 +235,7 @@ func (n *Node) makeRoles() (err error) {
 		Arch:         n.capacity.Arch,
 		Runner:       runner{n.sandbox},
 		Blobs:        n.store.Blobs(),
+		Results:      n.store,
 		Network:      n.network,
 		Availability: n.told,
 		Sequence:     n.store.OfferSequence,

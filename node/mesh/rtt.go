@@ -78,6 +78,40 @@ func (m *Mesh) Ping(ctx context.Context, p peer.ID) (time.Duration, error) {
 	return rtt, nil
 }
 
+// reachWithin bounds [Mesh.Reach].
+const reachWithin = 400 * time.Millisecond
+
+// Reach returns nil when p answers now: within 400 ms, the dial included. It
+// tries members that this node knows already, and none that it would have to
+// look for.
+func (m *Mesh) Reach(ctx context.Context, p peer.ID) error {
+	if p == m.self {
+		return nil
+	}
+	if !m.connected(p) && !m.listed(p) {
+		return protocol.Errorf(protocol.CodeNotFound, "peer %s is not known here", p)
+	}
+	ctx, cancel := context.WithTimeout(ctx, reachWithin)
+	defer cancel()
+	if err := m.host.Connect(ctx, peer.AddrInfo{ID: p}); err != nil {
+		return fmt.Errorf("reach: %w", err)
+	}
+	c, err := m.openConnected(ctx, p, protocol.EchoStream)
+	if err != nil {
+		return fmt.Errorf("reach: %w", err)
+	}
+	if _, err := m.probe(ctx, c, 0); err != nil {
+		return fmt.Errorf("reach: %w", err)
+	}
+	return nil
+}
+
+// listed reports whether p has an offer in the Book.
+func (m *Mesh) listed(p peer.ID) bool {
+	_, ok := m.book.Get(time.Now(), p)
+	return ok
+}
+
 // probe measures n round trips on c, which it closes, and returns the last.
 func (m *Mesh) probe(ctx context.Context, c *protocol.Conn, n int) (rtt time.Duration, err error) {
 	stop := context.AfterFunc(ctx, c.Reset)

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -16,6 +18,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/spare-network/spare/market"
 	"github.com/spare-network/spare/protocol"
 	"github.com/spare-network/spare/store"
 )
@@ -47,18 +50,23 @@ func until(ctx context.Context, x Execution) (Outcome, error) {
 
 // scene is a provider with one requester at the other end of a pipe.
 type scene struct {
-	t         *testing.T
-	provider  *Provider
-	runner    *fakeRunner
-	self      peer.ID // the provider
-	requester peer.ID
-	home      string
-	store     *store.Store
-	module    []byte
-	blobs     map[protocol.Digest][]byte // what the requester gives
-	tasks     *protocol.Conn             // the requester's end
-	replies   chan *protocol.Reply       // read from it, closed at its end
-	wg        sync.WaitGroup
+	t                 *testing.T
+	provider          *Provider
+	runner            *fakeRunner
+	self              peer.ID // the provider
+	key, requesterKey crypto.PrivKey
+	requester         peer.ID
+	home              string
+	store             *store.Store
+	module            []byte
+	blobs             map[protocol.Digest][]byte // what the requester gives
+	tasks             *protocol.Conn             // the requester's end
+	replies           chan *protocol.Reply       // read from it, closed at its end
+	wg                sync.WaitGroup
+
+	results *shelf
+	ledger  *book
+	stop    func() // ends the provider's Run, and waits for it
 
 	mu           sync.Mutex
 	availability protocol.Availability
@@ -70,6 +78,69 @@ type scene struct {
 	given        []protocol.Digest // blobs asked for
 	giving       int               // transfers under way
 	mostGiving   int
+	unreachable  map[peer.ID]bool
+	tried        int // members that were to be reached
+}
+
+// shelf is a store of held results in memory.
+type shelf struct {
+	mu       sync.Mutex
+	held     map[protocol.Nonce]store.Held
+	blobs    map[protocol.Nonce][]protocol.Digest
+	released int
+}
+
+func newShelf() *shelf {
+	return &shelf{held: make(map[protocol.Nonce]store.Held), blobs: make(map[protocol.Nonce][]protocol.Digest)}
+}
+
+func (h *shelf) HoldResult(requester peer.ID, nonce protocol.Nonce, record []byte, blobs []protocol.Digest, expires time.Time) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.held[nonce] = store.Held{Requester: requester, Nonce: nonce, Record: record, Blobs: blobs, Expires: expires}
+	h.blobs[nonce] = blobs
+	return nil
+}
+
+func (h *shelf) HeldResults() ([]store.Held, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Values(h.held)), nil
+}
+
+func (h *shelf) ReleaseResults(nonces []protocol.Nonce) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, n := range nonces {
+		delete(h.held, n)
+	}
+	h.released += len(nonces)
+	return nil
+}
+
+func (h *shelf) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.held)
+}
+
+// book is a ledger in memory.
+type book struct {
+	mu       sync.Mutex
+	served   map[peer.ID]uint64
+	accounts map[peer.ID]market.Account
+}
+
+func (b *book) Served(p peer.ID, gas uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.served[p] += gas
+}
+
+func (b *book) Account(p peer.ID) market.Account {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.accounts[p]
 }
 
 func newIdentity(t *testing.T) (crypto.PrivKey, peer.ID) {
@@ -90,52 +161,81 @@ func inScene(t *testing.T, runner *fakeRunner, f func(t *testing.T, s *scene)) {
 	t.Helper()
 	dir := t.TempDir()
 	key, self := newIdentity(t)
-	_, requester := newIdentity(t)
+	requesterKey, requester := newIdentity(t)
 	synctest.Test(t, func(t *testing.T) {
 		st, err := store.Open(dir, store.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer st.Close()
-		s := &scene{t: t, runner: runner, self: self, requester: requester, home: dir, store: st, module: []byte("\x00asm module"), blobs: make(map[protocol.Digest][]byte)}
-		s.blobs[protocol.DigestOf(s.module)] = s.module
-		sequence := uint64(0)
-		s.provider, err = New(Config{
-			Self: self, Key: key, NetworkID: testNetwork, Slots: 2, Queue: 2,
-			Ceilings:    &protocol.Limits{MemoryBytes: 1 << 30, OutputBytes: 1 << 30, WallMs: 60_000, Gas: 1e12, FileBytes: 1 << 30, Files: 100},
-			ModuleBytes: 1 << 20, Speed: 1, Runner: runner, Blobs: st.Blobs(), Network: s,
-			Availability: func() (protocol.Availability, string) {
-				s.mu.Lock()
-				defer s.mu.Unlock()
-				return s.availability, "the owner said so"
-			},
-			Sequence: func(time.Time) (uint64, error) { sequence++; return sequence, nil },
-			Logger:   slog.New(slog.DiscardHandler),
-		})
-		if err != nil {
-			t.Fatal(err)
+		s := &scene{
+			t: t, runner: runner, self: self, key: key, requester: requester, requesterKey: requesterKey,
+			home: dir, store: st, module: []byte("\x00asm module"), blobs: make(map[protocol.Digest][]byte),
+			results: newShelf(), ledger: &book{served: make(map[peer.ID]uint64), accounts: make(map[peer.ID]market.Account)},
+			unreachable: make(map[peer.ID]bool),
 		}
+		s.blobs[protocol.DigestOf(s.module)] = s.module
+		s.start()
 		s.connect()
 		defer s.wg.Wait()
-		defer s.tasks.Reset()
+		defer func() { s.stop() }()
+		defer func() { s.tasks.Reset() }()
 		f(t, s)
 	})
 }
 
-func (s *scene) connect() {
+// start starts the provider, which may have been stopped before.
+func (s *scene) start() {
+	s.t.Helper()
+	var err error
+	s.provider, err = New(Config{
+		Self: s.self, Key: s.key, NetworkID: testNetwork, Slots: 2, Queue: 2,
+		Ceilings:    &protocol.Limits{MemoryBytes: 1 << 30, OutputBytes: 1 << 30, WallMs: 60_000, Gas: 1e12, FileBytes: 1 << 30, Files: 100},
+		ModuleBytes: 1 << 20, Speed: 1, Runner: s.runner, Blobs: s.store.Blobs(), Network: s,
+		Results: s.results, Ledger: s.ledger,
+		Availability: func() (protocol.Availability, string) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.availability, "the owner said so"
+		},
+		Sequence: func(now time.Time) (uint64, error) { return uint64(now.UnixNano()), nil },
+		Logger:   slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.provider.Run(ctx) }()
+	s.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			s.t.Error(err)
+		}
+	})
+}
+
+// connect opens a task stream.
+func (s *scene) connect() { s.connectAs(s.requester) }
+
+// connectAs opens one of another requester.
+func (s *scene) connectAs(requester peer.ID) {
 	ours, theirs := net.Pipe()
 	s.tasks = protocol.NewConn(ours, s.self, protocol.MaxTaskMessage)
-	there := protocol.NewConn(theirs, s.requester, protocol.MaxTaskMessage)
-	s.wg.Go(func() { s.provider.ServeTasks(context.Background(), there) })
-	s.replies = make(chan *protocol.Reply, 1024) // never full: a pipe has no buffer of its own
+	there := protocol.NewConn(theirs, requester, protocol.MaxTaskMessage)
+	provider := s.provider
+	s.wg.Go(func() { provider.ServeTasks(context.Background(), there) })
+	replies := make(chan *protocol.Reply, 1<<14) // never full: a pipe has no buffer of its own
+	s.replies = replies
+	tasks := s.tasks
 	s.wg.Go(func() {
-		defer close(s.replies)
+		defer close(replies)
 		for {
 			reply := new(protocol.Reply)
-			if s.tasks.Recv(reply) != nil {
+			if tasks.Recv(reply) != nil {
 				return
 			}
-			s.replies <- reply
+			replies <- reply
 		}
 	})
 }
@@ -235,6 +335,26 @@ func (s *scene) Advertise(_ context.Context, so *protocol.SignedOffer) error {
 		return errors.New("a capability record with a load")
 	}
 	return err
+}
+
+// is sets what the provider's owner allows.
+func (s *scene) is(a protocol.Availability) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.availability = a
+}
+
+// Reach plays a network in which some members cannot be reached.
+func (s *scene) Reach(ctx context.Context, member peer.ID) error {
+	s.mu.Lock()
+	s.tried++
+	away := s.unreachable[member]
+	s.mu.Unlock()
+	if away {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return nil
 }
 
 func (s *scene) spec() *protocol.Spec {

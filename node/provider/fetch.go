@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -35,47 +34,53 @@ type fetchKey struct {
 	blob      protocol.Digest
 }
 
-// fetchAll makes sure that blobs, which are pinned, are in the store and that
-// the requester has them, too: a digest is no secret, and what others have put
-// here is.
-func (s *session) fetchAll(ctx context.Context, r *replica, blobs []*protocol.Blob, setState func(protocol.State)) error {
-	ready := func(b *protocol.Blob) bool { return s.mayUse(r.requester, b.Sum()) }
-	wanted := slices.DeleteFunc(slices.Clone(blobs), ready)
-	if len(wanted) == 0 {
-		return nil
+// missing returns those of r's blobs that are not here, or that its requester
+// has not shown to have: a digest is no secret, and what others have put here
+// is. All are pinned already.
+func (p *Provider) missing(r *replica) []*protocol.Blob {
+	var list []*protocol.Blob
+	for _, b := range r.blobs() {
+		if !p.mayUse(r.account.peer, b.Sum()) {
+			list = append(list, b)
+		}
 	}
-	setState(protocol.StateFetching)
-	g, ctx := errgroup.WithContext(ctx)
+	return list
+}
+
+// fetchAll obtains blobs, a few at a time.
+func (p *Provider) fetchAll(r *replica, blobs []*protocol.Blob) error {
+	p.setState(r, protocol.StateFetching)
+	g, ctx := errgroup.WithContext(r.ctx)
 	g.SetLimit(transfersEach)
-	for _, b := range wanted {
-		g.Go(func() error { return s.fetch(ctx, r, b) })
+	for _, b := range blobs {
+		g.Go(func() error { return p.fetch(ctx, r, b) })
 	}
 	return g.Wait()
 }
 
 // mayUse reports whether a blob is here and may serve the requester: the node
 // itself, or one that has sent it or proved to have it.
-func (s *session) mayUse(requester peer.ID, blob protocol.Digest) bool {
-	return s.cfg.Blobs.Has(blob) && (requester == s.cfg.Self || s.known.Contains(fetchKey{requester, blob}))
+func (p *Provider) mayUse(requester peer.ID, blob protocol.Digest) bool {
+	return p.cfg.Blobs.Has(blob) && (requester == p.cfg.Self || p.known.Contains(fetchKey{requester, blob}))
 }
 
 // fetch makes sure of one blob. Of replicas of one requester that want the same
 // one, one transfers it; if that one fails or is cancelled, the next does.
-func (s *session) fetch(ctx context.Context, r *replica, b *protocol.Blob) error {
-	key := fetchKey{r.requester, b.Sum()}
-	for !s.mayUse(key.requester, key.blob) {
-		s.Provider.mu.Lock()
-		under, busy := s.fetching[key]
+func (p *Provider) fetch(ctx context.Context, r *replica, b *protocol.Blob) error {
+	key := fetchKey{r.account.peer, b.Sum()}
+	for !p.mayUse(key.requester, key.blob) {
+		p.mu.Lock()
+		under, busy := p.fetching[key]
 		if !busy {
 			under = make(chan struct{})
-			s.fetching[key] = under
+			p.fetching[key] = under
 		}
-		s.Provider.mu.Unlock()
+		p.mu.Unlock()
 		if !busy {
-			err := s.obtain(ctx, r, b)
-			s.Provider.mu.Lock()
-			delete(s.fetching, key)
-			s.Provider.mu.Unlock()
+			err := p.obtain(ctx, r, b)
+			p.mu.Lock()
+			delete(p.fetching, key)
+			p.mu.Unlock()
 			close(under)
 			return err
 		}
@@ -89,43 +94,43 @@ func (s *session) fetch(ctx context.Context, r *replica, b *protocol.Blob) error
 }
 
 // obtain has the requester prove that it has a blob which is here, or send it.
-func (s *session) obtain(ctx context.Context, r *replica, b *protocol.Blob) error {
-	leave, err := s.enterTransfers(ctx, r.requester)
+func (p *Provider) obtain(ctx context.Context, r *replica, b *protocol.Blob) error {
+	leave, err := p.enterTransfers(ctx, r.account.peer)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	if s.cfg.Blobs.Has(b.Sum()) {
-		err = s.verify(ctx, r, b)
+	if p.cfg.Blobs.Has(b.Sum()) {
+		err = p.verify(ctx, r, b)
 	}
-	if !s.cfg.Blobs.Has(b.Sum()) { // not here, or damaged here
-		err = s.transfer(ctx, r, b.Sum(), int64(b.Size))
+	if !p.cfg.Blobs.Has(b.Sum()) { // not here, or damaged here
+		err = p.transfer(ctx, r, b.Sum(), int64(b.Size))
 	}
 	if err == nil {
-		s.known.Add(fetchKey{r.requester, b.Sum()}, struct{}{})
+		p.known.Add(fetchKey{r.account.peer, b.Sum()}, struct{}{})
 	}
 	return err
 }
 
 // enterTransfers waits for a place among the transfers, and returns what gives
 // it back.
-func (s *session) enterTransfers(ctx context.Context, requester peer.ID) (func(), error) {
-	s.Provider.mu.Lock()
-	own := s.transfersOf[requester]
+func (p *Provider) enterTransfers(ctx context.Context, requester peer.ID) (func(), error) {
+	p.mu.Lock()
+	own := p.transfersOf[requester]
 	if own == nil {
 		own = &places{free: make(chan struct{}, transfersEach)}
-		s.transfersOf[requester] = own
+		p.transfersOf[requester] = own
 	}
 	own.wanted++
-	s.Provider.mu.Unlock()
+	p.mu.Unlock()
 	leave := func() {
-		s.Provider.mu.Lock()
-		defer s.Provider.mu.Unlock()
+		p.mu.Lock()
+		defer p.mu.Unlock()
 		if own.wanted--; own.wanted == 0 {
-			delete(s.transfersOf, requester)
+			delete(p.transfersOf, requester)
 		}
 	}
-	for i, all := range []chan struct{}{own.free, s.transfers} {
+	for i, all := range []chan struct{}{own.free, p.transfers} {
 		select {
 		case all <- struct{}{}:
 		case <-ctx.Done():
@@ -136,7 +141,7 @@ func (s *session) enterTransfers(ctx context.Context, requester peer.ID) (func()
 			return nil, context.Cause(ctx)
 		}
 	}
-	return func() { <-s.transfers; <-own.free; leave() }, nil
+	return func() { <-p.transfers; <-own.free; leave() }, nil
 }
 
 // places are those of one requester among the transfers.
@@ -146,8 +151,8 @@ type places struct {
 }
 
 // dial opens a blob stream and sends a request on it.
-func (s *session) dial(ctx context.Context, r *replica, request *protocol.BlobRequest) (*protocol.Conn, *protocol.BlobHeader, error) {
-	conn, err := s.cfg.Network.Open(ctx, r.requester, protocol.BlobStream)
+func (p *Provider) dial(ctx context.Context, r *replica, request *protocol.BlobRequest) (*protocol.Conn, *protocol.BlobHeader, error) {
+	conn, err := p.cfg.Network.Open(ctx, r.account.peer, protocol.BlobStream)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -172,22 +177,22 @@ func (s *session) dial(ctx context.Context, r *replica, request *protocol.BlobRe
 
 // verify compares the requester's proof with the blob that is here. One that
 // is damaged here is dropped, which is no error.
-func (s *session) verify(ctx context.Context, r *replica, b *protocol.Blob) error {
+func (p *Provider) verify(ctx context.Context, r *replica, b *protocol.Blob) error {
 	want := b.Sum()
 	challenge := protocol.NewChallenge()
-	conn, header, err := s.dial(ctx, r, &protocol.BlobRequest{Digest: want[:], Nonce: r.nonce[:], Challenge: challenge[:]})
+	conn, header, err := p.dial(ctx, r, &protocol.BlobRequest{Digest: want[:], Nonce: r.nonce[:], Challenge: challenge[:]})
 	if err != nil {
 		return notGiven(want, err)
 	}
 	conn.Reset()
-	f, err := openBlob(s.cfg.Blobs, b)
+	f, err := openBlob(p.cfg.Blobs, b)
 	if err != nil {
 		return err
 	}
 	defer f.Close() //nolint:errcheck // opened for reading
 	proof, sum := protocol.NewBlobProof(challenge), sha256.New()
 	if _, err := io.Copy(io.MultiWriter(proof, sum), f); err != nil || protocol.Digest(sum.Sum(nil)) != want {
-		s.cfg.Blobs.Drop(want)
+		p.cfg.Blobs.Drop(want)
 		return nil
 	}
 	if subtle.ConstantTimeCompare(header.Proof, proof.Sum(nil)) != 1 {
@@ -198,8 +203,8 @@ func (s *session) verify(ctx context.Context, r *replica, b *protocol.Blob) erro
 
 // transfer fetches a blob, which the requester gives to whom it asked to run a
 // replica.
-func (s *session) transfer(ctx context.Context, r *replica, want protocol.Digest, size int64) error {
-	conn, header, err := s.dial(ctx, r, &protocol.BlobRequest{Digest: want[:], Nonce: r.nonce[:]})
+func (p *Provider) transfer(ctx context.Context, r *replica, want protocol.Digest, size int64) error {
+	conn, header, err := p.dial(ctx, r, &protocol.BlobRequest{Digest: want[:], Nonce: r.nonce[:]})
 	if err != nil {
 		return notGiven(want, err)
 	}
@@ -209,7 +214,7 @@ func (s *session) transfer(ctx context.Context, r *replica, want protocol.Digest
 		return notGiven(want, fmt.Errorf("it says %d bytes", header.Size))
 	}
 	body := &patient{conn: conn, end: time.Now().Add(fetchSilence + protocol.AtSlowest(uint64(size)))}
-	if err := s.cfg.Blobs.PutExpected(want, size, io.LimitReader(body, size)); err != nil {
+	if err := p.cfg.Blobs.PutExpected(want, size, io.LimitReader(body, size)); err != nil {
 		return notGiven(want, err)
 	}
 	return nil

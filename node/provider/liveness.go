@@ -12,31 +12,39 @@ import (
 	"github.com/spare-network/spare/protocol"
 )
 
-// requesterSilence is how long attached replicas outlive their requester.
+// requesterSilence is how long a requester is silent before it is taken to be
+// away.
 const requesterSilence = 10 * time.Second
 
 // ServeLiveness beats to a requester, with the progress of its replicas, until
-// it closes the stream or falls silent. Silence cancels its attached replicas;
-// detached ones go on as long as their task stream lives.
+// it closes the stream. While it is silent, their time runs as if it were gone.
 func (p *Provider) ServeLiveness(ctx context.Context, conn *protocol.Conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer context.AfterFunc(ctx, conn.Reset)()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	wg.Go(func() { p.beat(ctx, conn) })
+	wg.Go(func() {
+		defer cancel()
+		p.beat(ctx, conn)
+	})
 	beat := new(protocol.Beat)
+	wait, silent := requesterSilence, false
 	for {
-		_ = conn.SetReadDeadline(time.Now().Add(requesterSilence))
+		_ = conn.SetReadDeadline(time.Now().Add(wait)) // a stream that cannot is dead, which Recv tells
 		err := conn.Recv(beat)
-		if err == nil {
-			continue
-		}
 		var timeout net.Error
-		if ctx.Err() == nil && errors.As(err, &timeout) && timeout.Timeout() {
-			p.cancelAttached(conn.Peer())
+		switch {
+		case err == nil && silent:
+			p.back(conn.Peer())
+			wait, silent = requesterSilence, false
+		case err == nil:
+		case ctx.Err() == nil && !silent && errors.As(err, &timeout) && timeout.Timeout():
+			p.away(conn.Peer())
+			wait, silent = detachedFor, true
+		default:
+			return
 		}
-		return
 	}
 }
 
@@ -61,8 +69,14 @@ func (p *Provider) beat(ctx context.Context, conn *protocol.Conn) {
 
 func (p *Provider) progressOf(requester peer.ID) []*protocol.Progress {
 	now := time.Now()
-	var list []*protocol.Progress
-	for _, r := range p.replicasOf(requester) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a := p.accounts[requester]
+	if a == nil {
+		return nil
+	}
+	list := make([]*protocol.Progress, 0, min(len(a.active), protocol.MaxProgress))
+	for _, r := range a.active {
 		if len(list) == protocol.MaxProgress {
 			break
 		}
@@ -71,22 +85,26 @@ func (p *Provider) progressOf(requester peer.ID) []*protocol.Progress {
 	return list
 }
 
-func (p *Provider) replicasOf(requester peer.ID) []*replica {
+// away starts the clocks of a requester's replicas.
+func (p *Provider) away(requester peer.ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var list []*replica
-	for _, r := range p.open {
-		if r.requester == requester {
-			list = append(list, r)
+	if a := p.accounts[requester]; a != nil {
+		for _, r := range a.active {
+			p.startClock(r)
 		}
 	}
-	return list
 }
 
-func (p *Provider) cancelAttached(requester peer.ID) {
-	for _, r := range p.replicasOf(requester) {
-		if !r.detached {
-			r.cancel(errGone)
+// back stops them, but for those of connections that have ended.
+func (p *Provider) back(requester peer.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if a := p.accounts[requester]; a != nil {
+		for _, r := range a.active {
+			if r.to != nil {
+				r.stopClock()
+			}
 		}
 	}
 }

@@ -26,9 +26,9 @@ const (
 	eagerGap = time.Second
 )
 
-// Run publishes the provider's offers, on change and as a keepalive, until ctx
-// ends.
-func (p *Provider) Run(ctx context.Context) error {
+// publishOffers publishes the provider's offers, on change and as a keepalive,
+// until ctx ends.
+func (p *Provider) publishOffers(ctx context.Context) error {
 	start := time.Now()
 	var advertised time.Time
 	for ctx.Err() == nil {

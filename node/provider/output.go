@@ -1,31 +1,29 @@
 package provider
 
 import (
-	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash"
-	"sync"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/spare-network/spare/protocol"
 )
 
-// output sends what a guest writes, and then the files that it leaves, to its
-// requester and sums it up. Output that is small and early enough to be whole
-// when the guest ends rides in the Outcome; everything else, and every file,
-// goes over a stream of its own.
+// output takes what a guest writes, and then the files that it leaves, and sums
+// it up. Output that is small and early enough to be whole when the guest ends
+// rides in the Outcome; everything else, and every file, goes into a
+// transcript.
 type output struct {
-	ctx    context.Context // of the replica
-	s      *session
+	p      *Provider
 	r      *replica
-	spec   *protocol.Spec
-	mu     sync.Mutex // of whole, and of conn while others may abort it
-	conn   *protocol.Conn
+	to     *transcript // nil: nothing was written so far
+	frame  []byte
 	err    error
-	whole  bool         // nothing more is to come, and the stream is closed
-	hashes [2]hash.Hash // of what was streamed
+	hashes [2]hash.Hash // of what the transcript has
 	sizes  [2]uint64
 	inline [2][]byte
 	taken  *protocol.Outputs // checks the worker's words on files; nil: it has told of none
@@ -34,15 +32,11 @@ type output struct {
 	timer  *time.Timer       // cancels the replica when they take too long
 }
 
-// errSlowFiles is the cause for which a replica is cancelled whose requester,
-// or worker, delays its files.
-var errSlowFiles = errors.New("its output files took too long to be sent")
+// errSlowFiles is the cause for which a replica is cancelled whose worker
+// delays its files.
+var errSlowFiles = errors.New("its output files took too long to come")
 
-func newOutput(ctx context.Context, s *session, r *replica, spec *protocol.Spec) *output {
-	return &output{ctx: ctx, s: s, r: r, spec: spec}
-}
-
-// write streams data of stdout, stderr or the file last begun.
+// write takes data of stdout, stderr or the file last begun.
 func (o *output) write(fd uint32, data []byte) {
 	if !o.open() {
 		return
@@ -60,19 +54,19 @@ func (o *output) write(fd uint32, data []byte) {
 	}
 	for len(data) > 0 && o.err == nil {
 		n := min(len(data), protocol.MaxOutputChunk)
-		o.send(&protocol.OutputChunk{Fd: fd, Data: data[:n]})
+		o.append(&protocol.OutputChunk{Fd: fd, Data: data[:n]})
 		data = data[n:]
 	}
 }
 
 // file begins an output file, of which the bytes follow.
 func (o *output) file(path string, size uint64) {
-	o.r.guestEnded()
+	o.p.guestEnded(o.r)
 	if !o.open() {
 		return
 	}
 	if o.taken == nil {
-		o.taken, o.begun = o.spec.NewOutputs(), time.Now()
+		o.taken, o.begun = o.r.spec.NewOutputs(), time.Now()
 		o.timer = time.AfterFunc(protocol.OutputsSilence, func() { o.r.cancel(errSlowFiles) })
 	}
 	header := &protocol.FileHeader{Path: path, Size: size}
@@ -80,14 +74,18 @@ func (o *output) file(path string, size uint64) {
 		o.blameWorker(err)
 		return
 	}
-	o.send(&protocol.OutputChunk{File: header})
+	o.append(&protocol.OutputChunk{File: header})
 }
 
-// send sends a chunk. The first failure cancels the replica: its requester
-// cannot be reached.
-func (o *output) send(chunk *protocol.OutputChunk) {
-	if o.err = o.conn.Send(chunk); o.err != nil {
-		o.r.cancel(errGone)
+// append puts a chunk into the transcript, framed as on its way. The first
+// failure, such as a full disk, cancels the replica.
+func (o *output) append(chunk *protocol.OutputChunk) {
+	o.frame = binary.AppendUvarint(o.frame[:0], uint64(proto.Size(chunk)))
+	if o.frame, o.err = (proto.MarshalOptions{UseCachedSize: true}).MarshalAppend(o.frame, chunk); o.err == nil {
+		_, o.err = o.to.Write(o.frame)
+	}
+	if o.err != nil {
+		o.r.cancel(fmt.Errorf("its output cannot be kept: %w", o.err))
 		return
 	}
 	if o.timer != nil { // files may neither pause for long nor take too long in all
@@ -102,33 +100,30 @@ func (o *output) blameWorker(err error) {
 	o.r.cancel(o.err)
 }
 
-// open reports whether there is a stream to be written to, and opens it when
-// it is the first time.
+// open reports whether there is a transcript to write to, and begins it when it
+// is the first time.
 func (o *output) open() bool {
-	if o.conn == nil && o.err == nil {
-		if o.err = o.dial(); o.err != nil {
-			o.r.cancel(errGone)
-		}
+	if o.to == nil && o.err == nil {
+		o.hashes = [2]hash.Hash{sha256.New(), sha256.New()}
+		o.to = newTranscript(o.p.cfg.Blobs, maxTranscript(o.r.spec.Limits))
+		o.p.mu.Lock()
+		o.r.output = o.to
+		o.p.stream(o.r)
+		o.p.mu.Unlock()
 	}
 	return o.err == nil
 }
 
-func (o *output) dial() error {
-	conn, err := o.s.cfg.Network.Open(o.ctx, o.r.requester, protocol.OutputStream)
-	if err != nil {
-		return fmt.Errorf("open output stream: %w", err)
-	}
-	o.conn = conn
-	// A requester that does not read must not hold up a cancelled guest.
-	context.AfterFunc(o.ctx, o.abort)
-	o.hashes = [2]hash.Hash{sha256.New(), sha256.New()}
-	return conn.Send(&protocol.OutputHeader{Nonce: o.r.nonce[:]})
+// maxTranscript is more than the output that a task's limits allow takes with
+// its frames: a byte alone takes six.
+func maxTranscript(l *protocol.Limits) int64 {
+	return 8*int64(l.OutputBytes+l.FileBytes) + int64(l.Files)*(protocol.MaxPath+64) + 64
 }
 
 // finish disposes of the output that was left at the guest's end, and closes
 // the books.
 func (o *output) finish(end Outcome) error {
-	if o.conn == nil && o.err == nil && len(end.Stdout)+len(end.Stderr) <= protocol.MaxInline {
+	if o.to == nil && o.err == nil && len(end.Stdout)+len(end.Stderr) <= protocol.MaxInline {
 		o.inline = [2][]byte{end.Stdout, end.Stderr}
 		return nil
 	}
@@ -147,29 +142,24 @@ func (o *output) finish(end Outcome) error {
 		}
 	}
 	if o.err == nil {
-		o.send(&protocol.OutputChunk{})
+		o.append(&protocol.OutputChunk{})
 	}
 	if o.err == nil {
-		// The end has been sent; a requester that has read it may have reset the
-		// stream already, which Close would report.
-		_ = o.conn.Close()
+		o.to.end()
 	}
-	o.mu.Lock()
-	o.whole = o.err == nil
-	o.mu.Unlock()
 	return o.err
 }
 
 func (o *output) outcome(end Outcome) *protocol.Outcome {
 	blob := func(i int) *protocol.Blob {
-		if o.conn == nil {
+		if o.to == nil {
 			sum := protocol.DigestOf(o.inline[i])
 			return &protocol.Blob{Digest: sum[:], Size: uint64(len(o.inline[i]))}
 		}
 		return &protocol.Blob{Digest: o.hashes[i].Sum(nil), Size: o.sizes[i]}
 	}
 	return &protocol.Outcome{
-		Streamed: o.conn != nil,
+		Streamed: o.to != nil,
 		Stdout:   o.inline[0],
 		Stderr:   o.inline[1],
 		Result: &protocol.Result{
@@ -189,15 +179,5 @@ func (o *output) outcome(end Outcome) *protocol.Outcome {
 func (o *output) close() {
 	if o.timer != nil {
 		o.timer.Stop()
-	}
-	o.abort()
-}
-
-// abort resets a stream that was not brought to its end.
-func (o *output) abort() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.conn != nil && !o.whole {
-		o.conn.Reset()
 	}
 }

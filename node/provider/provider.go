@@ -15,6 +15,7 @@ import (
 
 	"github.com/spare-network/spare/market"
 	"github.com/spare-network/spare/protocol"
+	"github.com/spare-network/spare/store"
 )
 
 // Runner runs guests in the sandbox.
@@ -42,6 +43,7 @@ type Execution struct {
 	Output    func(fd uint32, data []byte)   // what the guest writes while it runs; of fd 3, bytes of the file last begun
 	File      func(path string, size uint64) // begins an output file, after the guest's end, sorted by path
 	State     func(protocol.State)           // compiling, running
+	Gas       func(used uint64)              // what the guest has used so far, now and then
 }
 
 // Outcome is how a guest ended.
@@ -63,6 +65,8 @@ type Blobs interface {
 	Pin(d protocol.Digest) (release func())
 	// Drop forgets a blob whose bytes were found not to be d's.
 	Drop(d protocol.Digest)
+	// NewSpool returns what takes at most max bytes of a guest's output.
+	NewSpool(max int64) *store.Spool
 }
 
 // Network is the mesh's part that a provider needs.
@@ -71,6 +75,15 @@ type Network interface {
 	// Publish gossips an offer; Advertise puts its lasting part in the DHT.
 	Publish(ctx context.Context, offer *protocol.SignedOffer) error
 	Advertise(ctx context.Context, capability *protocol.SignedOffer) error
+	// Reach returns nil when a member that this node knows answers now.
+	Reach(ctx context.Context, member peer.ID) error
+}
+
+// Ledger is what the node and others have done for each other.
+type Ledger interface {
+	// Served notes work that the requester has countersigned, once each.
+	Served(requester peer.ID, gas uint64)
+	Account(requester peer.ID) market.Account
 }
 
 // Config is what a Provider is made of.
@@ -88,6 +101,8 @@ type Config struct {
 	Arch        string
 	Runner      Runner
 	Blobs       Blobs
+	Results     Results
+	Ledger      Ledger
 	Network     Network
 	// Availability says whether the node donates now, and why not.
 	Availability func() (protocol.Availability, string)
@@ -103,34 +118,39 @@ const seenNonces = 1 << 16
 // Provider runs other nodes' replicas, and its own node's.
 type Provider struct {
 	cfg     Config
-	self    string // the peer ID in text
+	self    string          // the peer ID in text
+	ctx     context.Context // its lifetime, ended by Run
+	stop    context.CancelCauseFunc
+	wg      sync.WaitGroup // replicas, and output on its way
 	seen    *lru.Cache[protocol.Nonce, struct{}]
 	changed chan struct{} // wakes the offer loop
 	// transfers has room for the blobs that may come in at once.
 	transfers chan struct{}
 	// known are the blobs that requesters have sent or proved to have.
 	known *lru.Cache[fetchKey, struct{}]
+	// vouching has room for the members that are tried at once.
+	vouching chan struct{}
 
+	// mu guards what follows, and all fields of accounts, replicas and
+	// exchanges that are not constant.
 	mu          sync.Mutex
-	open        map[protocol.Nonce]*replica
+	stopping    bool // nothing begins any more
+	accounts    map[peer.ID]*account
+	waiting     []*account // those with replicas that only want a slot
+	turns       market.Turns
+	admitted    int // replicas that have not ended
+	running     int // those of them that have a slot
+	held        holding
+	discarded   []*transcript              // for unlock
+	released    []protocol.Nonce           // persisted results that are not wanted any more
 	fetching    map[fetchKey]chan struct{} // closed when the transfer has ended
 	transfersOf map[peer.ID]*places
 }
 
-// replica is one admitted Run.
-type replica struct {
-	nonce     protocol.Nonce
-	requester peer.ID
-	detached  bool
-	cancel    context.CancelCauseFunc
+var errStopping = protocol.Errorf(protocol.CodeShutdown, "the provider is stopping")
 
-	mu      sync.Mutex
-	state   protocol.State
-	running time.Time // when the guest started
-	ended   time.Time // when it ended; zero while it has not
-}
-
-// New returns a Provider. Its handlers serve at once; Run publishes its offers.
+// New returns a Provider that holds the results of an earlier run of its node.
+// Its handlers serve at once, until Run ends.
 func New(cfg Config) (*Provider, error) {
 	seen, err := lru.New[protocol.Nonce, struct{}](seenNonces)
 	if err != nil {
@@ -140,30 +160,70 @@ func New(cfg Config) (*Provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("remember blobs: %w", err)
 	}
-	return &Provider{
+	p := &Provider{
 		cfg:       cfg,
 		self:      cfg.Self.String(),
 		seen:      seen,
 		changed:   make(chan struct{}, 1),
 		transfers: make(chan struct{}, maxTransfers),
-		open:      make(map[protocol.Nonce]*replica),
 		known:     known,
+		vouching:  make(chan struct{}, maxVouching),
+		accounts:  make(map[peer.ID]*account),
 		fetching:  make(map[fetchKey]chan struct{}),
 
 		transfersOf: make(map[peer.ID]*places),
-	}, nil
+	}
+	p.ctx, p.stop = context.WithCancelCause(context.Background())
+	return p, p.restore(time.Now())
+}
+
+// Run publishes the provider's offers and keeps its results, until ctx ends.
+// Replicas that still run then are cancelled.
+func (p *Provider) Run(ctx context.Context) error {
+	var keeping sync.WaitGroup
+	ctx, cancel := context.WithCancel(ctx)
+	keeping.Go(func() { p.keepResults(ctx) })
+	err := p.publishOffers(ctx)
+	cancel()
+	keeping.Wait()
+	p.mu.Lock()
+	p.stopping = true
+	var open []*replica
+	for _, a := range p.accounts {
+		for _, r := range a.active {
+			open = append(open, r)
+		}
+	}
+	p.mu.Unlock()
+	for _, r := range open {
+		p.cancel(r, errStopping)
+	}
+	p.stop(errStopping)
+	p.wg.Wait()
+	p.closeResults()
+	return err
+}
+
+// unlock releases mu and frees what has been given up under it.
+func (p *Provider) unlock() {
+	list := p.discarded
+	p.discarded = nil
+	p.mu.Unlock()
+	for _, t := range list {
+		t.drop()
+	}
 }
 
 // Load returns the provider's load at this moment.
 func (p *Provider) Load() *protocol.Load {
+	availability, _ := p.cfg.Availability()
 	p.mu.Lock()
-	admitted := len(p.open)
+	admitted := p.admitted
 	p.mu.Unlock()
-	return p.load(admitted)
+	return p.load(admitted, availability)
 }
 
-func (p *Provider) load(admitted int) *protocol.Load {
-	availability, _ := p.cfg.Availability()
+func (p *Provider) load(admitted int, availability protocol.Availability) *protocol.Load {
 	if availability == protocol.Open && admitted >= p.cfg.Slots+p.cfg.Queue {
 		availability = protocol.Full
 	}
@@ -177,88 +237,10 @@ func (p *Provider) load(admitted int) *protocol.Load {
 	}
 }
 
-// admit decides on one Run. It returns the replica and the load that includes
-// it, or a refusal.
-func (p *Provider) admit(r *replica, spec *protocol.Spec) (*protocol.Load, *protocol.Refusal) {
-	if why := p.ceiling(spec); why != "" {
-		return nil, &protocol.Refusal{Code: string(protocol.CodeRefused), Message: why, Load: p.Load()}
-	}
-	// A pause protects the owner of the machine from strangers, not from the
-	// owner's own tasks.
-	if availability, why := p.cfg.Availability(); availability != protocol.Open && r.requester != p.cfg.Self {
-		return nil, &protocol.Refusal{Code: string(protocol.CodeRefused), Message: protocol.SafeText(why), Load: p.Load()}
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.open) >= p.cfg.Slots+p.cfg.Queue {
-		return nil, &protocol.Refusal{
-			Code:    string(protocol.CodeBusy),
-			Message: fmt.Sprintf("%d run or wait here already", len(p.open)),
-			Load:    p.load(len(p.open)),
-		}
-	}
-	if again, _ := p.seen.ContainsOrAdd(r.nonce, struct{}{}); again {
-		return nil, &protocol.Refusal{Code: string(protocol.CodeReplay), Message: "this replica was asked for before", Load: p.load(len(p.open))}
-	}
-	p.open[r.nonce] = r
-	return p.load(len(p.open)), nil
-}
-
-// ceiling says what of the spec is beyond this provider, or "".
-func (p *Provider) ceiling(s *protocol.Spec) string {
-	if s.Profile != protocol.Profile {
-		return fmt.Sprintf("the task needs sandbox profile %d, this node has %d", s.Profile, protocol.Profile)
-	}
-	return market.Need{Limits: s.Limits, ModuleBytes: s.Module.Size}.Beyond(p.capability())
-}
-
-// release forgets an admitted replica and returns the load without it.
-func (p *Provider) release(r *replica) *protocol.Load {
-	p.mu.Lock()
-	delete(p.open, r.nonce)
-	load := p.load(len(p.open))
-	p.mu.Unlock()
-	p.noteChange()
-	return load
-}
-
 // noteChange wakes the offer loop, which judges whether the change matters.
 func (p *Provider) noteChange() {
 	select {
 	case p.changed <- struct{}{}:
 	default: // it is awake already
 	}
-}
-
-func (r *replica) setState(s protocol.State) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.state = s
-	if s == protocol.StateRunning {
-		r.running = time.Now()
-	}
-}
-
-// guestEnded stops the clock: how long its files take to be sent is not the
-// guest's.
-func (r *replica) guestEnded() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.ended.IsZero() {
-		r.ended = time.Now()
-	}
-}
-
-// progress is what a Beat says of the replica.
-func (r *replica) progress(now time.Time) *protocol.Progress {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	pr := &protocol.Progress{Nonce: r.nonce[:], State: r.state}
-	if !r.ended.IsZero() {
-		now = r.ended
-	}
-	if !r.running.IsZero() {
-		pr.WallUs = uint64(now.Sub(r.running).Microseconds())
-	}
-	return pr
 }

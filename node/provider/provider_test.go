@@ -71,7 +71,7 @@ func TestWhatIsRefused(t *testing.T) {
 		"a spec without a module":   {func(_ *scene, sp *protocol.Spec, _ *protocol.Run) { sp.Module = nil }, protocol.CodeBadRequest},
 		"a short nonce":             {func(_ *scene, _ *protocol.Spec, r *protocol.Run) { r.Nonce = r.Nonce[:8] }, protocol.CodeBadRequest},
 		"escapes for a task ID":     {func(_ *scene, _ *protocol.Spec, r *protocol.Run) { r.Task = "\x1b[31m" }, protocol.CodeBadRequest},
-		"while the owner is active": {func(s *scene, _ *protocol.Spec, _ *protocol.Run) { s.availability = protocol.OwnerBusy }, protocol.CodeRefused},
+		"while the owner is active": {func(s *scene, _ *protocol.Spec, _ *protocol.Run) { s.is(protocol.OwnerBusy) }, protocol.CodeRefused},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inScene(t, &fakeRunner{run: echo}, func(t *testing.T, s *scene) {
@@ -87,7 +87,7 @@ func TestWhatIsRefused(t *testing.T) {
 				if refusal := s.next().GetRefusal(); refusal == nil || refusal.Code != string(c.code) || refusal.Message == "" || refusal.Load == nil {
 					t.Errorf("refusal: %v", refusal)
 				}
-				s.availability = protocol.Open
+				s.is(protocol.Open)
 				s.ask(2, s.spec()) // the stream is as good as before
 				s.outcome()
 			})
@@ -253,23 +253,41 @@ func TestWithdrawnReplicaIsStopped(t *testing.T) {
 	})
 }
 
-func TestEndOfTheStreamStopsItsReplicas(t *testing.T) {
-	var stopped error
-	inScene(t, &fakeRunner{run: func(ctx context.Context, x Execution) (Outcome, error) {
-		_, stopped = until(ctx, x)
-		return Outcome{}, stopped
-	}}, func(t *testing.T, s *scene) {
-		s.ask(1, s.spec())
-		s.running()
-		s.tasks.Reset()
-		synctest.Wait()
-		if !errors.Is(stopped, errGone) {
-			t.Errorf("stopped because %v", stopped)
-		}
-		if load := s.provider.Load(); load.Running != 0 {
-			t.Errorf("load afterwards: %v", load)
-		}
-	})
+func TestReplicaOutlivesItsConnectionForAWhile(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		detached bool
+		lives    time.Duration
+	}{
+		{"attached", false, attachedFor},
+		{"detached", true, detachedFor},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var stopped error
+			inScene(t, &fakeRunner{run: func(ctx context.Context, x Execution) (Outcome, error) {
+				_, err := until(ctx, x)
+				stopped = context.Cause(ctx)
+				return Outcome{}, err
+			}}, func(t *testing.T, s *scene) {
+				raw, err := s.spec().Marshal()
+				if err != nil {
+					t.Fatal(err)
+				}
+				nonce := protocol.NewNonce()
+				s.send(1, &protocol.Run{Spec: raw, Nonce: nonce[:], Detached: c.detached})
+				s.running()
+				s.tasks.Reset()
+				time.Sleep(c.lives - time.Second)
+				if load := s.provider.Load(); load.Running != 1 {
+					t.Errorf("load before its time is over: %v", load)
+				}
+				time.Sleep(2 * time.Second)
+				if load := s.provider.Load(); load.Running != 0 || !errors.Is(stopped, errGone) {
+					t.Errorf("load afterwards: %v, stopped because %v", load, stopped)
+				}
+			})
+		})
+	}
 }
 
 func TestProbeTellsTheLoad(t *testing.T) {
@@ -329,9 +347,6 @@ func TestSilentRequesterLosesItsAttachedReplicas(t *testing.T) {
 
 func TestOffersArePublishedEagerlyThenOnChangeThenRarely(t *testing.T) {
 	inScene(t, &fakeRunner{run: until}, func(t *testing.T, s *scene) {
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan error, 1)
-		go func() { done <- s.provider.Run(ctx) }()
 		count := func() int {
 			synctest.Wait()
 			s.mu.Lock()
@@ -359,10 +374,6 @@ func TestOffersArePublishedEagerlyThenOnChangeThenRarely(t *testing.T) {
 		}
 		if last := s.published[len(s.published)-1]; last.Load.Running != 1 || last.TTL() != offerTTL || last.Gas != 1e12 || last.FileBytes != 1<<30 || last.Files != 100 || last.ModuleBytes != 1<<20 {
 			t.Errorf("the last offer: %v", last)
-		}
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
 		}
 	})
 }

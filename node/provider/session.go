@@ -7,41 +7,38 @@ import (
 	"sync"
 	"time"
 
-	"github.com/spare-network/spare/protocol"
-)
+	"golang.org/x/sync/errgroup"
 
-// Causes for which a replica is cancelled.
-var (
-	errWithdrawn = errors.New("the requester withdrew it")
-	errGone      = errors.New("the requester is gone")
+	"github.com/spare-network/spare/protocol"
 )
 
 // session is one requester's task stream.
 type session struct {
 	*Provider
-	conn      *protocol.Conn
-	requester string // the peer ID in text, which takes a while to make
+	conn    *protocol.Conn
+	account *account
+	byID    map[uint64]*replica // guarded by the Provider's mu
+	checks  errgroup.Group      // of countersignatures
 
-	mu       sync.Mutex
-	byID     map[uint64]*replica
-	unsigned []*protocol.Receipt
-	signer   *time.Timer
+	receiptsMu sync.Mutex
+	unsigned   []*protocol.Receipt
+	signer     *time.Timer
+	closed     bool
 
 	wg sync.WaitGroup
 }
 
-// ServeTasks serves one task stream until it ends. Replicas that still run
-// then are cancelled: nobody could be told of their results.
+// ServeTasks serves one task stream until it ends. Its replicas go on for a
+// while then: their requester may come back and claim them.
 func (p *Provider) ServeTasks(ctx context.Context, conn *protocol.Conn) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	s := &session{Provider: p, conn: conn, requester: conn.Peer().String(), byID: make(map[uint64]*replica)}
-	stop := context.AfterFunc(ctx, conn.Reset)
-	defer func() {
-		stop()
-		cancel(errGone)
-		conn.Reset()
-		s.wg.Wait()
-	}()
+	s := &session{Provider: p, conn: conn, byID: make(map[uint64]*replica)}
+	s.checks.SetLimit(maxChecks)
+	p.mu.Lock()
+	s.account = p.accountOf(conn.Peer())
+	s.account.sessions++
+	p.mu.Unlock()
+	defer s.close()
+	defer context.AfterFunc(ctx, conn.Reset)()
 	for {
 		ask := new(protocol.Ask)
 		if err := conn.Recv(ask); err != nil {
@@ -50,132 +47,148 @@ func (p *Provider) ServeTasks(ctx context.Context, conn *protocol.Conn) {
 			}
 			return
 		}
-		if !s.handle(ctx, ask) {
+		if err := s.handle(ctx, ask); err != nil {
+			p.cfg.Logger.Debug("task stream is of no more use", "requester", conn.Peer(), "err", err)
 			return
 		}
 	}
 }
 
-// handle serves one Ask. It returns false when the stream is of no more use.
-func (s *session) handle(ctx context.Context, ask *protocol.Ask) bool {
-	var reply *protocol.Reply
+func (s *session) close() {
+	s.conn.Reset()
+	s.receiptsMu.Lock()
+	s.closed = true
+	s.receiptsMu.Unlock()
+	s.wg.Wait()
+	_ = s.checks.Wait() // none returns an error
+	s.mu.Lock()
+	for _, r := range s.byID {
+		s.abandon(r)
+	}
+	s.account.sessions--
+	s.prune(s.account)
+	s.mu.Unlock()
+}
+
+// handle serves one Ask. Its error ends the stream.
+func (s *session) handle(ctx context.Context, ask *protocol.Ask) error {
 	switch body := ask.Body.(type) {
+	case *protocol.Ask_Run:
+		return s.refuse(ask.Id, s.run(ask.Id, body.Run))
+	case *protocol.Ask_Claim:
+		return s.refuse(ask.Id, s.claim(ask.Id, body.Claim))
+	case *protocol.Ask_Vouch:
+		return s.refuse(ask.Id, s.vouch(ctx, ask.Id, body.Vouch))
 	case *protocol.Ask_Probe:
-		reply = &protocol.Reply{Id: ask.Id, Body: &protocol.Reply_Load{Load: s.Load()}}
+		return s.conn.Send(&protocol.Reply{Id: ask.Id, Body: &protocol.Reply_Load{Load: s.Load()}})
 	case *protocol.Ask_Cancel:
 		s.mu.Lock()
 		r := s.byID[ask.Id]
 		s.mu.Unlock()
 		if r != nil {
-			r.cancel(errWithdrawn)
+			s.cancel(r, errWithdrawn)
 		}
-		return true
-	case *protocol.Ask_Run:
-		if refusal := s.run(ctx, ask.Id, body.Run); refusal != nil {
-			reply = &protocol.Reply{Id: ask.Id, Body: &protocol.Reply_Refusal{Refusal: refusal}}
+		return nil
+	case *protocol.Ask_Settle:
+		if err := body.Settle.Validate(); err != nil {
+			return err
 		}
+		s.settle(s.account, body.Settle.Nonces)
+		return nil
+	case *protocol.Ask_Countersigned:
+		return s.countersigned(body.Countersigned)
 	default:
-		s.cfg.Logger.Debug("unknown request", "requester", s.conn.Peer())
-		return false
+		return errors.New("unknown request")
 	}
-	return reply == nil || s.conn.Send(reply) == nil
+}
+
+func (s *session) refuse(id uint64, refusal *protocol.Refusal) error {
+	if refusal == nil {
+		return nil
+	}
+	return s.conn.Send(&protocol.Reply{Id: id, Body: &protocol.Reply_Refusal{Refusal: refusal}})
+}
+
+func (s *session) badRequest(err error) *protocol.Refusal {
+	return &protocol.Refusal{Code: string(protocol.CodeBadRequest), Message: protocol.SafeText(err.Error()), Load: s.Load()}
 }
 
 // run admits a replica and starts it, or says why not.
-func (s *session) run(ctx context.Context, id uint64, run *protocol.Run) *protocol.Refusal {
+func (s *session) run(id uint64, run *protocol.Run) *protocol.Refusal {
 	spec, err := protocol.ParseSpec(run.Spec)
 	if err == nil {
 		err = run.Validate()
 	}
 	if err != nil {
-		return &protocol.Refusal{Code: string(protocol.CodeBadRequest), Message: protocol.SafeText(err.Error()), Load: s.Load()}
+		return s.badRequest(err)
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	r := &replica{nonce: protocol.Nonce(run.Nonce), requester: s.conn.Peer(), detached: run.Detached, cancel: cancel}
-	s.mu.Lock()
-	_, taken := s.byID[id]
-	s.mu.Unlock()
-	if taken {
-		cancel(nil)
-		return &protocol.Refusal{Code: string(protocol.CodeBadRequest), Message: "this request ID is in use", Load: s.Load()}
+	s.askCredit(s.account, time.Now())
+	r := &replica{
+		nonce: protocol.Nonce(run.Nonce), account: s.account, detached: run.Detached,
+		spec: spec, raw: run.Spec, warm: s.cfg.Runner.Warm(s.account.peer, spec.Module.Sum()),
 	}
-	load, refusal := s.admit(r, spec)
+	r.ctx, r.cancel = context.WithCancelCause(s.Provider.ctx)
+	x := &exchange{s: s, id: id, commit: run.Commit}
+	load, refusal := s.admit(r, x)
 	if refusal != nil {
-		cancel(nil)
+		r.cancel(nil)
 		return refusal
 	}
-	s.mu.Lock()
-	s.byID[id] = r
-	s.mu.Unlock()
 	s.noteChange()
-
-	warm := s.cfg.Runner.Warm(r.requester, spec.Module.Sum())
-	told := protocol.StateQueued
-	if warm && load.Queued == 0 {
-		told = protocol.StateRunning // as the requester understands such a lease
+	if r.warm && load.Queued == 0 {
+		x.told = protocol.StateRunning // as the requester understands such a lease
 	}
-	lease := &protocol.Reply{Id: id, Body: &protocol.Reply_Lease{Lease: &protocol.Lease{Load: load, Warm: warm}}}
-	// A warm short task has its outcome before the linger is over: lease and
-	// outcome then leave in one write.
-	if warm {
-		_ = s.conn.SendSoon(lease) // a dead stream ends the session's loop
-	} else {
-		_ = s.conn.Send(lease)
-	}
-	s.wg.Go(func() {
-		defer cancel(nil)
-		outcome := s.execute(ctx, id, r, spec, run, told)
-		s.mu.Lock()
-		delete(s.byID, id)
-		s.mu.Unlock()
-		outcome.Load = s.release(r)
-		if err := s.conn.Send(&protocol.Reply{Id: id, Body: &protocol.Reply_Outcome{Outcome: outcome}}); err == nil && outcome.Receipt != nil {
-			s.addReceipt(outcome.Receipt)
-		}
-	})
+	s.lease(x, r.warm, load)
+	s.begin(r)
 	return nil
 }
 
-// signDelay is how long receipts wait to be signed together: one signature
-// costs as much as a whole short task.
-const signDelay = 250 * time.Millisecond
-
-// addReceipt has the receipt signed with others, off the hot path.
-func (s *session) addReceipt(r *protocol.Receipt) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.unsigned = append(s.unsigned, r)
-	switch {
-	case len(s.unsigned) == 1:
-		s.wg.Add(1)
-		s.signer = time.AfterFunc(signDelay, func() {
-			defer s.wg.Done()
-			s.sign()
-		})
-	case len(s.unsigned) == protocol.MaxReceipts && s.signer.Stop():
-		go func() {
-			defer s.wg.Done()
-			s.sign()
-		}()
+// lease tells that a replica will run, or does already.
+func (s *session) lease(x *exchange, warm bool, load *protocol.Load) {
+	reply := &protocol.Reply{Id: x.id, Body: &protocol.Reply_Lease{Lease: &protocol.Lease{Load: load, Warm: warm}}}
+	// A warm short task has its outcome before the linger is over: lease and
+	// outcome then leave in one write.
+	if warm {
+		_ = s.conn.SendSoon(reply) // a dead stream ends the session's loop
+	} else {
+		_ = s.conn.Send(reply)
 	}
 }
 
-// sign signs what is unsigned in batches and sends the signatures.
-func (s *session) sign() {
-	s.mu.Lock()
-	receipts := s.unsigned
-	s.unsigned = nil
-	s.mu.Unlock()
-	for len(receipts) > 0 {
-		n := min(len(receipts), protocol.MaxReceipts)
-		batch, err := protocol.SignReceipts(s.cfg.NetworkID, s.cfg.Key, receipts[:n])
-		if err != nil {
-			s.cfg.Logger.Error("cannot sign receipts", "err", err)
-			return
-		}
-		if s.conn.Send(&protocol.Reply{Body: &protocol.Reply_Receipts{Receipts: batch}}) != nil {
-			return // nobody is there to be told
-		}
-		receipts = receipts[n:]
+// claim goes on with a replica of an earlier Run under another ID, or says what
+// has become of it.
+func (s *session) claim(id uint64, claim *protocol.Claim) *protocol.Refusal {
+	if err := claim.Validate(); err != nil {
+		return s.badRequest(err)
 	}
+	x := &exchange{s: s, id: id, receiptOnly: claim.ReceiptOnly}
+	load := s.Load()
+	s.mu.Lock()
+	r := s.account.find(protocol.Nonce(claim.Nonce))
+	taken := s.byID[id] != nil
+	runs := r != nil && r.phase != phaseEnded
+	s.mu.Unlock()
+	if taken {
+		return s.badRequest(errors.New("this request ID is in use"))
+	}
+	if runs {
+		x.commit = claim.Commit
+		s.lease(x, r.warm, load)
+	}
+	s.mu.Lock()
+	// It may have been settled, or given up, meanwhile.
+	if r == nil || s.account.find(r.nonce) != r || s.stopping {
+		s.mu.Unlock()
+		return &protocol.Refusal{Code: string(protocol.CodeNotFound), Message: "no replica of this nonce is here", Load: load}
+	}
+	s.account.active[r.nonce] = r
+	s.attach(r, x)
+	told := s.take(r)
+	s.mu.Unlock()
+	if told != nil {
+		s.tell(r, told, load)
+	} else if runs {
+		s.tellState(r)
+	}
+	return nil
 }
