@@ -45,6 +45,9 @@ type Known struct {
 	// Network is the part of its address that neighbours share, such as an
 	// IPv4 /16; empty when unknown.
 	Network string
+	// Barred says why it is not to be chosen, for people, unless it is asked
+	// for by name; empty: it may be.
+	Barred string
 }
 
 // Candidate is a provider as one task sees it. Rank makes it, the requester
@@ -58,6 +61,7 @@ type Candidate struct {
 	Load     *protocol.Load // nil when none is known
 	LoadAge  time.Duration
 	Network  string        // of its address; empty when unknown
+	Barred   string        // as in Known
 	Warm     bool          // nothing to fetch or compile
 	Feasible bool          // it could run the task
 	Scored   bool          // it answered, and Score and Reason are from that
@@ -81,7 +85,7 @@ func Rank(now time.Time, need Need, entries []Entry, known func(peer.ID) Known) 
 			c.LoadAge = max(0, now.Sub(e.LoadAt))
 		}
 		k := known(e.Provider)
-		c.RTT, c.RTTKnown, c.Network = max(0, k.RTT), k.RTTKnown, k.Network
+		c.RTT, c.RTTKnown, c.Network, c.Barred = max(0, k.RTT), k.RTTKnown, k.Network, k.Barred
 		if e.Provider == need.Self {
 			c.RTT, c.RTTKnown = 0, true
 		}
@@ -126,6 +130,9 @@ func (n Need) bars(c Candidate) string {
 			return "tried before"
 		}
 		return "tried before: " + protocol.SafeText(why)
+	}
+	if c.Barred != "" && n.On == "" {
+		return "not trusted: " + protocol.SafeText(c.Barred)
 	}
 	return ""
 }

@@ -37,7 +37,7 @@ func nobody(need Need, list []Candidate) *protocol.Error {
 	for _, c := range list {
 		if need.bars(c) == "" {
 			wanted = append(wanted, c)
-		} else if _, was := need.Exclude[c.Provider]; was {
+		} else if _, was := need.Exclude[c.Provider]; was || c.Barred != "" {
 			tried = append(tried, c)
 		}
 	}

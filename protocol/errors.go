@@ -47,6 +47,7 @@ const (
 	CodeBlob        Code = "E-BLOB"           // bytes are missing, or are not what their digest says
 	CodeLost        Code = "E-LOST"           // every attempt was lost
 	CodeDiverged    Code = "E-DIVERGED"       // two replicas wrote different output
+	CodeQuorum      Code = "E-NO-QUORUM"      // too few providers gave the same result
 	CodeCancelled   Code = "E-CANCELLED"      // the user cancelled
 	CodeShutdown    Code = "E-SHUTDOWN"       // the node is stopping
 	CodeInternal    Code = "E-INTERNAL"       // a defect of spare

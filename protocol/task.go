@@ -66,6 +66,16 @@ func (s State) Ended() bool { return s >= StateDone && s != StateCommitted }
 // Word is how people, flags and JSON name it: default, off, auto, strict.
 func (v Verify) Word() string { return word(v.String(), "VERIFY_") }
 
+// ParseVerify returns what a word of [Verify.Word] stands for.
+func ParseVerify(word string) (Verify, error) {
+	for v := VerifyDefault; v <= VerifyStrict; v++ {
+		if v.Word() == word {
+			return v, nil
+		}
+	}
+	return 0, Errorf(CodeBadRequest, "there is no verification %q", SafeText(word)).WithHint("there are default, off, auto and strict")
+}
+
 // Word is how people and JSON name the source: guest or system.
 func (s ExitSource) Word() string { return word(s.String(), "EXIT_SOURCE_") }
 
