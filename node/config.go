@@ -28,10 +28,13 @@ type Config struct {
 	Ceilings    Ceilings // the zero value: as high as they can be
 	Require     []string // layers of the sandbox without which no tasks of others run
 	Donate      string   // "idle" or "always"
-	Dashboard   string   // TCP address on loopback; empty: off
-	Version     string
-	Logger      *slog.Logger
-	Ready       func(Info) // called once when everything serves; may be nil
+	// Verify is how results of tasks are verified that do not say: off when it
+	// is the default itself.
+	Verify    protocol.Verify
+	Dashboard string // TCP address on loopback; empty: off
+	Version   string
+	Logger    *slog.Logger
+	Ready     func(Info) // called once when everything serves; may be nil
 }
 
 // Ceilings are the most, besides memory, that one task may use and that its

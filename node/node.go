@@ -60,6 +60,7 @@ type Node struct {
 	donor     *donor.Donor
 	sandbox   *sandbox.Pool
 	network   *network
+	ledger    *ledger
 	provider  *provider.Provider
 	requester *requester.Requester
 	api       *api.Server
@@ -222,6 +223,9 @@ func (n *Node) told() (protocol.Availability, string) {
 }
 
 func (n *Node) makeRoles() (err error) {
+	if n.ledger, err = openLedger(n.store, n.cfg.Logger); err != nil {
+		return err
+	}
 	n.provider, err = provider.New(provider.Config{
 		Self:         n.self,
 		Key:          n.key,
@@ -236,6 +240,7 @@ func (n *Node) makeRoles() (err error) {
 		Runner:       runner{n.sandbox},
 		Blobs:        n.store.Blobs(),
 		Results:      n.store,
+		Ledger:       n.ledger,
 		Network:      n.network,
 		Availability: n.told,
 		Sequence:     n.store.OfferSequence,
@@ -246,11 +251,15 @@ func (n *Node) makeRoles() (err error) {
 	}
 	n.requester, err = requester.New(requester.Config{
 		Self:      n.self,
+		Key:       n.key,
 		NetworkID: n.secret.ID(),
 		Book:      n.book,
 		Network:   n.network,
 		Journal:   n.store,
 		Blobs:     n.store.Blobs(),
+		Standings: n.store,
+		Ledger:    n.ledger,
+		Verify:    n.cfg.Verify,
 		Logger:    n.cfg.Logger,
 	})
 	return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -21,11 +20,16 @@ type eventKind int
 const (
 	evLeased eventKind = iota
 	evProgress
-	evSuspected
+	evSuspected // its provider is silent
+	evHeard     // and is so no more
+	evSlow      // it makes less progress than it should
+	evCut       // the way to its provider is lost
 	evRefused
-	evLost
+	evFailed
+	evCommitted
 	evOutcome
 	evOutputEnd
+	evJudge // somebody who answered was found wrong elsewhere
 )
 
 // eventsPerAttempt is at least the number of events that an honest attempt
@@ -39,7 +43,10 @@ type event struct {
 	state   protocol.State    // of evLeased and evProgress
 	refusal *protocol.Refusal // of evRefused
 	outcome *protocol.Outcome // of evOutcome
-	err     error             // of evLost
+	err     error             // of evCut and evFailed
+
+	commitment protocol.Digest // of evCommitted
+	in         *intake         // of evOutputEnd, and when it is a stream's end: whose
 }
 
 func (ev event) why() string {
@@ -49,39 +56,42 @@ func (ev event) why() string {
 // attempt is one replica of a task, as its requester sees it.
 type attempt struct {
 	t        *task
+	number   int // in the task's course
 	provider peer.ID
 	nonce    protocol.Nonce
 	record   *protocol.Replica // guarded by t.mu once it is in the task's record
 
 	// Of the conductor's goroutine.
-	suspected   bool
+	votes       bool // its provider commits to its result before it reveals it
 	over        bool
+	adrift      bool // its provider cannot be reached
+	bound       bool // to commitment
+	commitment  protocol.Digest
+	said        protocol.Digest   // the digest of its result, or zero
+	receipt     *protocol.Receipt // of that
+	claimed     claimed
+	claims      int
 	outcome     *protocol.Outcome
 	outputEnded bool
 	timer       *time.Timer // ends the attempt when what it must do next does not come
 	late        *pace       // of output whose end is awaited; nil: none is
+
+	seeking  atomic.Bool   // a goroutine looks for its provider, to claim it
+	patience time.Duration // how long it may fail before a spare is started
 
 	// What the pair has heard of it.
 	answered atomic.Bool  // an outcome
 	named    atomic.Int64 // unix ns of its lease, then of the last beat that named it; 0 before
 	beat     atomic.Int32 // state in that beat
 
-	written [2]int64     // how much of stdout and stderr; read and set in turn
-	filesBy atomic.Int64 // unix ns by which all files begun must have come; 0: none was begun
-
-	// Of the goroutine that reads its output stream, and of the conductor when
-	// that has told the stream's end.
-	streamed atomic.Bool // there is, or was, such a stream
-	sums     [2]hash.Hash
-	files    collection
+	in atomic.Pointer[intake] // set by the conductor
 
 	ctx    context.Context // ends with the attempt
 	cancel context.CancelFunc
 }
 
 func (c *conductor) newAttempt(candidate market.Candidate) *attempt {
-	a := &attempt{t: c.task, provider: candidate.Provider, nonce: protocol.NewNonce()}
-	a.ctx, a.cancel = context.WithCancel(c.ctx)
+	a := c.adopt(candidate.Provider, protocol.NewNonce(), nil)
 	rtt := int64(-1)
 	if candidate.RTTKnown {
 		rtt = candidate.RTT.Microseconds()
@@ -99,11 +109,25 @@ func (c *conductor) newAttempt(candidate market.Candidate) *attempt {
 		record.Reason = "asking a provider"
 		c.waiting = ""
 	})
+	return a
+}
+
+// adopt makes an attempt part of the course, and has its provider's streams
+// find it.
+func (c *conductor) adopt(provider peer.ID, nonce protocol.Nonce, record *protocol.Replica) *attempt {
+	a := &attempt{t: c.task, provider: provider, nonce: nonce, record: record, votes: c.course.Rule != nil}
+	a.number = c.course.Begin(provider)
+	c.attempts = append(c.attempts, a)
+	a.ctx, a.cancel = context.WithCancel(c.ctx)
+	a.restart()
 	c.r.mu.Lock()
-	c.r.attempts[a.nonce] = a
+	c.r.attempts[nonce] = a
 	c.r.mu.Unlock()
 	return a
 }
+
+// runs reports whether the attempt may still bring something by itself.
+func (a *attempt) runs() bool { return !a.over && !a.adrift && !a.bound }
 
 // maxReplicasKept bounds the record of a task that waits for long: beyond it
 // the oldest refusals are forgotten.
@@ -144,7 +168,7 @@ var (
 	errNoLease     = errors.New("it gave no answer")
 	errNoOutput    = errors.New("its output did not come")
 	errOverdue     = errors.New("it lets the guest run beyond its deadline")
-	errForgotten   = errors.New("it beats, but runs this no more")
+	errForgotten   = errors.New("it knows of this no more")
 )
 
 // expect ends the attempt with err unless something else happens within d.
@@ -152,12 +176,13 @@ func (a *attempt) expect(d time.Duration, err error) {
 	if a.timer != nil {
 		a.timer.Stop()
 	}
-	a.timer = time.AfterFunc(d, func() { a.send(event{kind: evLost, err: err}) })
+	a.timer = time.AfterFunc(d, func() { a.send(event{kind: evFailed, err: err}) })
 }
 
 // leased notes that the provider has promised to run it.
 func (a *attempt) leased(state protocol.State) {
 	a.timer.Stop()
+	a.adrift = false
 	a.named.CompareAndSwap(0, time.Now().UnixNano())
 	a.setState(state, "")
 }
@@ -167,7 +192,7 @@ func (a *attempt) heard(now time.Time, p *protocol.Progress) {
 	a.named.Store(now.UnixNano())
 	wall := time.Duration(min(p.WallUs, uint64(protocol.MaxWall.Microseconds())*2)) * time.Microsecond
 	if wall > a.t.spec.Limits.Wall()+wallGrace {
-		a.send(event{kind: evLost, err: errOverdue})
+		a.send(event{kind: evFailed, err: errOverdue})
 		return
 	}
 	if p.State > protocol.StateQueued && p.State <= protocol.StateRunning && a.beat.Swap(int32(p.State)) != int32(p.State) {
@@ -196,7 +221,7 @@ func (a *attempt) begin() {
 			a.t.r.cfg.Logger.Debug("cannot reach a provider", "provider", a.provider, "err", err)
 			// Until it says something new it is nobody to be asked, or shown.
 			a.t.r.cfg.Book.Remove(a.provider)
-			a.send(event{kind: evLost, err: errUnreachable})
+			a.send(event{kind: evCut, err: errUnreachable})
 			return
 		}
 		p.run(a)
@@ -223,9 +248,13 @@ func (a *attempt) setState(state protocol.State, why string) {
 		if why != "" {
 			a.record.Reason += "; " + why
 		}
-		if state.Ended() {
+		switch {
+		case state.Ended():
 			a.record.EndedUnixMs = now
-		} else {
+		case state == protocol.StateCommitted:
+			a.record.EndedUnixMs = 0
+		default:
+			a.record.EndedUnixMs = 0 // it may have come back
 			record.State, record.Reason = state, ""
 		}
 	})
@@ -234,43 +263,73 @@ func (a *attempt) setState(state protocol.State, why string) {
 // verify checks that the outcome is of this attempt and of what was received,
 // and completes it by the output files that came.
 func (a *attempt) verify() error {
-	o, r := a.outcome, a.outcome.Result
+	o, r, in := a.outcome, a.outcome.Result, a.in.Load()
+	if in.closed {
+		return errors.New("it sent its output before that was asked for")
+	}
 	if !o.Streamed {
-		if protocol.DigestOf(o.Stdout) != r.Stdout.Sum() || uint64(len(o.Stdout)) != r.Stdout.Size || a.streamed.Load() {
+		if protocol.DigestOf(o.Stdout) != r.Stdout.Sum() || uint64(len(o.Stdout)) != r.Stdout.Size || in.streamed.Load() {
 			return errOutput
 		}
-		if err := a.t.write(a, 1, o.Stdout); err != nil {
-			return err
+		for i, p := range [][]byte{o.Stdout, o.Stderr} {
+			if err := a.t.write(in, i+1, p); err != nil {
+				return err
+			}
 		}
-		if err := a.t.write(a, 2, o.Stderr); err != nil {
-			return err
-		}
-	} else if !a.matches(r.Stdout) {
+	} else if !in.matches(r.Stdout) {
 		return errOutput
 	}
 	var err error
-	if r.Files, err = a.fileList(); err != nil {
+	if r.Files, err = in.fileList(); err != nil {
 		return err
 	}
 	r.FileCount = uint32(len(r.Files))
 	if r.Code != "" && len(r.Files) > 0 {
 		return errors.New("it sent files of a guest that did not end by itself")
 	}
-	want := protocol.ResultDigest(r, a.t.spec.Profile)
-	rc := o.Receipt
+	switch {
+	case protocol.Digest(r.Digest) != protocol.ResultDigest(r, a.t.spec.Profile):
+		return errors.New("its result digest is wrong")
+	case !a.said.IsZero() && protocol.Digest(r.Digest) != a.said:
+		return errors.New("it reveals one result and sends another")
+	}
+	if err := a.verifyReceipt(); err != nil {
+		return err
+	}
+	if !a.t.seal(r) {
+		return errDiverged // it ended before what was shown before
+	}
+	return nil
+}
+
+// verifyReceipt checks that the outcome is of this attempt, and what its
+// provider was bound to.
+func (a *attempt) verifyReceipt() error {
+	r, rc := a.outcome.Result, a.outcome.Receipt
 	switch {
 	case r.Gas > a.t.spec.Limits.Gas:
 		return errors.New("it claims more gas than the task may use")
-	case protocol.Digest(r.Digest) != want:
-		return errors.New("its result digest is wrong")
 	case rc.Requester != a.t.r.self, rc.Provider != a.record.Provider,
 		string(rc.Nonce) != string(a.nonce[:]), string(rc.SpecDigest) != string(a.t.digest[:]),
 		string(rc.ResultDigest) != string(r.Digest):
 		return errors.New("its receipt is of something else")
-	case !a.t.seal(r):
-		return errDiverged // it ended before what was shown before
+	case a.bound && protocol.CommitmentOf(protocol.Digest(r.Digest), a.provider, a.nonce) != a.commitment:
+		return errors.New("it reveals another result than it was bound to")
 	}
 	return nil
+}
+
+// commit notes that the provider is bound to one result.
+func (a *attempt) commit(to protocol.Digest) {
+	a.timer.Stop()
+	a.bound, a.commitment, a.claimed, a.adrift = true, to, claimNothing, false
+	a.setState(protocol.StateCommitted, "")
+}
+
+// tell notes what result the attempt has, for the verdict and for people.
+func (a *attempt) tell(digest protocol.Digest, gas uint64) {
+	a.said = digest
+	a.t.update(func(*protocol.Task) { a.record.ResultDigest, a.record.Gas = digest[:], gas })
 }
 
 var errOutput = errors.New("its output is not what its result says")

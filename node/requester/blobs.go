@@ -43,7 +43,7 @@ func (r *Requester) giveBlob(conn *protocol.Conn) error {
 	defer context.AfterFunc(a.ctx, conn.Reset)()
 	f, size, err := r.cfg.Blobs.Open(want)
 	if err != nil {
-		a.send(event{kind: evLost, err: err}) // no other provider could get it, either
+		a.send(event{kind: evFailed, err: err}) // no other provider could get it, either
 		return conn.Send(&protocol.BlobHeader{Code: string(protocol.CodeBlob)})
 	}
 	defer f.Close() //nolint:errcheck // opened for reading
@@ -58,7 +58,7 @@ func (r *Requester) giveBlob(conn *protocol.Conn) error {
 		// The provider has found it out, too, but cannot know whose fault it is.
 		r.cfg.Blobs.Drop(want)
 		err = fmt.Errorf("the blob %s is damaged here", want.CID())
-		a.send(event{kind: evLost, err: err})
+		a.send(event{kind: evFailed, err: err})
 	}
 	return err
 }
@@ -107,4 +107,21 @@ func (r *Requester) readBlob(b *protocol.Blob) ([]byte, error) {
 		return nil, damaged("blob", b)
 	}
 	return data, nil
+}
+
+// checkBlobs drops those blobs of the task that are damaged in this node's
+// store.
+func (t *task) checkBlobs() {
+	for _, b := range t.blobs {
+		f, _, err := t.r.cfg.Blobs.Open(b.Sum())
+		if err != nil {
+			continue // it is gone
+		}
+		sum := sha256.New()
+		_, err = io.Copy(sum, f)
+		_ = f.Close() // opened for reading
+		if err == nil && protocol.Digest(sum.Sum(nil)) != b.Sum() {
+			t.r.cfg.Blobs.Drop(b.Sum())
+		}
+	}
 }

@@ -179,7 +179,7 @@ func TestBlobDamagedAtAProviderMovesOn(t *testing.T) {
 		w.offer(newFakeProvider(t, honest))
 		task := w.runOn(stdin)
 		check(t, task, protocol.StateDone, 0, "")
-		if got := states(task); got != "lost done" {
+		if got := states(task); got != "failed done" {
 			t.Errorf("the attempts ended %s", got)
 		}
 	})

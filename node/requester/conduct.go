@@ -43,11 +43,45 @@ func (r *Requester) conduct(t *task) {
 	if cause := context.Cause(c.ctx); cause != nil && result == nil {
 		err = cause
 	}
-	c.withdraw(result != nil)
 	if errors.Is(err, errStopping) {
+		c.leave()
 		return // it stays in the journal, to be taken up again
 	}
+	for _, i := range c.course.GiveUp("").Withdraw {
+		c.withdraw(c.attempts[i-1], false)
+	}
 	t.conclude(result, err)
+	c.settle()
+}
+
+// takeUp claims the attempts of an earlier run of the node that may still live.
+func (c *conductor) takeUp() {
+	var providers []peer.ID
+	for _, record := range c.record.Replicas {
+		provider, err := peer.Decode(record.Provider)
+		nonce, bad := protocol.NonceFrom(record.Nonce)
+		if err != nil || bad != nil || record.State.Ended() && record.State != protocol.StateUnreachable {
+			continue
+		}
+		providers = append(providers, provider)
+		a := c.adopt(provider, nonce, record)
+		c.excluded[provider] = whyRunning
+		a.named.Store(time.Now().UnixNano())
+		a.timer, a.patience = time.NewTimer(0), settleNew // the node does not know its peers yet
+		a.claim(c.resumption(a))
+	}
+	if len(providers) > 0 {
+		c.want(providers)
+	}
+}
+
+// leave lets go of the attempts, which go on at their providers for a while.
+func (c *conductor) leave() {
+	for _, a := range c.attempts {
+		if !a.over {
+			a.close()
+		}
+	}
 }
 
 // dice is the random source of all conductors: the runtime's, which needs
@@ -57,11 +91,15 @@ type dice struct{}
 // Uint64 implements [rand.Source].
 func (dice) Uint64() uint64 { return rand.Uint64() }
 
-// conductor is the state of one task's placement. Only its goroutine uses it.
+// conductor drives one task's course. Only its goroutine uses it.
 type conductor struct {
 	*task
+	course   market.Course
+	policy   market.Policy
+	networks int        // that offers come from
+	short    bool       // nobody else can be asked
+	attempts []*attempt // number i of the course at i-1
 	rng      *rand.Rand
-	live     []*attempt
 	spares   []market.Candidate
 	sparesAt time.Time
 	excluded map[peer.ID]string // peers not to be asked again, and why
@@ -74,52 +112,83 @@ type conductor struct {
 
 // run returns the task's result, or why there is none.
 func (c *conductor) run() (*protocol.Result, error) {
-	err := c.launch()
+	c.plan()
+	c.takeUp()
+	result, err := c.do(c.course.Next())
 	for {
+		if result != nil {
+			return result, nil
+		}
 		if err != nil {
-			if err = c.pause(err); err != nil {
+			result, err = c.pause(err)
+			if err != nil {
 				return nil, err
 			}
+			continue
 		}
 		select {
 		case <-c.ctx.Done():
 			return nil, context.Cause(c.ctx)
 		case <-c.retry:
 			c.retry = nil
-			err = c.launch()
+			result, err = c.do(c.course.Next())
 		case ev := <-c.events:
-			var result *protocol.Result
-			if result, err = c.handle(ev); result != nil {
-				return result, nil
-			}
+			result, err = c.handle(ev)
 		}
 	}
+}
+
+// step tells the course what has happened to an attempt and does what follows.
+func (c *conductor) step(a *attempt, what market.Happening) (*protocol.Result, error) {
+	return c.do(c.course.Step(market.Event{Attempt: a.number, What: what, Digest: a.said}))
+}
+
+// do does what the course wants. It returns the task's result when there is
+// one, and an error when there is none, or when an attempt could not be placed.
+func (c *conductor) do(todo market.Todo) (*protocol.Result, error) {
+	for _, i := range todo.Withdraw {
+		c.withdraw(c.attempts[i-1], todo.End != nil && todo.End.Attempt > 0)
+	}
+	if todo.End != nil {
+		return c.finish(todo.End)
+	}
+	for _, i := range todo.Reveal {
+		c.attempts[i-1].claim(claimReceipt)
+	}
+	if todo.Fetch > 0 {
+		c.attempts[todo.Fetch-1].claim(claimAll)
+	}
+	return nil, c.start(todo.Start)
 }
 
 // errFinal is wrapped by what no further attempt could mend.
 var errFinal = errors.New("no further attempt would help")
 
 // pause decides whether a failure to place an attempt ends the task. It does
-// not while another attempt lives, nor when providers exist that may be free,
+// not while another attempt runs, nor when providers exist that may be free,
 // or back, later.
-func (c *conductor) pause(err error) error {
+func (c *conductor) pause(err error) (*protocol.Result, error) {
 	code := protocol.CodeOf(err)
 	mayChange := code == protocol.CodeBusy || time.Now().Before(c.settled) ||
-		slices.ContainsFunc(slices.Collect(maps.Values(c.excluded)), func(why string) bool { return why != whyWrong })
+		slices.ContainsFunc(slices.Collect(maps.Values(c.excluded)), passing)
+	runs := slices.ContainsFunc(c.attempts, (*attempt).runs)
 	switch {
 	case errors.Is(err, errFinal):
-		return err
-	case len(c.live) > 0 && code != protocol.CodeBusy:
-		return nil
-	case len(c.live) == 0 && !mayChange:
-		return err // nobody there could ever run it
+		return nil, err
+	case runs && code != protocol.CodeBusy:
+		return nil, nil
+	case !runs && !mayChange: // nobody there could ever run it
+		if c.settleForFewer() {
+			return c.do(c.course.Next())
+		}
+		return nil, err
 	}
 	c.retry = time.After(market.Backoff(c.rng, market.Patience+c.pauses))
 	if c.pauses++; c.pauses == 1 {
 		c.pausedAt = time.Now()
 	}
-	maps.DeleteFunc(c.excluded, func(_ peer.ID, why string) bool { return why != whyWrong && why != whyRunning })
-	if len(c.live) == 0 {
+	maps.DeleteFunc(c.excluded, func(_ peer.ID, why string) bool { return passing(why) })
+	if !runs {
 		c.update(func(record *protocol.Task) {
 			record.State = protocol.StateQueued
 			record.Reason = "asking again soon: " + failed(err).Message
@@ -129,31 +198,19 @@ func (c *conductor) pause(err error) error {
 			}
 		})
 	}
-	return nil
+	return nil, nil
 }
 
-// launch starts as many attempts as replicas are wanted beyond those that
-// live, on spares as long as there are some. Under suspicion an attempt does
-// not count as living.
-func (c *conductor) launch() error {
-	for {
+// start makes n more attempts, on spares as long as there are some.
+func (c *conductor) start(n int) error {
+	for left := n; left > 0; left-- {
 		if c.ctx.Err() != nil {
 			return context.Cause(c.ctx)
 		}
-		trusted := 0
-		for _, a := range c.live {
-			if !a.suspected {
-				trusted++
-			}
-		}
-		missing := int(c.terms.Replicas) - trusted
-		if missing <= 0 {
-			return nil
-		}
 		candidate, ok := c.nextSpare()
 		if !ok {
-			placement, err := c.place(missing)
-			if protocol.CodeOf(err) == protocol.CodeBusy && missing > 1 {
+			placement, err := c.place(left)
+			if protocol.CodeOf(err) == protocol.CodeBusy && left > 1 {
 				placement, err = c.place(1) // those that are free need not wait for the others
 			}
 			if err != nil {
@@ -161,9 +218,22 @@ func (c *conductor) launch() error {
 			}
 			candidate = placement.Chosen[0]
 			c.spares, c.sparesAt = slices.Concat(placement.Chosen[1:], placement.Spares), time.Now()
+			if len(c.attempts) == 0 {
+				before := c.course.Wanted
+				c.want(providersOf(placement))
+				left += c.course.Wanted - before
+			}
 		}
 		c.begin(candidate)
 	}
+	return nil
+}
+
+func providersOf(p market.Placement) (list []peer.ID) {
+	for _, c := range slices.Concat(p.Chosen, p.Spares) {
+		list = append(list, c.Provider)
+	}
+	return list
 }
 
 func (c *conductor) nextSpare() (market.Candidate, bool) {
@@ -186,130 +256,247 @@ func (c *conductor) nextSpare() (market.Candidate, bool) {
 const (
 	whyWrong   = "its result was not what it claimed"
 	whyRunning = "it runs an attempt of this task"
+	whyVoted   = "it has been asked for this result"
 )
 
+// passing reports whether a reason to exclude a peer may pass.
+func passing(why string) bool { return why != whyWrong && why != whyRunning && why != whyVoted }
+
 // begin opens an attempt with a candidate. Another attempt of the same task is
-// never given to the same peer while one lives.
+// never given to the same peer while one lives, and where results are compared
+// not even then.
 func (c *conductor) begin(candidate market.Candidate) {
 	c.excluded[candidate.Provider] = whyRunning
-	a := c.newAttempt(candidate)
-	c.live = append(c.live, a)
-	a.begin()
+	c.newAttempt(candidate).begin()
 }
 
-// handle moves one attempt on. It returns the task's result when there is one,
-// and an error when no further attempt could be placed.
+// handle moves one attempt on. It returns what [conductor.do] does.
 func (c *conductor) handle(ev event) (*protocol.Result, error) {
 	a := ev.attempt
-	if a.over {
-		return nil, nil // withdrawn, or lost: it came too late
+	if a.over || ev.in != nil && ev.in != a.in.Load() {
+		return nil, nil // withdrawn, or asked for anew: it came too late
 	}
 	switch ev.kind {
 	case evLeased:
 		a.leased(ev.state)
 		c.pauses, c.refusals = 0, 0
+		return c.step(a, market.Leased)
 	case evProgress:
 		a.setState(ev.state, "")
 	case evSuspected:
-		a.suspected = true
-		return nil, c.launch()
+		return c.step(a, market.Suspected)
+	case evHeard:
+		return c.step(a, market.Heard)
+	case evSlow:
+		a.setState(a.record.State, "slower than it should be")
+		return c.step(a, market.Suspected)
+	case evCut:
+		return c.cut(a, ev.err)
 	case evRefused:
-		c.end(a, protocol.StateRefused, ev.why())
-		if c.refusals++; c.refusals%market.Patience == 0 {
-			return nil, protocol.Errorf(protocol.CodeBusy, "%d providers in a row refused", c.refusals)
-		}
-		return nil, c.launch()
-	case evLost:
-		return nil, c.lose(a, ev.err)
+		return c.refused(a, ev)
+	case evFailed:
+		return c.lose(a, ev.err)
+	case evJudge:
+		return c.do(c.course.Next())
+	case evCommitted:
+		a.commit(ev.commitment)
+		return c.step(a, market.Committed)
 	case evOutcome, evOutputEnd:
 		if ev.kind == evOutcome {
 			a.outcome = ev.outcome
 		} else {
 			a.outputEnded = true
 		}
-		if a.outcome == nil {
-			return nil, nil
-		}
-		if a.outcome.Streamed && !a.outputEnded {
-			a.expect(max(outputGrace, time.Until(a.filesUntil())), errNoOutput)
-			a.late = a.newPace()
-			return nil, nil
-		}
-		return c.judge(a)
+		return c.take(a)
 	}
 	return nil, nil
 }
 
-// lose ends an attempt whose lease is lost and starts another, unless one was
-// started when it fell under suspicion.
-func (c *conductor) lose(a *attempt, err error) error {
-	c.end(a, protocol.StateLost, protocol.SafeText(err.Error()))
+// take judges an outcome once all of it is here.
+func (c *conductor) take(a *attempt) (*protocol.Result, error) {
+	o := a.outcome
+	switch {
+	case o == nil:
+		return nil, nil
+	case o.Code != "":
+		if o.Code == string(protocol.CodeBlob) {
+			c.checkBlobs() // it may be ours that is damaged
+		}
+		return c.lose(a, fmt.Errorf("the provider failed: %s: %s", o.Code, o.Message))
+	case a.claimed == claimReceipt:
+		return c.revealed(a)
+	case o.Streamed && !a.outputEnded:
+		a.expect(max(outputGrace, time.Until(a.in.Load().filesUntil())), errNoOutput)
+		a.late = a.newPace()
+		return nil, nil
+	}
+	if err := a.verify(); err != nil {
+		return c.wrong(a, err)
+	}
+	pack, err := a.in.Load().keepFiles()
+	if err != nil {
+		return c.lose(a, err)
+	}
+	c.r.warm.Add(warmKey{a.provider, c.spec.Module.Sum()}, struct{}{})
+	result := o.Result
+	result.Pack = pack
+	result.Hint = mend(protocol.Code(result.Code))
+	result.Message = protocol.SafeText(result.Message)
+	a.receipt = o.Receipt
+	a.tell(protocol.Digest(result.Digest), result.Gas)
+	c.end(a, protocol.StateDone, "")
+	return c.step(a, market.Answered)
+}
+
+// revealed checks what an attempt was bound to against what it reveals.
+func (c *conductor) revealed(a *attempt) (*protocol.Result, error) {
+	o := a.outcome
+	if err := a.verifyReceipt(); err != nil {
+		return c.wrong(a, err)
+	}
+	a.timer.Stop()
+	a.outcome, a.receipt, a.claimed = nil, o.Receipt, claimNothing
+	a.tell(protocol.Digest(o.Result.Digest), o.Result.Gas)
+	return c.step(a, market.Revealed)
+}
+
+// wrong ends an attempt whose provider has not told the truth.
+func (c *conductor) wrong(a *attempt, err error) (*protocol.Result, error) {
+	if !errors.Is(err, errKeep) && !errors.Is(err, errDiverged) && !errors.Is(err, errBroken) { // those are not its doing, or not surely
+		c.r.foundWrong(a.provider, fmt.Sprintf("task %s: %v", c.id, err))
+	}
+	result, lost := c.lose(a, err)
+	c.excluded[a.provider] = whyWrong
+	return result, lost
+}
+
+// refused ends an attempt that its provider does not take, or does not know.
+func (c *conductor) refused(a *attempt, ev event) (*protocol.Result, error) {
+	if a.claims > 0 && ev.refusal.Code == string(protocol.CodeNotFound) {
+		return c.lose(a, errForgotten)
+	}
+	c.end(a, protocol.StateRefused, ev.why())
+	if c.refusals++; c.refusals%market.Patience == 0 {
+		c.course.Step(market.Event{Attempt: a.number, What: market.Refused}) // what follows can wait for the pause
+		return nil, protocol.Errorf(protocol.CodeBusy, "%d providers in a row refused", c.refusals)
+	}
+	return c.step(a, market.Refused)
+}
+
+// cut is what follows when the way to an attempt's provider is lost: what it
+// has done meanwhile is claimed when it can be reached again, and a spare is
+// started unless that is at once. An attempt without a lease is given up, and
+// one that is bound to its result need not be reached before that is wanted.
+func (c *conductor) cut(a *attempt, err error) (*protocol.Result, error) {
+	switch {
+	case a.bound && a.claimed == claimNothing:
+		return nil, nil
+	case a.named.Load() == 0, a.claims >= maxClaims:
+		return c.lose(a, err)
+	}
+	a.timer.Stop()
+	switch {
+	case !a.seeking.Load():
+		a.claim(c.resumption(a))
+		if !errors.Is(err, errSilent) {
+			return nil, nil // it may be but the connection
+		}
+	case !errors.Is(err, errUnreachable):
+		return nil, nil // the provider is looked for already
+	}
+	if a.adrift {
+		return nil, nil
+	}
+	a.adrift = true
+	a.setState(protocol.StateUnreachable, err.Error())
+	c.settled = time.Now().Add(settleLost)
+	return c.step(a, market.Unreachable)
+}
+
+// resumption is what is to be claimed of an attempt whose stream has ended.
+func (c *conductor) resumption(a *attempt) claimed {
+	switch {
+	case a.claimed != claimNothing:
+		return a.claimed
+	case c.course.Rule != nil:
+		return claimReceipt
+	default:
+		return claimAll
+	}
+}
+
+// lose ends an attempt of which nothing is to be hoped any more.
+func (c *conductor) lose(a *attempt, err error) (*protocol.Result, error) {
+	state, what := protocol.StateFailed, market.Failed
+	switch {
+	case errors.Is(err, errForgotten):
+		state = protocol.StateLost
+	case errors.Is(err, errUnreachable), errors.Is(err, errNoLease), errors.Is(err, errEnded), errors.Is(err, errSilent):
+		state, what = protocol.StateUnreachable, market.Unreachable
+	}
+	c.end(a, state, protocol.SafeText(err.Error()))
 	if !errors.Is(err, errUnreachable) {
 		c.failures++
 	}
 	c.settled = time.Now().Add(settleLost)
 	if gone := c.missing(); gone != nil {
-		return fmt.Errorf("%w: %w", errFinal, gone)
+		return nil, fmt.Errorf("%w: %w", errFinal, gone)
 	}
 	switch {
 	case errors.Is(err, errDiverged):
-		return final(protocol.CodeDiverged, "attempt %d wrote other output than was shown before", a.record.Attempt)
+		return nil, final(protocol.CodeDiverged, "attempt %d wrote other output than was shown before", a.record.Attempt)
 	case errors.Is(err, errKeep):
-		return fmt.Errorf("%w: %w", errFinal, keepError(err))
+		return nil, fmt.Errorf("%w: %w", errFinal, keepError(err))
 	case c.failures >= maxFailures:
-		return final(protocol.CodeLost, "%d attempts failed, the last one: %s", c.failures, protocol.SafeText(err.Error()))
+		return nil, final(protocol.CodeLost, "%d attempts failed, the last one: %s", c.failures, protocol.SafeText(err.Error()))
 	}
-	return c.launch()
+	return c.step(a, what)
 }
 
 func final(code protocol.Code, format string, args ...any) error {
 	return fmt.Errorf("%w: %w", errFinal, protocol.Errorf(code, format, args...))
 }
 
-// judge accepts an attempt's outcome as the task's result, or drops it.
-func (c *conductor) judge(a *attempt) (*protocol.Result, error) {
-	o := a.outcome
-	if o.Code != "" {
-		return nil, c.lose(a, fmt.Errorf("the provider failed: %s: %s", o.Code, o.Message))
+// finish returns what the course has ended with.
+func (c *conductor) finish(end *market.End) (*protocol.Result, error) {
+	c.learn()
+	if end.Attempt == 0 {
+		return nil, fmt.Errorf("%w: %w", errFinal, c.noQuorum(end.Hopeless))
 	}
-	if err := a.verify(); err != nil {
-		lost := c.lose(a, err)
-		c.excluded[a.provider] = whyWrong
-		return nil, lost
-	}
-	pack, err := a.keepFiles()
-	if err != nil {
-		return nil, c.lose(a, err)
-	}
-	c.r.warm.Add(warmKey{a.provider, c.spec.Module.Sum()}, struct{}{})
-	c.end(a, protocol.StateDone, "")
-	result := o.Result
-	result.Pack = pack
-	result.Hint = mend(protocol.Code(result.Code))
-	result.Receipts = []*protocol.Receipt{o.Receipt}
-	result.Message = protocol.SafeText(result.Message)
+	chosen := c.attempts[end.Attempt-1]
+	result := chosen.outcome.Result
+	result.Receipts = []*protocol.Receipt{chosen.receipt}
+	c.judged(chosen.said, result)
 	return result, nil
 }
 
 // end closes an attempt's books.
 func (c *conductor) end(a *attempt, state protocol.State, why string) {
 	a.close()
-	c.live = slices.DeleteFunc(c.live, func(other *attempt) bool { return other == a })
 	if why != "" {
-		c.excluded[a.provider] = why
+		if c.course.Rule == nil {
+			c.excluded[a.provider] = why
+		} else {
+			c.excluded[a.provider] = whyVoted
+		}
 	}
 	a.setState(state, why)
 }
 
-// withdraw ends the attempts that are still open.
-func (c *conductor) withdraw(won bool) {
+// withdraw ends an attempt that is not needed.
+func (c *conductor) withdraw(a *attempt, won bool) {
 	why := "the task ended before it"
 	if won {
 		why = "another attempt answered first"
 	}
-	for len(c.live) > 0 {
-		a := c.live[0]
-		a.withdraw()
+	a.withdraw()
+	switch {
+	case a.over:
+	case a.adrift:
+		c.end(a, protocol.StateUnreachable, "")
+	case !a.said.IsZero():
+		c.end(a, protocol.StateDone, "")
+	default:
 		c.end(a, protocol.StateCancelled, why)
 	}
 }

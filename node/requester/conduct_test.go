@@ -138,7 +138,7 @@ func TestLostLeaseMovesOn(t *testing.T) {
 					t.Fatal(err)
 				}
 				check(t, task, protocol.StateDone, 0, "")
-				if got := states(task); got != "lost done" && got != "cancelled done" {
+				if got := states(task); got != "unreachable done" && got != "cancelled done" {
 					t.Errorf("the attempts ended %s: %v", got, task.Replicas)
 				}
 			})
@@ -441,18 +441,21 @@ func TestRestartedNodeWaitsForItsPeers(t *testing.T) {
 }
 
 func TestProviderThatNeverAnswersIsGivenUp(t *testing.T) {
-	for name, run := range map[string]func(*exchangeWithFake){
-		"it gives no lease":         func(x *exchangeWithFake) { <-x.gone },
-		"it forgets what it leases": func(x *exchangeWithFake) { x.lease(); <-x.gone }, // its beats name nothing
-		"its output never comes": func(x *exchangeWithFake) {
+	for name, c := range map[string]struct {
+		run  func(*exchangeWithFake)
+		want string
+	}{
+		"it gives no lease":         {func(x *exchangeWithFake) { <-x.gone }, "unreachable done"},
+		"it forgets what it leases": {func(x *exchangeWithFake) { x.lease(); <-x.gone }, "lost done"}, // its beats name nothing
+		"its output never comes": {func(x *exchangeWithFake) {
 			x.lease()
 			o := x.outcome(0, "hello\n")
 			o.Streamed, o.Stdout = true, nil
 			x.finish(o)
-		},
+		}, "failed done"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bad := newFakeProvider(t, run)
+			bad := newFakeProvider(t, c.run)
 			bad.speed = 4 // so that it is the first choice
 			// One that is under suspicion only is given up before this answers.
 			good := newFakeProvider(t, func(x *exchangeWithFake) {
@@ -464,7 +467,7 @@ func TestProviderThatNeverAnswersIsGivenUp(t *testing.T) {
 			inWorld(t, []*fakeProvider{bad, good}, func(t *testing.T, w *world) {
 				task := w.do(&protocol.Terms{})
 				check(t, task, protocol.StateDone, 0, "")
-				if got := states(task); got != "lost done" {
+				if got := states(task); got != c.want {
 					t.Errorf("the attempts ended %s", got)
 				}
 			})
@@ -622,8 +625,8 @@ func TestLastPeerMayComeBack(t *testing.T) {
 		}
 		task := w.do(&protocol.Terms{})
 		check(t, task, protocol.StateDone, 0, "")
-		if a := task.Replicas[1]; a.State != protocol.StateLost || !strings.Contains(a.Reason, errUnreachable.Error()) {
-			t.Errorf("the second attempt: %v", a)
+		if a := task.Replicas[0]; a.State != protocol.StateLost || !strings.Contains(a.Reason, errUnreachable.Error()) || !strings.Contains(a.Reason, errForgotten.Error()) {
+			t.Errorf("the first attempt: %v", a)
 		}
 	})
 }

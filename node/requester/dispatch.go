@@ -34,7 +34,11 @@ func (p *pair) dispatch(reply *protocol.Reply) error {
 		return fmt.Errorf("%w: too many replies to one request", protocol.ErrMalformed)
 	}
 	if x.attempt == nil {
-		return x.answer(reply, load)
+		select {
+		case x.answer <- reply:
+		default: // a second answer to one question
+		}
+		return nil
 	}
 	ev, err := p.eventOf(reply, x.attempt)
 	if err != nil {
@@ -52,21 +56,11 @@ func loadIn(reply *protocol.Reply) *protocol.Load {
 		return body.Refusal.Load
 	case *protocol.Reply_Outcome:
 		return body.Outcome.Load
+	case *protocol.Reply_Commitment:
+		return body.Commitment.Load
 	default:
 		return reply.GetLoad()
 	}
-}
-
-// answer gives a probe the load that it asked for.
-func (x *exchange) answer(reply *protocol.Reply, load *protocol.Load) error {
-	if reply.GetLoad() == nil {
-		return fmt.Errorf("%w: %T answers a probe", protocol.ErrMalformed, reply.Body)
-	}
-	select {
-	case x.load <- load:
-	default: // a second answer to one probe
-	}
-	return nil
 }
 
 // eventOf is what a reply means for its attempt.
@@ -92,6 +86,11 @@ func (p *pair) eventOf(reply *protocol.Reply, a *attempt) (event, error) {
 		}
 		a.answered.Store(true)
 		return event{kind: evRefused, refusal: body.Refusal}, nil
+	case *protocol.Reply_Commitment:
+		if err := body.Commitment.Validate(); err != nil {
+			return event{}, err
+		}
+		return event{kind: evCommitted, commitment: protocol.Digest(body.Commitment.Digest)}, nil
 	case *protocol.Reply_Outcome:
 		if err := body.Outcome.Validate(); err != nil {
 			return event{}, err

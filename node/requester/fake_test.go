@@ -39,6 +39,14 @@ type fakeProvider struct {
 	nonces [][]byte
 	asked  int // Runs seen
 	probed int
+
+	claimed func(x *exchangeWithFake) // what it does with a Claim of what it has run; nil: it knows of nothing
+	vouches func(peer string) bool    // nil: it does not answer
+	asks    map[string]*protocol.Run  // by nonce
+	claims  int                       // seen
+	settled [][]byte                  // nonces
+
+	countersigned int // batches
 }
 
 func newFakeProvider(t *testing.T, run func(*exchangeWithFake)) *fakeProvider {
@@ -57,6 +65,12 @@ func newFakeProvider(t *testing.T, run func(*exchangeWithFake)) *fakeProvider {
 func (f *fakeProvider) freeze() {
 	f.mu.Lock()
 	f.frozen = true
+	f.mu.Unlock()
+}
+
+func (f *fakeProvider) thaw() {
+	f.mu.Lock()
+	f.frozen = false
 	f.mu.Unlock()
 }
 
@@ -79,6 +93,7 @@ type exchangeWithFake struct {
 	conn  *protocol.Conn
 	id    uint64
 	ask   *protocol.Run
+	claim *protocol.Claim // or nil
 	gone  <-chan struct{} // closed when the stream ends or the Run is withdrawn
 }
 
@@ -163,6 +178,38 @@ func (f *fakeProvider) serveTasks(w *world, conn *protocol.Conn) {
 				f.mu.Unlock()
 				_ = conn.Send(&protocol.Reply{Id: ask.Id, Body: &protocol.Reply_Load{Load: load}})
 			}
+		case *protocol.Ask_Settle:
+			f.mu.Lock()
+			f.settled = append(f.settled, body.Settle.Nonces...)
+			f.mu.Unlock()
+		case *protocol.Ask_Countersigned:
+			w.mu.Lock()
+			f.countersigned++
+			w.mu.Unlock()
+		case *protocol.Ask_Vouch:
+			if f.vouches != nil && !f.isFrozen() {
+				_ = conn.Send(&protocol.Reply{Id: ask.Id, Body: &protocol.Reply_Vouched{Vouched: &protocol.Vouched{Reached: f.vouches(body.Vouch.Peer)}}})
+			}
+		case *protocol.Ask_Claim:
+			x := &exchangeWithFake{fakeProvider: f, world: w, conn: conn, id: ask.Id, claim: body.Claim, gone: gone}
+			f.mu.Lock()
+			f.claims++
+			x.ask = f.asks[string(body.Claim.Nonce)]
+			f.mu.Unlock()
+			if f.claimed == nil || x.ask == nil {
+				x.refuse(protocol.CodeNotFound)
+				continue
+			}
+			w.wg.Go(func() {
+				for f.isFrozen() { // it reads what has come when it thaws
+					select {
+					case <-gone:
+						return
+					case <-time.After(100 * time.Millisecond):
+					}
+				}
+				f.claimed(x)
+			})
 		case *protocol.Ask_Cancel:
 			if ch := withdrawn[ask.Id]; ch != nil {
 				close(ch)
@@ -172,6 +219,10 @@ func (f *fakeProvider) serveTasks(w *world, conn *protocol.Conn) {
 			f.mu.Lock()
 			f.asked++
 			f.nonces = append(f.nonces, body.Run.Nonce)
+			if f.asks == nil {
+				f.asks = make(map[string]*protocol.Run)
+			}
+			f.asks[string(body.Run.Nonce)] = body.Run
 			f.mu.Unlock()
 			ch := make(chan struct{})
 			withdrawn[ask.Id] = ch
@@ -225,6 +276,7 @@ func (f *fakeProvider) beat() *protocol.Beat {
 type world struct {
 	t         *testing.T
 	self      peer.ID
+	key       crypto.PrivKey
 	requester *Requester
 	journal   *memoryJournal
 	home      string
@@ -239,6 +291,15 @@ type world struct {
 	mu     sync.Mutex
 	broken map[peer.ID]bool // cannot be dialled
 	opened map[peer.ID][]*protocol.Conn
+
+	received map[peer.ID]uint64 // gas
+}
+
+// Received implements [Ledger].
+func (w *world) Received(p peer.ID, gas uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.received[p] += gas
 }
 
 // inWorld runs a test in virtual time.
@@ -253,7 +314,7 @@ func inWorld(t *testing.T, providers []*fakeProvider, f func(t *testing.T, w *wo
 		}
 		defer s.Close()
 		w := &world{
-			t: t, self: self.id, book: market.NewBook(), store: s, journal: newMemoryJournal(), home: dir,
+			t: t, self: self.id, key: self.key, received: make(map[peer.ID]uint64), book: market.NewBook(), store: s, journal: newMemoryJournal(), home: dir,
 			providers: make(map[peer.ID]*fakeProvider), broken: make(map[peer.ID]bool), opened: make(map[peer.ID][]*protocol.Conn),
 		}
 		digest, size, err := s.Blobs().Put(strings.NewReader("\x00asm a module"), 100)
@@ -281,8 +342,8 @@ func inWorld(t *testing.T, providers []*fakeProvider, f func(t *testing.T, w *wo
 
 func (w *world) start() {
 	r, err := New(Config{
-		Self: w.self, NetworkID: testNetwork, Book: w.book, Network: w, Journal: w.journal,
-		Blobs: w.store.Blobs(), Logger: slog.New(slog.DiscardHandler),
+		Self: w.self, Key: w.key, Ledger: w, NetworkID: testNetwork, Book: w.book, Network: w, Journal: w.journal,
+		Blobs: w.store.Blobs(), Standings: w.store, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -371,7 +432,9 @@ func (w *world) do(terms *protocol.Terms) *protocol.Task {
 	if terms.Where == protocol.WhereAny {
 		terms.Where = protocol.WhereRemote
 	}
-	task, err := w.requester.Do(context.Background(), w.spec(), terms, "prog.wasm")
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour) // or it never ends
+	defer cancel()
+	task, err := w.requester.Do(ctx, w.spec(), terms, "prog.wasm")
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -398,6 +461,8 @@ func (j *memoryJournal) SaveTask(t *protocol.Task) error {
 }
 
 func (j *memoryJournal) SaveTaskNow(_ context.Context, t *protocol.Task) error { return j.SaveTask(t) }
+
+func (j *memoryJournal) Sync(context.Context) error { return nil }
 
 func (j *memoryJournal) Task(prefix string) (*protocol.Task, error) {
 	j.mu.Lock()

@@ -27,25 +27,25 @@ type collection struct {
 }
 
 // beginFile takes the header of an output file.
-func (a *attempt) beginFile(h *protocol.FileHeader) error {
-	c := &a.files
+func (in *intake) beginFile(h *protocol.FileHeader) error {
+	c := &in.files
 	if c.taken == nil {
-		c.taken = a.t.spec.NewOutputs()
-		c.pack = a.t.r.cfg.Blobs.NewSpool(int64(a.t.spec.Limits.FileBytes))
+		c.taken = in.t.spec.NewOutputs()
+		c.pack = in.t.r.cfg.Blobs.NewSpool(int64(in.t.spec.Limits.FileBytes))
 		c.begun = time.Now()
-		c.pace = a.newPace()
+		c.pace = in.newPace()
 	}
 	if err := c.taken.Begin(h); err != nil {
 		return err
 	}
 	c.pace.moved(protocol.MaxPath)
-	a.filesBy.Store(c.begun.Add(c.taken.Allowance()).UnixNano())
+	in.filesBy.Store(c.begun.Add(c.taken.Allowance()).UnixNano())
 	return nil
 }
 
 // writeFile takes bytes of the file last begun.
-func (a *attempt) writeFile(p []byte) error {
-	c := &a.files
+func (in *intake) writeFile(p []byte) error {
+	c := &in.files
 	if c.taken == nil {
 		return fmt.Errorf("%w: bytes of no output file", protocol.ErrMalformed)
 	}
@@ -61,8 +61,8 @@ func (a *attempt) writeFile(p []byte) error {
 
 // filesUntil returns when all files begun so far must have come, or zero when
 // none was begun.
-func (a *attempt) filesUntil() time.Time {
-	by := a.filesBy.Load()
+func (in *intake) filesUntil() time.Time {
+	by := in.filesBy.Load()
 	if by == 0 {
 		return time.Time{}
 	}
@@ -70,20 +70,20 @@ func (a *attempt) filesUntil() time.Time {
 }
 
 // fileList returns the output files that came whole.
-func (a *attempt) fileList() ([]*protocol.File, error) {
-	if !a.outputEnded || a.files.taken == nil {
+func (in *intake) fileList() ([]*protocol.File, error) {
+	if !in.outputEnded || in.files.taken == nil {
 		return nil, nil
 	}
-	return a.files.taken.Finish()
+	return in.files.taken.Finish()
 }
 
 // keepFiles makes the bytes of the output files a blob, or returns nil when
 // there are none.
-func (a *attempt) keepFiles() (*protocol.Blob, error) {
-	if !a.outputEnded || a.files.taken == nil {
+func (in *intake) keepFiles() (*protocol.Blob, error) {
+	if !in.outputEnded || in.files.taken == nil {
 		return nil, nil
 	}
-	pack, err := a.files.pack.Finish()
+	pack, err := in.files.pack.Finish()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errKeep, err)
 	}

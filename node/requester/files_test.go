@@ -262,7 +262,7 @@ func TestHostileProvidersLeaveNoFiles(t *testing.T) {
 				task := w.do(&protocol.Terms{})
 				check(t, task, protocol.StateDone, 0, "")
 				w.wantFiles(task, file{"/out/a", "the truth"})
-				if got := states(task); got != "lost done" || w.text(task, 1) != "hello\n" {
+				if got := states(task); got != "failed done" || w.text(task, 1) != "hello\n" {
 					t.Errorf("the attempts ended %s: %v; stdout is %q", got, task.Replicas[0].Reason, w.text(task, 1))
 				}
 				if n := w.temporaries(); n != 0 {
@@ -297,7 +297,7 @@ func TestFilesSurviveAFailover(t *testing.T) {
 		task := w.do(&protocol.Terms{})
 		check(t, task, protocol.StateDone, 0, "")
 		w.wantFiles(task, files...)
-		if got := states(task); got != "lost done" {
+		if got := states(task); got != "unreachable done" {
 			t.Errorf("the attempts ended %s", got)
 		}
 		if n := w.temporaries(); n != 0 {
@@ -371,7 +371,7 @@ func TestProviderThatStopsAmongFilesIsGivenUp(t *testing.T) {
 				check(t, task, protocol.StateDone, 0, "")
 				first := task.Replicas[0]
 				took := time.Duration(first.EndedUnixMs-task.SubmittedUnixMs) * time.Millisecond
-				if states(task) != "lost done" || took < c.most || took > c.most+10*time.Second {
+				if states(task) != "failed done" || took < c.most || took > c.most+10*time.Second {
 					t.Errorf("%s: it was given up after %s: %s", states(task), took, first.Reason)
 				}
 				w.wantFiles(task, file{"/out/a", "good"})
@@ -502,7 +502,9 @@ func TestNothingIsAddedToASealedOutput(t *testing.T) {
 		defer w.requester.wg.Done()
 		defer made.close()
 		accepted, other := &attempt{t: made, ctx: t.Context()}, &attempt{t: made, ctx: t.Context()}
-		if err := made.write(accepted, 1, []byte("hello\n")); err != nil {
+		accepted.restart()
+		other.restart()
+		if err := made.write(accepted.in.Load(), 1, []byte("hello\n")); err != nil {
 			t.Fatal(err)
 		}
 		result := &protocol.Result{Stdout: protocol.NewBlob([]byte("hell"))}
@@ -513,7 +515,7 @@ func TestNothingIsAddedToASealedOutput(t *testing.T) {
 		if !made.seal(result) {
 			t.Error("not sealed")
 		}
-		if err := made.write(other, 1, []byte("hello\nand more")); err == nil {
+		if err := made.write(other.in.Load(), 1, []byte("hello\nand more")); err == nil {
 			t.Error("another attempt adds to an accepted result")
 		}
 	})

@@ -3,24 +3,71 @@ package requester
 import (
 	"context"
 	"errors"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/spare-network/spare/protocol"
 )
 
 // Timing of the liveness stream: the transport alone takes up to 45 s to
 // notice a dead peer. A spare that is started in vain costs little, a lease
-// that is given up in vain costs its work, hence two steps.
+// that is given up in vain costs its work, hence two steps. Between them others
+// are asked: if one of them reaches the provider, the way to it may heal.
 const (
 	suspectAfter = 750 * time.Millisecond
 	lostAfter    = 1250 * time.Millisecond
+	vouchedAfter = 5 * time.Second // lostAfter, of a provider that others reach
 	watchEvery   = protocol.BeatEvery / 2
 	// watchIdle is how long the stream outlives the last attempt.
 	watchIdle = 10 * time.Second
 )
 
-var errSilent = errors.New("it fell silent: no beat for 1.25 s")
+var errSilent = errors.New("it fell silent")
+
+// vouchers is how many others are asked about a silent provider.
+const vouchers = 3
+
+// askOthers asks others whether they reach the provider.
+func (w *watch) askOthers() {
+	ctx, cancel := context.WithTimeout(w.ctx, lostAfter-suspectAfter)
+	defer cancel()
+	var asked sync.WaitGroup
+	for _, other := range w.r.others(w.peer) {
+		asked.Go(func() {
+			p, err := w.r.pairs.get(ctx, other)
+			if err != nil {
+				return
+			}
+			if reached, err := p.vouch(ctx, w.peer); err == nil && reached {
+				w.vouched.Store(true)
+			}
+		})
+	}
+	asked.Wait()
+}
+
+// others returns those whom to ask about a peer: with whom there is a stream
+// already, and then any that offer something.
+func (r *Requester) others(about peer.ID) (list []peer.ID) {
+	add := func(p peer.ID) {
+		if len(list) < vouchers && p != about && p != r.cfg.Self && !slices.Contains(list, p) {
+			list = append(list, p)
+		}
+	}
+	for _, p := range r.pairs.all() {
+		if p != nil {
+			add(p.peer)
+		}
+	}
+	for _, offer := range r.cfg.Book.All(time.Now()) {
+		add(offer.Provider)
+	}
+	return list
+}
 
 // keepWatch beats to the provider and hears its beats while attempts are open
 // there. Silence makes the attempts suspected, then lost.
@@ -50,7 +97,7 @@ func (p *pair) keepWatch() {
 			}
 		}
 	})
-	w := &watch{pair: p, heard: &heard}
+	w := &watch{pair: p, ctx: ctx, heard: &heard}
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
 	last := time.Now()
@@ -66,11 +113,7 @@ func (p *pair) keepWatch() {
 			w.conn = conn
 		case <-ticker.C:
 			now := time.Now()
-			// When our own process stood still, others' silence means nothing:
-			// Lifeguard's local health (Dadgar et al., DSN 2018), in short.
-			if stood := now.Sub(last) - watchEvery; stood > watchEvery {
-				heard.Add(int64(stood))
-			}
+			w.health.note(now.Sub(last) - watchEvery)
 			last = now
 			if !w.tick(now) {
 				return
@@ -79,9 +122,38 @@ func (p *pair) keepWatch() {
 	}
 }
 
+// health is how slow our own process is: the silence of others means little
+// when we are late to listen. Being late by a tick counts, up to three times,
+// and each second in time takes one back: Lifeguard's local health multiplier
+// (Dadgar, Phillips, Currey: Lifeguard, DSN-W 2018).
+type health struct {
+	score  time.Duration
+	inTime int // ticks in a row
+}
+
+const maxHealth = 3
+
+// note takes by how much a tick came late.
+func (h *health) note(late time.Duration) {
+	switch {
+	case late > watchEvery:
+		h.score, h.inTime = min(h.score+1, maxHealth), 0
+	case h.score > 0:
+		if h.inTime++; h.inTime >= int(time.Second/watchEvery) {
+			h.score, h.inTime = h.score-1, 0
+		}
+	}
+}
+
+// stretch is what a silence of d is when our own health is considered.
+func (h *health) stretch(d time.Duration) time.Duration { return d * (1 + h.score) }
+
 // watch is the state of one keepWatch.
 type watch struct {
 	*pair
+	ctx       context.Context
+	health    health
+	vouched   atomic.Bool // another peer has reached the provider since it fell silent
 	heard     *atomic.Int64
 	conn      *protocol.Conn
 	beat      protocol.Beat
@@ -99,17 +171,26 @@ func (w *watch) tick(now time.Time) bool {
 		}
 		_ = w.conn.SendSoon(&w.beat) // silence tells; a write that blocks must not stop the watch
 	}
+	lost := w.health.stretch(lostAfter)
+	if w.vouched.Load() {
+		lost = max(lost, vouchedAfter)
+	}
 	switch silence := now.Sub(time.Unix(0, w.heard.Load())); {
-	case silence >= lostAfter:
+	case silence >= lost:
 		w.fail(errSilent)
 		w.r.cfg.Book.Remove(w.peer)
 		w.r.cfg.Network.Drop(w.peer)
 		return false
-	case silence < suspectAfter:
-		w.suspected = false
+	case silence < w.health.stretch(suspectAfter):
+		if w.suspected {
+			w.suspected = false
+			w.tellAll(evHeard)
+		}
 	case !w.suspected:
 		w.suspected = true
-		w.suspect()
+		w.vouched.Store(false)
+		w.tellAll(evSuspected)
+		w.r.wg.Go(w.askOthers)
 	}
 	w.loseForgotten(now)
 	return !w.endIfIdle(now)
@@ -136,7 +217,7 @@ func (w *watch) loseForgotten(now time.Time) {
 	}
 	w.mu.Unlock()
 	for _, a := range forgotten {
-		a.send(event{kind: evLost, err: errForgotten})
+		a.send(event{kind: evFailed, err: errForgotten})
 	}
 }
 

@@ -3,13 +3,10 @@ package requester
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
-	"time"
 
 	"github.com/spare-network/spare/protocol"
 	"github.com/spare-network/spare/store"
@@ -18,6 +15,7 @@ import (
 var (
 	errDiverged = errors.New("its output differs from what was shown before")
 	errBroken   = errors.New("its output broke off")
+	errStalled  = errors.New("its output files came too slowly")
 	errTooMuch  = errors.New("it sent more output than the task allows")
 	errKeep     = errors.New("output cannot be kept") // our own failure, not a provider's
 )
@@ -35,7 +33,7 @@ func keepError(err error) error {
 // one has written already is compared, what is new is kept and shown, so that
 // streamed output survives the loss of a provider. stderr is not compared: it
 // never votes.
-func (t *task) write(a *attempt, fd int, p []byte) error {
+func (t *task) write(in *intake, fd int, p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
@@ -43,21 +41,21 @@ func (t *task) write(a *attempt, fd int, p []byte) error {
 	select {
 	case t.turn <- struct{}{}:
 		defer t.pass()
-	case <-a.ctx.Done():
+	case <-in.ctx.Done():
 		return errBroken
 	}
-	if t.sealed {
+	if t.sealed || in.ctx.Err() != nil {
 		return errBroken
 	}
-	if uint64(a.written[0]+a.written[1])+uint64(len(p)) > t.spec.Limits.OutputBytes {
+	if uint64(in.written[0]+in.written[1])+uint64(len(p)) > t.spec.Limits.OutputBytes {
 		return errTooMuch
 	}
-	spool, at := t.out[i].Load(), a.written[i]
+	spool, at := t.out[i].Load(), in.written[i]
 	if spool == nil {
 		spool = t.r.cfg.Blobs.NewSpool(int64(t.spec.Limits.OutputBytes))
 		t.out[i].Store(spool)
 	}
-	a.written[i] += int64(len(p))
+	in.written[i] += int64(len(p))
 	if known := min(spool.Len()-at, int64(len(p))); known > 0 {
 		if fd == 1 {
 			same, err := equalAt(spool, at, p[:known])
@@ -111,81 +109,6 @@ func (t *task) stopWriting() {
 	t.turn <- struct{}{}
 	defer t.pass()
 	t.sealed = true
-}
-
-// matches reports whether what has been streamed to stdout, whose end has
-// come, is b.
-func (a *attempt) matches(b *protocol.Blob) bool {
-	return protocol.Digest(a.sums[0].Sum(nil)) == b.Sum() && uint64(a.written[0]) == b.Size
-}
-
-// ServeOutput takes the output that a provider streams of one attempt.
-func (r *Requester) ServeOutput(ctx context.Context, conn *protocol.Conn) {
-	defer conn.Reset()
-	defer context.AfterFunc(ctx, conn.Reset)()
-	_ = conn.SetReadDeadline(time.Now().Add(dialTimeout))
-	header := new(protocol.OutputHeader)
-	if conn.Recv(header) != nil {
-		return
-	}
-	a := r.attemptOf(conn.Peer(), header.Nonce)
-	if a == nil {
-		return
-	}
-	_ = conn.SetReadDeadline(time.Time{}) // the attempt's end bounds it now
-	defer context.AfterFunc(a.ctx, conn.Reset)()
-	if a.streamed.Swap(true) {
-		return // one stream an attempt
-	}
-	a.sums = [2]hash.Hash{sha256.New(), sha256.New()}
-	defer a.files.discard()
-	err := a.receive(conn)
-	a.files.pace.stop()
-	if err != nil {
-		a.send(event{kind: evLost, err: err})
-		return
-	}
-	conn.Reset()
-	a.send(event{kind: evOutputEnd})
-	if a.files.taken != nil {
-		<-a.ctx.Done() // until then the conductor may keep the files
-	}
-}
-
-// receive reads chunks to the one that marks the end.
-func (a *attempt) receive(conn *protocol.Conn) error {
-	chunk := new(protocol.OutputChunk)
-	for {
-		if err := conn.Recv(chunk); err != nil {
-			a.t.r.cfg.Logger.Debug("an output stream broke off", "provider", a.provider, "err", err)
-			return errBroken
-		}
-		var err error
-		switch {
-		case chunk.File != nil && chunk.Fd == 0 && len(chunk.Data) == 0:
-			err = a.beginFile(chunk.File)
-		case chunk.File != nil:
-			err = fmt.Errorf("%w: a file is begun with bytes", protocol.ErrMalformed)
-		case chunk.Fd == 0:
-			return nil
-		case chunk.Fd == 1 || chunk.Fd == 2:
-			a.sums[chunk.Fd-1].Write(chunk.Data)
-			err = a.t.write(a, int(chunk.Fd), chunk.Data)
-		case chunk.Fd == 3:
-			err = a.writeFile(chunk.Data)
-		default:
-			err = fmt.Errorf("%w: output to descriptor %d", protocol.ErrMalformed, chunk.Fd)
-		}
-		if err != nil {
-			return err
-		}
-		if until := a.filesUntil(); !until.IsZero() {
-			if soon := time.Now().Add(protocol.OutputsSilence); soon.Before(until) {
-				until = soon
-			}
-			_ = conn.SetReadDeadline(until) // a stream that cannot is dead, which Recv tells
-		}
-	}
 }
 
 // follow is [Requester.Follow] of an open task.

@@ -3,6 +3,7 @@ package requester
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -135,11 +136,12 @@ type pair struct {
 	unverified map[protocol.Nonce]*protocol.Receipt
 }
 
-// exchange is what awaits replies: an attempt, or a probe.
+// exchange is what awaits replies: an attempt, or somebody who waits for one
+// reply.
 type exchange struct {
 	attempt *attempt
-	load    chan *protocol.Load // of a probe; has room for one
-	replies int                 // so far
+	answer  chan *protocol.Reply // has room for one
+	replies int                  // so far
 }
 
 func newPair(r *Requester, slot *pairSlot, conn *protocol.Conn) *pair {
@@ -198,12 +200,13 @@ func (p *pair) run(a *attempt) {
 			Task:     string(a.t.id),
 			Attempt:  a.record.Attempt,
 			Detached: a.t.terms.Detached,
+			Commit:   a.votes,
 		}}})
 	}
 	if err != nil {
 		p.remove(id)
 		// The conductor may be who calls, and it is who takes events.
-		p.r.wg.Go(func() { a.send(event{kind: evLost, err: errUnreachable}) })
+		p.r.wg.Go(func() { a.send(event{kind: evCut, err: errUnreachable}) })
 	}
 }
 
@@ -230,18 +233,38 @@ func (p *pair) withdraw(a *attempt) {
 
 // probe asks for the load now.
 func (p *pair) probe(ctx context.Context) (*protocol.Load, error) {
-	x := &exchange{load: make(chan *protocol.Load, 1)}
+	reply, err := p.ask(ctx, &protocol.Ask{Body: &protocol.Ask_Probe{Probe: &protocol.Probe{}}})
+	if err != nil {
+		return nil, err
+	}
+	if reply.GetLoad() == nil {
+		err = fmt.Errorf("%w: %T answers a probe", protocol.ErrMalformed, reply.Body)
+		p.fail(err)
+	}
+	return reply.GetLoad(), err
+}
+
+// vouch asks whether the provider can reach another one now.
+func (p *pair) vouch(ctx context.Context, about peer.ID) (bool, error) {
+	reply, err := p.ask(ctx, &protocol.Ask{Body: &protocol.Ask_Vouch{Vouch: &protocol.Vouch{Peer: about.String()}}})
+	return reply.GetVouched().GetReached(), err
+}
+
+// ask sends what has one reply, and waits for that.
+func (p *pair) ask(ctx context.Context, ask *protocol.Ask) (*protocol.Reply, error) {
+	x := &exchange{answer: make(chan *protocol.Reply, 1)}
 	id, err := p.add(x)
 	if err != nil {
 		return nil, err
 	}
 	defer p.remove(id)
-	if err := p.conn.Send(&protocol.Ask{Id: id, Body: &protocol.Ask_Probe{Probe: &protocol.Probe{}}}); err != nil {
+	ask.Id = id
+	if err := p.conn.Send(ask); err != nil {
 		return nil, err
 	}
 	select {
-	case load := <-x.load:
-		return load, nil
+	case reply := <-x.answer:
+		return reply, nil
 	case <-p.ctx.Done():
 		return nil, p.failure()
 	case <-ctx.Done():
@@ -271,7 +294,8 @@ func (p *pair) read() {
 	}
 }
 
-// fail ends the pair: its attempts are lost, the next task dials anew.
+// fail ends the pair: its attempts are cut off, and lost when the provider does
+// not keep to the protocol. The next task dials anew.
 func (p *pair) fail(err error) { p.failIf(err, func() bool { return true }) }
 
 // failIf is fail if condition, which is called with mu held.
@@ -288,16 +312,20 @@ func (p *pair) failIf(err error, condition func() bool) {
 	p.r.pairs.forget(p.peer, p.slot)
 	p.stop()
 	p.conn.Reset()
+	kind := evFailed
+	if errors.Is(err, errEnded) || errors.Is(err, errSilent) {
+		kind = evCut
+	}
 	for _, x := range exchanges {
 		if x.attempt != nil {
-			x.attempt.send(event{kind: evLost, err: err})
+			x.attempt.send(event{kind: kind, err: err})
 		}
 	}
 }
 
-// suspect tells the conductors of all attempts here that the provider is
-// silent.
-func (p *pair) suspect() {
+// tellAll tells the conductors of all attempts here that the provider is
+// silent, or that it is not any more.
+func (p *pair) tellAll(kind eventKind) {
 	p.mu.Lock()
 	var open []*attempt
 	for a := range p.ids {
@@ -305,6 +333,6 @@ func (p *pair) suspect() {
 	}
 	p.mu.Unlock()
 	for _, a := range open {
-		a.send(event{kind: evSuspected})
+		a.send(event{kind: kind})
 	}
 }

@@ -19,6 +19,9 @@ const dialAllowance = 300 * time.Millisecond
 // Book is thin; then rank, draw, probe, and place.
 func (c *conductor) place(n int) (market.Placement, error) {
 	need := c.need(n)
+	if c.course.Rule != nil {
+		c.countNetworks()
+	}
 	feasible, rejected := c.rank(need)
 	if len(feasible) < n && c.terms.Where != protocol.WhereLocal && need.On == "" {
 		if err := c.r.cfg.Network.Discover(c.ctx, c.spec.Limits.MemoryBytes); err != nil {
@@ -47,7 +50,7 @@ func (c *conductor) need(n int) market.Need {
 func (c *conductor) rank(need market.Need) (feasible, rejected []market.Candidate) {
 	return market.Rank(time.Now(), need, c.r.cfg.Book.All(time.Now()), func(p peer.ID) market.Known {
 		rtt, known := c.r.cfg.Network.RTT(p)
-		k := market.Known{RTT: rtt, RTTKnown: known, Warm: c.r.warm.Contains(warmKey{p, need.Module})}
+		k := market.Known{RTT: rtt, RTTKnown: known, Warm: c.r.warm.Contains(warmKey{p, need.Module}), Barred: c.r.trust.barred(p, time.Now())}
 		if need.Replicas > 1 {
 			k.Network = c.r.cfg.Network.Vicinity(p)
 		}

@@ -2,6 +2,7 @@ package requester
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/spare-network/spare/protocol"
 )
@@ -22,8 +23,8 @@ func (p *pair) expectSignature(r *protocol.Receipt) {
 	p.unverified[nonce] = r
 }
 
-// signed checks a batch's signature off the hot path and keeps it as
-// evidence.
+// signed checks a batch's signature off the hot path, keeps it as evidence and
+// countersigns it: the provider has done that much for this node.
 func (p *pair) signed(batch *protocol.ReceiptBatch) error {
 	if len(batch.Nonces) == 0 || len(batch.Nonces) > protocol.MaxReceipts {
 		return fmt.Errorf("%w: %d receipts signed at once", protocol.ErrMalformed, len(batch.Nonces))
@@ -49,6 +50,23 @@ func (p *pair) signed(batch *protocol.ReceiptBatch) error {
 		if err := p.r.cfg.Journal.SaveReceipts(p.peer, batch, receipts); err != nil {
 			p.r.cfg.Logger.Error("cannot keep receipts", "err", err)
 		}
+		p.countersign(receipts)
 	})
 	return nil
+}
+
+// countersign gives a provider its due, unless that is known to lie.
+func (p *pair) countersign(receipts []*protocol.Receipt) {
+	if p.peer == p.r.cfg.Self || p.r.trust.barred(p.peer, time.Now()) != "" {
+		return
+	}
+	batch, err := protocol.CountersignReceipts(p.r.cfg.NetworkID, p.r.cfg.Key, receipts)
+	if err != nil {
+		p.r.cfg.Logger.Error("cannot countersign receipts", "err", err)
+		return
+	}
+	for _, receipt := range receipts {
+		p.r.cfg.Ledger.Received(p.peer, receipt.Gas)
+	}
+	_ = p.conn.SendSoon(&protocol.Ask{Body: &protocol.Ask_Countersigned{Countersigned: batch}}) // a dead stream ends its pair
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/spare-network/spare/market"
@@ -44,6 +45,8 @@ type Journal interface {
 	// Tasks leaves out the lists of output files, which Task has.
 	Tasks(limit int, before protocol.TaskID) ([]*protocol.Task, error)
 	Unfinished() ([]*protocol.Task, error)
+	// Sync returns when all that was saved before outlasts a power cut.
+	Sync(ctx context.Context) error
 	SaveReceipts(provider peer.ID, batch *protocol.ReceiptBatch, receipts []*protocol.Receipt) error
 }
 
@@ -57,15 +60,27 @@ type Blobs interface {
 	Drop(d protocol.Digest)
 }
 
+// Ledger is what the node and others have done for each other.
+type Ledger interface {
+	// Received notes gas that a provider has used for this node.
+	Received(provider peer.ID, gas uint64)
+}
+
 // Config is what a Requester is made of.
 type Config struct {
 	Self      peer.ID
+	Key       crypto.PrivKey
 	NetworkID protocol.NetworkID
 	Book      *market.Book
 	Network   Network
 	Journal   Journal
 	Blobs     Blobs
-	Logger    *slog.Logger
+	Standings Standings
+	Ledger    Ledger
+	// Verify is how answers are verified that a task's terms leave open; off
+	// when it is the default itself.
+	Verify protocol.Verify
+	Logger *slog.Logger
 }
 
 const (
@@ -95,6 +110,9 @@ type Requester struct {
 	warm    *lru.Cache[warmKey, struct{}]
 	wg      sync.WaitGroup
 
+	unsettled settlements
+	trust     *trust
+
 	mu       sync.Mutex
 	tasks    map[protocol.TaskID]*task
 	attempts map[protocol.Nonce]*attempt // those that peers may open streams for
@@ -113,8 +131,13 @@ func New(cfg Config) (*Requester, error) {
 	if err != nil {
 		return nil, fmt.Errorf("remember warm providers: %w", err)
 	}
+	known, err := openTrust(cfg.Standings)
+	if err != nil {
+		return nil, err
+	}
 	r := &Requester{
 		cfg:      cfg,
+		trust:    known,
 		started:  time.Now(),
 		self:     cfg.Self.String(),
 		warm:     warm,
@@ -152,6 +175,9 @@ func (r *Requester) Run(ctx context.Context) error {
 		case <-ticker.C:
 			if err := r.saveOpen(); err != nil {
 				return err
+			}
+			if err := r.settleAll(ctx); err != nil && ctx.Err() == nil {
+				return fmt.Errorf("journal results: %w", err)
 			}
 			r.pairs.closeIdle(time.Now())
 		}
@@ -218,7 +244,8 @@ func (r *Requester) open(t *task) error {
 	return nil
 }
 
-// resume takes up a task of an earlier run from its beginning.
+// resume takes up a task of an earlier run, and what providers have done for it
+// meanwhile.
 func (r *Requester) resume(record *protocol.Task) {
 	spec, err := protocol.ParseSpec(record.Spec)
 	if spec != nil && spec.Profile != 0 && spec.Profile != protocol.Profile {
@@ -237,13 +264,6 @@ func (r *Requester) resume(record *protocol.Task) {
 			r.cfg.Logger.Error("cannot journal a result", "task", record.Id, "err", err)
 		}
 		return
-	}
-	now := time.Now().UnixMilli()
-	for _, a := range record.Replicas {
-		if !a.State.Ended() {
-			a.State, a.EndedUnixMs = protocol.StateLost, now
-			a.Reason += "; the requester was restarted"
-		}
 	}
 	record.State, record.Reason = protocol.StateQueued, "taken up after a restart"
 	t := r.makeTask(spec, record)

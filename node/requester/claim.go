@@ -1,0 +1,102 @@
+package requester
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/spare-network/spare/market"
+	"github.com/spare-network/spare/protocol"
+)
+
+// claimed is what has been asked of an attempt's provider beyond its Run.
+type claimed int
+
+const (
+	claimNothing claimed = iota
+	claimReceipt         // what result it has, so that it can be compared
+	claimAll             // the result with all output
+)
+
+const (
+	// seekFor is how long a provider is looked for that cannot be reached. It
+	// keeps an attached replica for less, and a detached one for as long.
+	seekFor = 10 * time.Minute
+	// maxClaims bounds how often one attempt is claimed: a provider that breaks
+	// off each time is of no use.
+	maxClaims = 16
+	// seekAtOnce is how long reaching it may take before a spare is started.
+	seekAtOnce = suspectAfter
+)
+
+// claim asks for what an attempt has brought, or will, from the beginning: on
+// the stream that is open to its provider, or on a new one.
+func (a *attempt) claim(what claimed) {
+	a.claimed = what
+	a.claims++
+	a.outcome, a.outputEnded = nil, false
+	a.late.stop()
+	a.answered.Store(false)
+	a.restart()
+	a.expect(a.claimTimeout(), errNoLease)
+	a.seeking.Store(true)
+	a.t.r.wg.Go(func() { a.seek(what) })
+}
+
+// claimTimeout bounds the wait for the first answer to a claim: a provider that
+// has the result sends its output before it says so.
+func (a *attempt) claimTimeout() time.Duration {
+	if a.bound && a.claimed == claimAll {
+		l := a.t.spec.Limits
+		return seekFor + protocol.AtSlowest(l.OutputBytes+l.FileBytes)
+	}
+	return seekFor + leaseTimeout
+}
+
+// seek looks for the provider until it is reached or the attempt is over.
+func (a *attempt) seek(what claimed) {
+	ctx, cancel := context.WithTimeout(a.ctx, seekFor)
+	defer cancel()
+	rng := rand.New(dice{})
+	told, start := false, time.Now()
+	for try := 0; ; try++ {
+		within, cancel := context.WithTimeout(ctx, seekAtOnce)
+		p, err := a.t.r.pairs.get(within, a.provider)
+		cancel()
+		if err == nil {
+			a.seeking.Store(false)
+			p.claim(a, what)
+			return
+		}
+		if !told && time.Since(start) >= a.patience {
+			told = true
+			a.send(event{kind: evCut, err: errUnreachable})
+		}
+		timer := time.NewTimer(market.Backoff(rng, market.Patience+try))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// claim asks for an attempt on this stream.
+func (p *pair) claim(a *attempt, what claimed) {
+	p.forget(a)
+	a.named.Store(time.Now().UnixNano()) // what it was silent for says nothing of whether it knows the attempt
+	id, err := p.add(&exchange{attempt: a})
+	if err == nil {
+		err = p.conn.Send(&protocol.Ask{Id: id, Body: &protocol.Ask_Claim{Claim: &protocol.Claim{
+			Nonce:       a.nonce[:],
+			ReceiptOnly: what == claimReceipt,
+			Commit:      a.votes,
+		}}})
+	}
+	if err != nil {
+		p.remove(id)
+		p.r.pairs.forget(p.peer, p.slot) // if its failure is not through with that yet
+		a.send(event{kind: evCut, err: errEnded})
+	}
+}

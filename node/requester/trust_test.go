@@ -1,0 +1,119 @@
+package requester
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+func TestNewcomersAreComparedAndLearnedOf(t *testing.T) {
+	providers := []*fakeProvider{newVoter(t, "right\n", "right\n"), newVoter(t, "right\n", "right\n"), newVoter(t, "right\n", "right\n")}
+	inWorld(t, providers, func(t *testing.T, w *world) {
+		task := w.do(&protocol.Terms{Where: protocol.WhereRemote, Verify: protocol.VerifyAuto})
+		check(t, task, protocol.StateDone, 0, "")
+		for _, p := range providers {
+			if s := w.requester.Standing(p.id); s.Passed != 1 || p.runs() != 1 {
+				t.Errorf("a newcomer was asked %d times and has passed %v checks", p.runs(), s.Passed)
+			}
+		}
+	})
+}
+
+func TestProvenProviderMostlyStandsAlone(t *testing.T) {
+	const tasks = 40
+	good, other := newVoter(t, "right\n", "right\n"), newVoter(t, "right\n", "right\n")
+	good.speed = 4
+	inWorld(t, []*fakeProvider{good, other}, func(t *testing.T, w *world) {
+		for range 100 {
+			w.requester.trust.agreed(good.id)
+			w.requester.trust.agreed(other.id)
+		}
+		for range tasks {
+			check(t, w.do(&protocol.Terms{Where: protocol.WhereRemote, Verify: protocol.VerifyAuto}), protocol.StateDone, 0, "")
+		}
+		// 5 % are checks: that more than a quarter are has odds of 1 to 10^5.
+		if n := good.runs() + other.runs(); n > tasks+tasks/4 {
+			t.Errorf("%d tasks took %d replicas", tasks, n)
+		}
+	})
+}
+
+func TestWhatNobodyCanConfirmIsNoResult(t *testing.T) {
+	p := newVoter(t, "right\n", "right\n")
+	inWorld(t, []*fakeProvider{p}, func(t *testing.T, w *world) {
+		task := w.do(&protocol.Terms{Where: protocol.WhereRemote, Verify: protocol.VerifyStrict})
+		if task.Result.Code != string(protocol.CodeQuorum) || !strings.Contains(task.Result.Message, "attempt 1 says") {
+			t.Errorf("it ended by %s: %s", task.Result.Code, task.Result.Message)
+		}
+		if s := w.requester.Standing(p.id); s.Passed != 0 || s.Wrongs != 0 {
+			t.Errorf("one answer alone has taught %+v", s)
+		}
+	})
+}
+
+func TestProviderFoundWrongIsNotChosenForAWhile(t *testing.T) {
+	liar := newVoter(t, "wrong\n", "right\n") // commits to one thing and reveals another
+	liar.speed = 8
+	a, b := newVoter(t, "right\n", "right\n"), newVoter(t, "right\n", "right\n")
+	terms := func() *protocol.Terms {
+		return &protocol.Terms{Where: protocol.WhereRemote, Quorum: 2, Replicas: 3}
+	}
+	inWorld(t, []*fakeProvider{liar, a, b}, func(t *testing.T, w *world) {
+		check(t, w.do(terms()), protocol.StateDone, 0, "")
+		if why := w.requester.Barred(liar.id); !strings.Contains(why, "not chosen") || !strings.Contains(why, "reveals another result") {
+			t.Fatalf("it is barred because %q", why)
+		}
+		again := terms()
+		again.Replicas = 2
+		check(t, w.do(again), protocol.StateDone, 0, "")
+		if liar.runs() != 1 {
+			t.Errorf("it was asked %d times", liar.runs())
+		}
+		short := w.do(terms())
+		if short.Result.Code != string(protocol.CodeNoOffers) || !strings.Contains(short.Result.Message, "only 2 can run it") {
+			t.Errorf("without it there are too few: %s: %s", short.Result.Code, short.Result.Message)
+		}
+
+		known, err := openTrust(w.store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if known.barred(liar.id, time.Now()) == "" {
+			t.Error("a restart forgets it")
+		}
+		time.Sleep(11 * time.Minute)
+		w.offer(liar)
+		if why := w.requester.Barred(liar.id); why != "" {
+			t.Errorf("it is barred for ever: %s", why)
+		}
+	})
+}
+
+func TestWorkIsCountersignedOnce(t *testing.T) {
+	p := newFakeProvider(t, func(x *exchangeWithFake) {
+		x.lease()
+		o := x.outcome(0, "hi\n")
+		x.finish(o)
+		batch, err := protocol.SignReceipts(testNetwork, x.key, []*protocol.Receipt{o.Receipt})
+		if err != nil {
+			x.world.t.Error(err)
+			return
+		}
+		for range 2 {
+			x.reply(&protocol.Reply{Body: &protocol.Reply_Receipts{Receipts: batch}})
+		}
+	})
+	inWorld(t, []*fakeProvider{p}, func(t *testing.T, w *world) {
+		check(t, w.do(&protocol.Terms{Where: protocol.WhereRemote}), protocol.StateDone, 0, "")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.received[p.id] != 500 || p.countersigned != 1 {
+			t.Errorf("%d gas are noted, %d batches countersigned", w.received[p.id], p.countersigned)
+		}
+	})
+}
