@@ -55,6 +55,8 @@ func (v view) Status() api.Status {
 		})
 	}
 	s.Sandbox = v.workers()
+	total := v.ledger.total()
+	s.ServedGas, s.ReceivedGas = total.Served, total.Received
 	s.Blobs.Count, s.Blobs.Bytes = v.store.Blobs().Usage()
 	for _, d := range v.sandbox.WarmModules(protocol.MaxWarm) {
 		s.Warm = append(s.Warm, api.WarmModule{Module: d.CID(), Workers: v.sandbox.Workers(d)})
@@ -88,6 +90,10 @@ func (v view) Peers() []api.Peer {
 		for _, a := range p.Addrs {
 			out.Addrs = append(out.Addrs, protocol.SafeText(a.String()))
 		}
+		account, standing := v.ledger.Account(p.ID), v.requester.Standing(p.ID)
+		out.ServedGas, out.ReceivedGas = account.Served, account.Received
+		_, barred := standing.Barred(now)
+		out.Trusted, out.Trust = !barred, protocol.SafeText(standing.Words(now))
 		if e, ok := v.book.Get(now, p.ID); ok {
 			age := now.Sub(e.Received).Milliseconds()
 			out.OfferAgeMS = &age
@@ -107,7 +113,7 @@ func (v view) Offers() []api.Offer {
 	need := market.Need{Profile: protocol.Profile, Limits: &protocol.Limits{}, Self: v.self}
 	feasible, rejected := market.Rank(now, need, v.book.All(now), func(p peer.ID) market.Known {
 		rtt, known := v.network.RTT(p)
-		return market.Known{RTT: rtt, RTTKnown: known}
+		return market.Known{RTT: rtt, RTTKnown: known, Barred: v.requester.Barred(p)}
 	})
 	list := []api.Offer{}
 	for _, c := range append(feasible, rejected...) {

@@ -64,6 +64,7 @@ func printStatus(w io.Writer, s api.Status) error {
 		{"running", fmt.Sprintf("%d of %d slots, %d waiting", s.Running, s.Slots, s.Queued)},
 		{"limits", fmt.Sprintf("%s memory for a task", size(s.MemoryBytes))},
 		{"speed", fmt.Sprintf("%.2f", s.Speed)},
+		{"work", fmt.Sprintf("%s gas run for others, %s run by others for this node", amount(s.ServedGas), amount(s.ReceivedGas))},
 		{"peers", fmt.Sprintf("%d connected, %d with an offer", s.PeersConnected, s.PeersKnown)},
 		{"stored", fmt.Sprintf("%d blobs, %s", s.Blobs.Count, size(uint64(max(s.Blobs.Bytes, 0))))},
 		{"warm", fmt.Sprintf("%d modules", len(s.Warm))},
@@ -94,10 +95,22 @@ func newPeers(h *home) *cobra.Command {
 					row = append(row[:3], fmt.Sprintf("%d/%d", p.Inflight, p.Slots), fmt.Sprintf("%.2f", p.Speed),
 						size(p.MemoryBytes), p.Availability, span(time.Duration(*p.OfferAgeMS)*time.Millisecond))
 				}
-				rows = append(rows, row)
+				rows = append(rows, append(row, balance(p.ReceivedGas, p.ServedGas), p.Trust))
 			}
-			return table(w, []string{"PEER", "CONNECTED", "RTT", "LOAD", "SPEED", "MEMORY", "TAKES TASKS", "OFFER AGE"}, rows)
+			return table(w, []string{"PEER", "CONNECTED", "RTT", "LOAD", "SPEED", "MEMORY", "TAKES TASKS", "OFFER AGE", "BALANCE", "TRUST"}, rows)
 		})
+}
+
+// balance writes what a peer has done for this node beyond what was done for it.
+func balance(received, served uint64) string {
+	switch {
+	case received > served:
+		return "+" + amount(received-served)
+	case served > received:
+		return "-" + amount(served-received)
+	default:
+		return "0"
+	}
 }
 
 func newOffers(h *home) *cobra.Command {

@@ -32,6 +32,8 @@ type runFlags struct {
 	local, remote   bool
 	on              string
 	replicas        uint32
+	quorum          uint32
+	verify          string
 	env             []string
 	timeout         time.Duration
 	mem, output     byteSize
@@ -137,6 +139,8 @@ The exit status is the program's own, or:
 	flags.BoolVar(&f.remote, "remote", false, "never on this node")
 	flags.StringVar(&f.on, "on", "", "only on the `PEER` whose ID begins so")
 	flags.Uint32Var(&f.replicas, "replicas", 1, fmt.Sprintf("distinct peers to run it on, `N` at most %d; the first valid result wins", protocol.MaxReplicas))
+	flags.Uint32Var(&f.quorum, "quorum", 0, "so many of them must give the same result, `Q`, before any is shown")
+	flags.StringVar(&f.verify, "verify", "default", "compare results without a quorum: off, `auto` (as often as a peer's past makes necessary) or strict")
 	flags.StringArrayVar(&f.env, "env", nil, "`NAME=value` for the program, which inherits nothing (repeatable)")
 	flags.DurationVar(&f.timeout, "timeout", 0, fmt.Sprintf("the program's wall time, each attempt (default %s)", protocol.DefaultWall))
 	flags.Var(&f.mem, "mem", fmt.Sprintf("the program's memory (default %s)", size(protocol.DefaultMemory)))
@@ -165,7 +169,7 @@ func (f *runFlags) submission(cmd *cobra.Command, args []string) (*api.Submissio
 			FileBytes:   uint64(f.fileBytes),
 			Files:       f.files,
 		},
-		Terms: api.Terms{Replicas: f.replicas, On: f.on, Detached: f.detach},
+		Terms: api.Terms{Replicas: max(f.replicas, f.quorum), Quorum: f.quorum, On: f.on, Detached: f.detach},
 	}
 	switch {
 	case f.local && f.remote:
@@ -177,13 +181,27 @@ func (f *runFlags) submission(cmd *cobra.Command, args []string) (*api.Submissio
 	case f.remote:
 		in.Terms.Where = "remote"
 	}
+	if cmd.Flags().Changed("verify") {
+		verify, err := protocol.ParseVerify(f.verify)
+		if err != nil {
+			return nil, usage(cmd, "--verify must be off, auto or strict, not %q", f.verify)
+		}
+		in.Terms.Verify = verify.Word()
+		if f.quorum > 1 && verify > protocol.VerifyOff {
+			return nil, usage(cmd, "--quorum and --verify exclude each other")
+		}
+	}
 	switch {
 	case cmd.Flags().Changed("on") && f.on == "":
 		return nil, usage(cmd, "--on is empty")
 	case f.replicas < 1 || f.replicas > protocol.MaxReplicas:
 		return nil, usage(cmd, "--replicas must be 1 to %d", protocol.MaxReplicas)
-	case f.replicas > 1 && (f.local || f.on != ""):
-		return nil, usage(cmd, "--replicas wants distinct peers, --local and --on only one")
+	case f.quorum > protocol.MaxReplicas:
+		return nil, usage(cmd, "--quorum must be 1 to %d", protocol.MaxReplicas)
+	case cmd.Flags().Changed("replicas") && f.quorum > f.replicas:
+		return nil, usage(cmd, "--quorum %d cannot be had of %d replicas", f.quorum, f.replicas)
+	case in.Terms.Replicas > 1 && (f.local || f.on != ""):
+		return nil, usage(cmd, "--replicas and --quorum want distinct peers, --local and --on only one")
 	case cmd.Flags().Changed("timeout") && f.timeout < time.Millisecond:
 		return nil, usage(cmd, "--timeout must be 1ms or more")
 	case f.timeout > protocol.MaxWall:

@@ -110,7 +110,7 @@ func printTask(w io.Writer, t api.Task) error {
 		[]string{"stderr", stderr},
 		[]string{"limits", fmt.Sprintf("%s memory, %s output, %s, %s gas, %d files of %s", size(t.Limits.MemoryBytes), size(t.Limits.OutputBytes),
 			time.Duration(t.Limits.WallMS)*time.Millisecond, amount(t.Limits.Gas), t.Limits.Files, size(t.Limits.FileBytes))},
-		[]string{"placed", fmt.Sprintf("%s, %d replicas", t.Terms.Where, t.Terms.Replicas)},
+		[]string{"placed", placed(&t.Terms)},
 		[]string{"seed", fmt.Sprint(t.Seed)})
 	rows = append(append(rows, fileRows("input", t.Inputs)...), fileRows("file", t.Files)...)
 	if err := table(w, nil, rows); err != nil {
@@ -121,9 +121,21 @@ func printTask(w io.Writer, t api.Task) error {
 	}
 	rows = nil
 	for _, a := range t.Attempts {
-		rows = append(rows, []string{fmt.Sprint(a.Attempt), shortPeer(a.Provider), a.State, millis(a.RTTMS), clock(a.Started), clock(a.Ended), a.Reason})
+		rows = append(rows, []string{fmt.Sprint(a.Attempt), shortPeer(a.Provider), a.State, millis(a.RTTMS), clock(a.Started), clock(a.Ended), a.Result[:min(len(a.Result), 12)], a.Reason})
 	}
-	return table(w, []string{"ATTEMPT", "PROVIDER", "STATE", "RTT", "STARTED", "ENDED", "REASON"}, rows)
+	return table(w, []string{"ATTEMPT", "PROVIDER", "STATE", "RTT", "STARTED", "ENDED", "RESULT", "REASON"}, rows)
+}
+
+// placed says what was asked of the placement.
+func placed(t *api.Terms) string {
+	said := fmt.Sprintf("%s, %d replicas", t.Where, t.Replicas)
+	if t.Quorum > 1 {
+		said += fmt.Sprintf(", a quorum of %d", t.Quorum)
+	}
+	if t.Verify != "" {
+		said += ", verify " + t.Verify
+	}
+	return said
 }
 
 // shownFiles is how many files people want to see of each kind.

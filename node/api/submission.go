@@ -53,6 +53,8 @@ type Limits struct {
 // Terms say how the task is to be placed.
 type Terms struct {
 	Replicas uint32 `json:"replicas,omitempty" maximum:"16" doc:"Distinct providers that run it; the first valid result wins"`
+	Quorum   uint32 `json:"quorum,omitempty" maximum:"16" doc:"So many of them must give the same result; 0 and 1: the first one is taken"`
+	Verify   string `json:"verify,omitempty" enum:"default,off,auto,strict" doc:"How results are verified without a quorum: by as many providers as their past makes necessary (auto, strict), or not (off); by default as the node is configured"`
 	Where    string `json:"where,omitempty" enum:"any,local,remote" doc:"any (default), local: only on this node, remote: never on it"`
 	On       string `json:"on,omitempty" maxLength:"128" doc:"Beginning of the peer ID of the only provider wanted"`
 	Detached bool   `json:"detached,omitempty" doc:"Nobody waits: it is on disk before it is accepted"`
@@ -110,7 +112,10 @@ func (l *Limits) spec() *protocol.Limits {
 }
 
 func (s *Server) terms(in *Terms) (*protocol.Terms, error) {
-	t := &protocol.Terms{Replicas: max(in.Replicas, 1), Detached: in.Detached}
+	t := &protocol.Terms{Replicas: max(in.Replicas, in.Quorum, 1), Quorum: in.Quorum, Detached: in.Detached}
+	if in.Verify != "" {
+		t.Verify, _ = protocol.ParseVerify(in.Verify) // the schema has no other words
+	}
 	switch in.Where {
 	case "", "any":
 		t.Where = protocol.WhereAny
@@ -124,6 +129,8 @@ func (s *Server) terms(in *Terms) (*protocol.Terms, error) {
 		return nil, protocol.Errorf(protocol.CodeBadRequest, "%d replicas, at most %d", t.Replicas, protocol.MaxReplicas)
 	case t.Where == protocol.WhereLocal && in.On != "":
 		return nil, protocol.Errorf(protocol.CodeBadRequest, "local and on exclude each other")
+	case t.Quorum > 1 && t.Verify > protocol.VerifyOff:
+		return nil, protocol.Errorf(protocol.CodeBadRequest, "a quorum and verify %s exclude each other", t.Verify.Word())
 	case t.Replicas > 1 && (t.Where == protocol.WhereLocal || in.On != ""):
 		return nil, protocol.Errorf(protocol.CodeBadRequest, "%d replicas run on as many peers, and only one is allowed", t.Replicas)
 	}

@@ -72,6 +72,8 @@ type Attempt struct {
 	RTTMS    *float64 `json:"rtt_ms" doc:"null when unknown"`
 	Started  *Time    `json:"started" doc:"When the lease was granted, by the requester's clock"`
 	Ended    *Time    `json:"ended"`
+	Result   string   `json:"result,omitempty" doc:"sha2-256 of the result that the provider has given, or is bound to, in hexadecimal"`
+	Gas      uint64   `json:"gas,omitempty" doc:"What that took"`
 }
 
 // Event is one line of a followed task. One of its fields is set.
@@ -116,6 +118,8 @@ func listTask(t *protocol.Task) Task {
 		Ended:     moment(t.EndedUnixMs),
 		Terms: Terms{
 			Replicas: t.Terms.GetReplicas(),
+			Quorum:   t.Terms.GetQuorum(),
+			Verify:   verifyWord(t.Terms.GetVerify()),
 			Where:    whereWord(t.Terms.GetWhere()),
 			On:       t.Terms.GetOn(),
 			Detached: t.Terms.GetDetached(),
@@ -166,6 +170,10 @@ func viewAttempt(r *protocol.Replica) Attempt {
 		Reason:   r.Reason,
 		Started:  moment(r.StartedUnixMs),
 		Ended:    moment(r.EndedUnixMs),
+		Gas:      r.Gas,
+	}
+	if d, err := protocol.DigestFrom(r.ResultDigest); err == nil {
+		v.Result = d.String()
 	}
 	if r.RttUs >= 0 {
 		rtt := float64(r.RttUs) / 1000
@@ -181,6 +189,14 @@ func moment(unixMS int64) *Time {
 	}
 	t := Time(time.UnixMilli(unixMS))
 	return &t
+}
+
+// verifyWord leaves away what the node's configuration says.
+func verifyWord(v protocol.Verify) string {
+	if v == protocol.VerifyDefault {
+		return ""
+	}
+	return v.Word()
 }
 
 func whereWord(w protocol.Where) string {

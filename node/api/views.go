@@ -53,6 +53,8 @@ type Status struct {
 	Blobs          BlobUse      `json:"blobs"`
 	Warm           []WarmModule `json:"warm" doc:"Modules that this node has compiled, latest first"`
 	Sandbox        Sandbox      `json:"sandbox"`
+	ServedGas      uint64       `json:"served_gas" doc:"What this node has run for others, by receipts that both have signed"`
+	ReceivedGas    uint64       `json:"received_gas" doc:"What others have run for this node, likewise"`
 }
 
 // Donate says whether a node takes tasks of others, and why.
@@ -98,6 +100,10 @@ type Peer struct {
 	Version      string   `json:"version"`
 	Arch         string   `json:"arch" doc:"GOOS/GOARCH"`
 	Addrs        []string `json:"addrs"`
+	ServedGas    uint64   `json:"served_gas" doc:"What this node has run for it, by receipts that both have signed"`
+	ReceivedGas  uint64   `json:"received_gas" doc:"What it has run for this node, likewise"`
+	Trusted      bool     `json:"trusted" doc:"False while it is not chosen since it was found wrong"`
+	Trust        string   `json:"trust" doc:"What comparing its results has shown, for people"`
 }
 
 // Offer is what one provider gives, as this node knows it now.

@@ -61,6 +61,7 @@ func (n *Node) Peers() []api.Peer {
 	return []api.Peer{{
 		Peer: Other, Connected: true, RTTMS: &rtt, Slots: 4, Inflight: 1, Speed: 0.5, OfferAgeMS: &age,
 		MemoryBytes: 2 << 30, Availability: "open", Warm: 1, Version: "<img src=x onerror=alert(1)>\x1b[31m", Arch: "linux/amd64",
+		ServedGas: 1e9, ReceivedGas: 3_500_000_000, Trusted: true, Trust: "new: 3 of 10 checks passed",
 	}}
 }
 
