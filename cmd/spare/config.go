@@ -1,12 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,38 +23,103 @@ const (
 	maxConfig = 1 << 20
 )
 
-// configFile is config.toml. A key that is not in it has the value that is
-// there before it is read.
-type configFile struct {
-	Sandbox struct {
-		Require []string `toml:"require"`
-	} `toml:"sandbox"`
-	Limits struct {
-		Memory        *byteSize `toml:"memory"`
-		Output        byteSize  `toml:"output"`
-		Wall          wallTime  `toml:"wall"`
-		Gas           gasAmount `toml:"gas"`
-		FileBytes     byteSize  `toml:"file-bytes"`
-		Files         uint32    `toml:"files"`
-		Module        byteSize  `toml:"module"`
-		Functions     uint64    `toml:"functions"`
-		Locals        uint64    `toml:"locals"`
-		Body          byteSize  `toml:"body"`
-		Nesting       uint64    `toml:"nesting"`
-		TableElements uint64    `toml:"table-elements"`
-	} `toml:"limits"`
+// setting is a key that config.toml may have.
+type setting struct {
+	key   string
+	wants string // for people
+	set   func(value any) bool
 }
 
-// wallTime is a duration such as 1h in a file. It is no integer, so that a
-// number without a unit is not taken for nanoseconds.
-type wallTime struct{ time.Duration }
-
-// UnmarshalText reads a duration.
-func (t *wallTime) UnmarshalText(text []byte) (err error) {
-	if t.Duration, err = time.ParseDuration(string(text)); err != nil {
-		return errors.New("want a time such as 90s, 30m or 1h")
+// settings are all of them, each setting its part of cfg.
+func settings(cfg *node.Config) []setting {
+	const (
+		bytes  = `a size such as "4GiB"`
+		number = "a number such as 1000"
+	)
+	c := &cfg.Ceilings
+	m := &c.Module
+	return []setting{
+		{"sandbox.require", `a list such as ["landlock", "seccomp"]`, setNames(&cfg.Require)},
+		{"tasks.verify", `"off", "auto" or "strict"`, setVerify(&cfg.Verify)},
+		{"limits.memory", bytes, setSize(&cfg.MemoryBytes)},
+		{"limits.output", bytes, setSize(&c.OutputBytes)},
+		{"limits.wall", `a time such as "90s" or "1h"`, setTime(&c.Wall)},
+		{"limits.gas", `an amount of gas such as "500M", 1e9 or "2T"`, setGas(&c.Gas)},
+		{"limits.file-bytes", bytes, setSize(&c.FileBytes)},
+		{"limits.files", number, setNumber(&c.Files)},
+		{"limits.module", bytes, setSize(&m.Bytes)},
+		{"limits.functions", number, setNumber(&m.Functions)},
+		{"limits.locals", number, setNumber(&m.Locals)},
+		{"limits.body", bytes, setSize(&m.Body)},
+		{"limits.nesting", number, setNumber(&m.Nesting)},
+		{"limits.table-elements", number, setNumber(&m.Elements)},
 	}
-	return nil
+}
+
+func setNames(to *[]string) func(any) bool {
+	return func(value any) bool {
+		list, ok := value.([]any)
+		*to = nil
+		for _, x := range list {
+			name, isText := x.(string)
+			ok = ok && isText
+			*to = append(*to, name)
+		}
+		return ok
+	}
+}
+
+func setVerify(to *protocol.Verify) func(any) bool {
+	return func(value any) bool {
+		word, _ := value.(string)
+		var err error
+		*to, err = protocol.ParseVerify(word)
+		return err == nil
+	}
+}
+
+// setNumber takes what is in the range of T.
+func setNumber[T uint32 | uint64](to *T) func(any) bool {
+	return func(value any) bool {
+		n, ok := value.(int64)
+		*to = T(n)
+		return ok && n >= 0 && uint64(*to) == uint64(n)
+	}
+}
+
+func setSize(to *uint64) func(any) bool {
+	return func(value any) bool {
+		text, ok := value.(string)
+		if !ok {
+			return setNumber(to)(value)
+		}
+		return (*byteSize)(to).Set(text) == nil
+	}
+}
+
+// setGas takes 1e9, too, which is no integer in TOML.
+func setGas(to *uint64) func(any) bool {
+	return func(value any) bool {
+		switch v := value.(type) {
+		case string:
+			return (*gasAmount)(to).Set(v) == nil
+		case float64:
+			*to = uint64(v)
+			return v >= 0 && v < 1<<63 && float64(*to) == v
+		default:
+			return setNumber(to)(value)
+		}
+	}
+}
+
+// setTime takes no number, which would be of whatever unit.
+func setTime(to *time.Duration) func(any) bool {
+	return func(value any) bool {
+		text, _ := value.(string)
+		var err error
+		*to, err = time.ParseDuration(text)
+		return err == nil
+	}
 }
 
 // readConfig returns the defaults with what config.toml in the home says, if
@@ -89,26 +155,33 @@ func readConfig(h home) (node.Config, error) {
 
 // applyConfig changes cfg to what the text of a config.toml says.
 func applyConfig(cfg *node.Config, text []byte) *protocol.Error {
-	var f configFile
-	l, c := &f.Limits, &cfg.Ceilings
-	l.Output, l.Wall.Duration, l.Gas = byteSize(c.OutputBytes), c.Wall, gasAmount(c.Gas)
-	l.FileBytes, l.Files = byteSize(c.FileBytes), c.Files
-	m := &c.Module
-	l.Module, l.Functions, l.Locals = byteSize(m.Bytes), m.Functions, m.Locals
-	l.Body, l.Nesting, l.TableElements = byteSize(m.Body), m.Nesting, m.Elements
-	if err := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields().Decode(&f); err != nil {
-		return configError(err)
+	var file map[string]any
+	if err := toml.Unmarshal(text, &file); err != nil {
+		return syntaxError(err)
 	}
-	cfg.Require = f.Sandbox.Require
-	if l.Memory != nil {
-		if cfg.MemoryBytes = uint64(*l.Memory); cfg.MemoryBytes == 0 {
-			return protocol.Errorf(protocol.CodeConfig, "limits.memory is 0").WithHint("leave it away for as much as fits")
+	known := settings(cfg)
+	for _, section := range slices.Sorted(maps.Keys(file)) {
+		if !slices.ContainsFunc(known, func(s setting) bool { return strings.HasPrefix(s.key, section+".") }) {
+			return noKey(section)
+		}
+		keys, ok := file[section].(map[string]any)
+		if !ok {
+			return protocol.Errorf(protocol.CodeConfig, "%s: wants a section, which begins with [%[1]s]", section).WithHint(configHint)
+		}
+		for _, key := range slices.Sorted(maps.Keys(keys)) {
+			name := section + "." + key
+			i := slices.IndexFunc(known, func(s setting) bool { return s.key == name })
+			if i < 0 {
+				return noKey(name)
+			}
+			if value := keys[key]; !known[i].set(value) {
+				return protocol.Errorf(protocol.CodeConfig, "%s: wants %s, got %s", name, known[i].wants, described(value)).WithHint(configHint)
+			}
+			if name == "limits.memory" && cfg.MemoryBytes == 0 {
+				return protocol.Errorf(protocol.CodeConfig, "limits.memory is 0").WithHint("leave it away for as much as fits")
+			}
 		}
 	}
-	c.OutputBytes, c.Wall, c.Gas = uint64(l.Output), l.Wall.Duration, uint64(l.Gas)
-	c.FileBytes, c.Files = uint64(l.FileBytes), l.Files
-	m.Bytes, m.Functions, m.Locals = uint64(l.Module), l.Functions, l.Locals
-	m.Body, m.Nesting, m.Elements = uint64(l.Body), l.Nesting, l.TableElements
 	var e *protocol.Error
 	if err := cfg.Validate(); errors.As(err, &e) {
 		return e
@@ -116,24 +189,38 @@ func applyConfig(cfg *node.Config, text []byte) *protocol.Error {
 	return nil
 }
 
-// configError tells the first thing that is wrong with a text, and where.
-func configError(err error) *protocol.Error {
-	var missing *toml.StrictMissingError
-	if errors.As(err, &missing) && len(missing.Errors) > 0 {
-		e := &missing.Errors[0]
-		row, _ := e.Position()
-		return protocol.Errorf(protocol.CodeConfig, "line %d: there is no key %s", row, strings.Join(e.Key(), ".")).
-			WithHint("[sandbox] has require; [limits] has memory, output, wall, gas, file-bytes, files, module, functions, locals, body, nesting and table-elements")
+func noKey(name string) *protocol.Error {
+	return protocol.Errorf(protocol.CodeConfig, "there is no key %s", protocol.SafeText(name)).
+		WithHint("[sandbox] has require; [tasks] has verify; [limits] has memory, output, wall, gas, file-bytes, files, module, functions, locals, body, nesting and table-elements")
+}
+
+// described says for people what a value is.
+func described(value any) string {
+	switch v := value.(type) {
+	case string:
+		return fmt.Sprintf("%.40q", v)
+	case int64, float64:
+		return fmt.Sprintf("the number %v", v)
+	case bool:
+		return fmt.Sprint(v)
+	case []any:
+		return "a list"
+	case map[string]any:
+		return "a section"
+	default:
+		return "a date or time"
 	}
-	const hint = "write sizes as \"4GiB\", gas as \"2T\", times as \"1h\", other limits as numbers, and lists as [\"a\", \"b\"]"
+}
+
+const configHint = "write sizes as \"4GiB\", gas as \"2T\", times as \"1h\", other limits as numbers, and lists as [\"a\", \"b\"]"
+
+// syntaxError tells why a text is no TOML.
+func syntaxError(err error) *protocol.Error {
+	where := ""
 	var e *toml.DecodeError
 	if errors.As(err, &e) {
 		row, _ := e.Position()
-		what := strings.TrimPrefix(e.Error(), "toml: ")
-		if key := strings.Join(e.Key(), "."); key != "" {
-			what = key + ": " + what
-		}
-		return protocol.Errorf(protocol.CodeConfig, "line %d: %s", row, what).WithHint(hint)
+		where = fmt.Sprintf(" (line %d)", row)
 	}
-	return protocol.Errorf(protocol.CodeConfig, "%v", err).WithHint(hint)
+	return protocol.Errorf(protocol.CodeConfig, "%s%s", strings.TrimPrefix(err.Error(), "toml: "), where).WithHint(configHint)
 }

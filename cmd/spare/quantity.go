@@ -32,9 +32,6 @@ func (b *byteSize) Set(s string) error {
 	return nil
 }
 
-// UnmarshalText reads a size.
-func (b *byteSize) UnmarshalText(text []byte) error { return b.Set(string(text)) }
-
 // gasAmount is an amount of gas, such as 5G, in a flag or a file.
 type gasAmount uint64
 
@@ -74,9 +71,6 @@ func (g *gasAmount) Set(s string) error {
 	*g = gasAmount(n.Num().Uint64())
 	return nil
 }
-
-// UnmarshalText reads an amount.
-func (g *gasAmount) UnmarshalText(text []byte) error { return g.Set(string(text)) }
 
 // size writes a number of bytes.
 func size(n uint64) string { return humanize.IBytes(n) }
