@@ -174,12 +174,17 @@ func (p *Provider) enqueue(r *replica, from phase) bool {
 	return true
 }
 
+// runsShort reports whether replicas have been short lately.
+func (p *Provider) runsShort() bool {
+	mean := p.cfg.Runner.MeanRun()
+	return mean > 0 && mean < shortRun
+}
+
 // giveSlots starts those whose turn it is. It is called with mu held.
 func (p *Provider) giveSlots() {
 	for !p.stopping && len(p.waiting) > 0 {
-		mean := p.cfg.Runner.MeanRun()
 		most := p.cfg.Slots
-		if mean > 0 && mean < shortRun {
+		if p.runsShort() {
 			most *= runAhead
 		}
 		if p.running >= most {
@@ -190,7 +195,7 @@ func (p *Provider) giveSlots() {
 		r.phase = phaseRunning
 		p.running++
 		r.account.running++
-		r.charged = mean.Seconds()
+		r.charged = p.cfg.Runner.MeanRun().Seconds()
 		p.turns.Charge(r.account.line(0), r.charged)
 		p.wg.Go(func() { p.execute(r) })
 	}

@@ -76,7 +76,8 @@ func (p *Provider) cancel(r *replica, cause error) {
 	p.conclude(r, phaseWaiting, p.failure(r, cause))
 }
 
-// setState notes how far a replica is, and tells its requester.
+// setState notes how far a replica is, and tells its requester, unless the
+// outcome will likely be there as soon: beats tell it otherwise.
 func (p *Provider) setState(r *replica, state protocol.State) {
 	p.mu.Lock()
 	r.state = state
@@ -84,7 +85,9 @@ func (p *Provider) setState(r *replica, state protocol.State) {
 		r.running = time.Now()
 	}
 	p.mu.Unlock()
-	p.tellState(r)
+	if state != protocol.StateRunning || !p.runsShort() {
+		p.tellState(r)
+	}
 }
 
 // tellState tells a replica's requester how far it is, unless it knows.
