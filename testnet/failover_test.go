@@ -108,8 +108,8 @@ func loseProvider(t *testing.T, nodes []*node, length time.Duration, how syscall
 			t.Errorf("attempt %d: %v", a.Attempt, err)
 		}
 	}
-	if a := ended.Attempts[0]; a.State != "lost" || a.Provider != killed.Provider {
-		t.Errorf("the first attempt is %s on %s, want lost on %s", a.State, a.Provider, killed.Provider)
+	if a := ended.Attempts[0]; a.State != "unreachable" || a.Provider != killed.Provider {
+		t.Errorf("the first attempt is %s on %s, want unreachable on %s", a.State, a.Provider, killed.Provider)
 	}
 	last := ended.Attempts[len(ended.Attempts)-1]
 	if last.State != "done" || last.Provider == killed.Provider || last.Provider == requester.Peer {

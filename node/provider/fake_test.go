@@ -271,8 +271,8 @@ func (s *scene) giveBlob(conn *protocol.Conn) {
 	time.Sleep(time.Millisecond) // on its way
 	s.mu.Lock()
 	s.giving--
-	s.mu.Unlock()
 	b, ok := s.blobs[protocol.Digest(request.Digest)]
+	s.mu.Unlock()
 	if !ok {
 		_ = conn.Send(&protocol.BlobHeader{Code: string(protocol.CodeBlob)})
 		return

@@ -19,6 +19,8 @@ import (
 // named is a blob that its requester gives when it is asked for.
 func (s *scene) named(b []byte) *protocol.Blob {
 	d := protocol.DigestOf(b)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.blobs[d] = b
 	return &protocol.Blob{Digest: d[:], Size: uint64(len(b))}
 }

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
 	"github.com/spare-network/spare/market"
 	"github.com/spare-network/spare/protocol"
 )
@@ -28,6 +30,48 @@ const (
 	// seekAtOnce is how long reaching it may take before a spare is started.
 	seekAtOnce = suspectAfter
 )
+
+// takeUp claims the attempts of an earlier run of the node that may still live.
+func (c *conductor) takeUp() {
+	var providers []peer.ID
+	for _, record := range c.record.Replicas {
+		provider, err := peer.Decode(record.Provider)
+		nonce, bad := protocol.NonceFrom(record.Nonce)
+		if err != nil || bad != nil || record.State.Ended() && record.State != protocol.StateUnreachable {
+			continue
+		}
+		providers = append(providers, provider)
+		a := c.adopt(provider, nonce, record)
+		c.excluded[provider] = whyRunning
+		a.named.Store(time.Now().UnixNano())
+		a.timer, a.patience = time.NewTimer(0), settleNew // the node does not know its peers yet
+		a.claim(c.resumption(a))
+	}
+	if len(providers) > 0 {
+		c.want(providers)
+	}
+}
+
+// leave lets go of the attempts, which go on at their providers for a while.
+func (c *conductor) leave() {
+	for _, a := range c.attempts {
+		if !a.over {
+			a.close()
+		}
+	}
+}
+
+// resumption is what is to be claimed of an attempt whose stream has ended.
+func (c *conductor) resumption(a *attempt) claimed {
+	switch {
+	case a.claimed != claimNothing:
+		return a.claimed
+	case c.course.Rule != nil:
+		return claimReceipt
+	default:
+		return claimAll
+	}
+}
 
 // claim asks for what an attempt has brought, or will, from the beginning: on
 // the stream that is open to its provider, or on a new one.

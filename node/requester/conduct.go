@@ -54,36 +54,6 @@ func (r *Requester) conduct(t *task) {
 	c.settle()
 }
 
-// takeUp claims the attempts of an earlier run of the node that may still live.
-func (c *conductor) takeUp() {
-	var providers []peer.ID
-	for _, record := range c.record.Replicas {
-		provider, err := peer.Decode(record.Provider)
-		nonce, bad := protocol.NonceFrom(record.Nonce)
-		if err != nil || bad != nil || record.State.Ended() && record.State != protocol.StateUnreachable {
-			continue
-		}
-		providers = append(providers, provider)
-		a := c.adopt(provider, nonce, record)
-		c.excluded[provider] = whyRunning
-		a.named.Store(time.Now().UnixNano())
-		a.timer, a.patience = time.NewTimer(0), settleNew // the node does not know its peers yet
-		a.claim(c.resumption(a))
-	}
-	if len(providers) > 0 {
-		c.want(providers)
-	}
-}
-
-// leave lets go of the attempts, which go on at their providers for a while.
-func (c *conductor) leave() {
-	for _, a := range c.attempts {
-		if !a.over {
-			a.close()
-		}
-	}
-}
-
 // dice is the random source of all conductors: the runtime's, which needs
 // neither a seed nor a lock.
 type dice struct{}
@@ -411,18 +381,6 @@ func (c *conductor) cut(a *attempt, err error) (*protocol.Result, error) {
 	a.setState(protocol.StateUnreachable, err.Error())
 	c.settled = time.Now().Add(settleLost)
 	return c.step(a, market.Unreachable)
-}
-
-// resumption is what is to be claimed of an attempt whose stream has ended.
-func (c *conductor) resumption(a *attempt) claimed {
-	switch {
-	case a.claimed != claimNothing:
-		return a.claimed
-	case c.course.Rule != nil:
-		return claimReceipt
-	default:
-		return claimAll
-	}
 }
 
 // lose ends an attempt of which nothing is to be hoped any more.

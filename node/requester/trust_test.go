@@ -58,21 +58,19 @@ func TestProviderFoundWrongIsNotChosenForAWhile(t *testing.T) {
 	liar := newVoter(t, "wrong\n", "right\n") // commits to one thing and reveals another
 	liar.speed = 8
 	a, b := newVoter(t, "right\n", "right\n"), newVoter(t, "right\n", "right\n")
-	terms := func() *protocol.Terms {
-		return &protocol.Terms{Where: protocol.WhereRemote, Quorum: 2, Replicas: 3}
+	terms := func(replicas uint32) *protocol.Terms {
+		return &protocol.Terms{Where: protocol.WhereRemote, Quorum: 2, Replicas: replicas}
 	}
 	inWorld(t, []*fakeProvider{liar, a, b}, func(t *testing.T, w *world) {
-		check(t, w.do(terms()), protocol.StateDone, 0, "")
+		check(t, w.do(terms(2)), protocol.StateDone, 0, "")
 		if why := w.requester.Barred(liar.id); !strings.Contains(why, "not chosen") || !strings.Contains(why, "reveals another result") {
 			t.Fatalf("it is barred because %q", why)
 		}
-		again := terms()
-		again.Replicas = 2
-		check(t, w.do(again), protocol.StateDone, 0, "")
+		check(t, w.do(terms(2)), protocol.StateDone, 0, "")
 		if liar.runs() != 1 {
 			t.Errorf("it was asked %d times", liar.runs())
 		}
-		short := w.do(terms())
+		short := w.do(terms(3))
 		if short.Result.Code != string(protocol.CodeNoOffers) || !strings.Contains(short.Result.Message, "only 2 can run it") {
 			t.Errorf("without it there are too few: %s: %s", short.Result.Code, short.Result.Message)
 		}
