@@ -62,6 +62,8 @@ func (g *guest) run(request *protocol.WorkerRequest, spec *protocol.Spec) *proto
 	case end.depth < 0:
 		reply.Code = string(protocol.CodeDepthLimit)
 		reply.Message = "the program's calls were nested too deeply"
+	case errors.Is(end.err, errEngineStack):
+		fatal(end.err) // where it comes differs between machines: nobody's result
 	case end.err != nil:
 		reply.Code, reply.Message = string(protocol.CodeTrap), "the program trapped: "+end.err.Error()
 	}

@@ -192,9 +192,18 @@ func (p *wazeroProgram) run(gas int64) (end ending) {
 		end.err = p.stopped
 	case err != nil:
 		end.err = errors.New(trapReason(err.Error()))
+		if end.err.Error() == engineStackText && end.depth >= 0 && end.gas >= 0 {
+			end.err = errEngineStack
+		}
 	}
 	return end
 }
+
+// errEngineStack ends a run for which the engine's own stack was too small.
+var errEngineStack = errors.New("the engine's stack ran out before the guest's")
+
+// engineStackText is the engine's word for it.
+const engineStackText = "stack overflow"
 
 // trapReason is the engine's text without its stack trace.
 func trapReason(text string) string {

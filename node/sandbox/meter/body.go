@@ -310,7 +310,7 @@ func (f *body) local(at int, code byte) {
 		return
 	}
 	v := f.take(kind)
-	f.depth.sets++
+	f.depth.set(kind)
 	f.set(x, v.from)
 	f.runs.set(x, at, v.address)
 	if code == opLocalTee {

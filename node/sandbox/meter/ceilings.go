@@ -37,6 +37,25 @@ func Default() Ceilings {
 	}
 }
 
+// entries bounds the sections that cost memory or time for each entry when they
+// are read, compiled or instantiated, none of which is paid for in gas. Real
+// modules have less than a tenth: nobody need choose these.
+var entries = [sections]struct {
+	what string
+	most uint64
+}{
+	sectionType:    {"the types of the module", 1 << 14},
+	sectionImport:  {"the imports of the module", 1 << 12},
+	sectionTable:   {"the tables of the module", 1 << 10},
+	sectionGlobal:  {"the globals of the module", 1 << 14},
+	sectionExport:  {"the exports of the module", 1 << 16},
+	sectionElement: {"the element segments of the module", 1 << 14},
+	sectionData:    {"the data segments of the module", 1 << 20}, // Go's linker makes tens of thousands
+}
+
+// mostElements bounds the entries of all element segments together.
+const mostElements = 1 << 21
+
 // CeilingError tells which ceiling a module exceeds.
 type CeilingError struct {
 	What           string // "the locals of one function"

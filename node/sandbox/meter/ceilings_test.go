@@ -2,6 +2,7 @@ package meter
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 )
 
@@ -32,6 +33,28 @@ func TestCeilings(t *testing.T) {
 	functions := newAssembly()
 	functions.typeOf(">")
 	functions.imports = [][]byte{cat("env", "host", 0, 0), cat("env", "other", 0, 0)}
+	crowd := func(n int, into func(a *assembly) *[][]byte, entry []byte) *assembly {
+		a := newAssembly()
+		a.tables = [][]byte{cat(typeFuncref, 0, leb(1))}
+		a.memories = [][]byte{{0, 1}}
+		list := into(a)
+		for range n {
+			*list = append(*list, entry)
+		}
+		return a
+	}
+	types := crowd(1<<14+1, func(a *assembly) *[][]byte { return &a.types }, cat(0x60, 0, 0))
+	imports := crowd(1<<12+1, func(a *assembly) *[][]byte { return &a.imports }, cat("env", "g", 3, typeI32, 0))
+	globals := crowd(1<<14+1, func(a *assembly) *[][]byte { return &a.globals }, cat(typeI32, 0, i32(1), opEnd))
+	manyTables := crowd(1<<10, func(a *assembly) *[][]byte { return &a.tables }, cat(typeFuncref, 0, leb(1)))
+	exports := newAssembly()
+	exports.memories = [][]byte{{0, 1}}
+	for n := range 1<<16 + 1 {
+		exports.export(fmt.Sprint(n), KindMemory, 0)
+	}
+	elements := crowd(1<<14+1, func(a *assembly) *[][]byte { return &a.elements }, cat(1, 0, 0))
+	element := crowd(2, func(a *assembly) *[][]byte { return &a.elements }, cat(5, typeFuncref, leb(1<<20+1), repeat(cat(0xd0, typeFuncref, opEnd), 1<<20+1)))
+	segments := crowd(1<<20+1, func(a *assembly) *[][]byte { return &a.data }, cat(1, 0))
 	few := Default()
 	few.Functions = 1
 	small := Default()
@@ -50,6 +73,14 @@ func TestCeilings(t *testing.T) {
 		{"1,000 results", "the parameters or results of one function", calls, Default()},
 		{"two large tables", "the elements that all tables may have", tables, Default()},
 		{"a function of 5 MB", "the bytes of one function", long, Default()},
+		{"many empty types", "the types of the module", types, Default()},
+		{"many imports", "the imports of the module", imports, Default()},
+		{"many globals", "the globals of the module", globals, Default()},
+		{"many tables", "the tables of the module", manyTables, Default()},
+		{"many exports", "the exports of the module", exports, Default()},
+		{"many element segments", "the element segments of the module", elements, Default()},
+		{"large element segments", "the elements of all element segments", element, Default()},
+		{"many data segments", "the data segments of the module", segments, Default()},
 		{"two functions where one is allowed", "the functions of the module", functions, few},
 		{"a module that is too long", "the bytes of the module", many, small},
 	}

@@ -2,21 +2,21 @@ package meter
 
 // MaxDepth is how many units of stack a guest has. A unit is a byte of the
 // native stack of compiled code, of which the engine has at least 50 MB: what
-// is estimated here is meant to run out first, so that the end is the same on
-// every machine. Where it does not, the engine ends the guest as cleanly. The
-// engine's interpreter has a ceiling of its own, of 2000 calls.
+// is estimated here is to run out first, so that the end is the same on every
+// machine. An end by the engine itself is nobody's result. The engine's interpreter has a ceiling of its own, of 2000 calls.
 const MaxDepth = 40 << 20
 
 // depth estimates the stack frame of a function. The engine's compiler gives
 // each value that lives across a call a slot of its own, and never uses it for
 // another one. Locals are such values, and each time that one is set makes
-// another value; so are operands that wait on the stack.
+// another value, which takes its slot when registers run short; so are operands
+// that wait on the stack.
 type depth struct {
 	locals  int // a vector counts twice
 	results int
 	stack   int // highest operand stack
 	spilled int // operands that wait during calls
-	sets    int // of locals
+	sets    int // units for locals that are set
 	passed  int // most parameters and results of a call
 	low     int // lowest operand stack since the last call
 	vectors bool
@@ -28,6 +28,22 @@ func (d *depth) start(kinds []byte, results int) {
 		if k == typeV128 {
 			d.locals++
 		}
+	}
+}
+
+// What a value may take that a local is set to: measured were at most 9 bytes,
+// and 25 of a vector.
+const (
+	depthSet       = 10
+	depthSetVector = 28
+)
+
+// set notes that a local is set.
+func (d *depth) set(kind byte) {
+	if kind == typeV128 {
+		d.sets += depthSetVector
+	} else {
+		d.sets += depthSet
 	}
 }
 
@@ -47,5 +63,5 @@ func (d *depth) cost() int64 {
 	if d.vectors {
 		operands *= 2
 	}
-	return 48 + 8*int64(d.locals+operands+d.passed) + 16*int64(d.results) + 4*int64(d.sets)
+	return 48 + 8*int64(d.locals+operands+d.passed) + 16*int64(d.results) + int64(d.sets)
 }

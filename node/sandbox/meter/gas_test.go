@@ -118,12 +118,18 @@ func TestGasRunsOut(t *testing.T) {
 func TestCallsNestTooDeeply(t *testing.T) {
 	wide := strings.Repeat("i", 200)
 	cases := map[string][]byte{
-		"small frames":  gasModule(">", "", call(2)),
-		"many locals":   gasModule(">", wide, call(2)),
-		"many vectors":  gasModule("v>v", "v", get(0), opVector, 77, tee(1), call(2), get(1), opVector, 80, get(0), opVector, 80),
-		"many results":  gasModule(">"+wide, "", call(2)),
-		"sums of calls": gasModule("i>i", "", get(0), call(2), repeat(cat(get(0), call(2), 0x6a), 300)),
-		"many merges":   gasModule("i>i", "ii", repeat(cat(get(0), opIf, blockEmpty, get(1), i32(1), 0x6a, set(1), get(2), i32(2), 0x6c, set(2), opEnd, get(0), call(2), opDrop), 200), get(1), get(2), 0x6a),
+		"small frames":               gasModule(">", "", call(2)),
+		"many locals":                gasModule(">", wide, call(2)),
+		"many vectors":               gasModule("v>v", "v", get(0), opVector, 77, tee(1), call(2), get(1), opVector, 80, get(0), opVector, 80),
+		"many results":               gasModule(">"+wide, "", call(2)),
+		"sums of calls":              gasModule("i>i", "", get(0), call(2), repeat(cat(get(0), call(2), 0x6a), 300)),
+		"many set i64s":              gasModule("i>i", "I", repeat(cat(get(1), get(0), call(2), 0xac, opI64Add, set(1)), 2000), get(1), 0xa7),
+		"many set f64s":              gasModule("i>i", "F", repeat(cat(get(1), get(0), call(2), 0xb7, opF64Add, set(1)), 2000), get(1), 0xaa),
+		"many set v128s":             gasModule("i>i", "v", repeat(cat(get(1), get(0), call(2), opVector, 17, get(1), opVector, leb(0xae), set(1), opDrop), 2000), get(1), opVector, 27, 0),
+		"set, then called":           gasModule("i>i", "IIIIIIII", repeat(cat(get(1), get(0), 0xac, opI64Add, set(1), get(2), get(1), opI64Add, set(2), get(3), get(2), opI64Add, set(3), get(0), call(2), opDrop), 700), get(1), get(2), opI64Add, get(3), opI64Add, 0xa7),
+		"set under pressure":         setsUnderPressure("I", 20, 300, []byte{opI64Add}, 0xa7),
+		"vectors set under pressure": setsUnderPressure("v", 24, 200, cat(opVector, leb(0xae)), opVector, 27, 0),
+		"many merges":                gasModule("i>i", "ii", repeat(cat(get(0), opIf, blockEmpty, get(1), i32(1), 0x6a, set(1), get(2), i32(2), 0x6c, set(2), opEnd, get(0), call(2), opDrop), 200), get(1), get(2), 0x6a),
 	}
 	for name, wasm := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -135,6 +141,29 @@ func TestCallsNestTooDeeply(t *testing.T) {
 			}
 		})
 	}
+}
+
+// setsUnderPressure recurses with more locals alive than there are registers,
+// each set again and again to a sum of two.
+func setsUnderPressure(kind string, locals, rounds int, add []byte, toI32 ...any) []byte {
+	first := cat(0xac) // from an i32
+	if kind == "v" {
+		first = cat(opVector, 17)
+	}
+	var body []byte
+	for k := 1; k <= locals; k++ {
+		body = append(body, cat(get(0), first, set(k))...)
+	}
+	for range rounds {
+		for k := 1; k <= locals; k++ {
+			body = append(body, cat(get(k), get(1+(k+7)%locals), add, set(k))...)
+		}
+	}
+	body = append(body, cat(get(0), call(2), opDrop, get(1))...)
+	for k := 2; k <= locals; k++ {
+		body = append(body, cat(get(k), add)...)
+	}
+	return gasModule("i>i", strings.Repeat(kind, locals), body, cat(toI32...))
 }
 
 func TestStartFunctionOnlyRunsWhenCalled(t *testing.T) {

@@ -4,7 +4,7 @@ import "errors"
 
 // Version names the instrumentation and its gas table. Whatever changes a total
 // or the output changes it, and it is part of the keys of compiled code.
-const Version = 1
+const Version = 2
 
 // Names under which the metered module exports what was injected. A module that
 // exports a name with the prefix "spare:" is invalid.

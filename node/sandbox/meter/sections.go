@@ -81,7 +81,8 @@ type module struct {
 	memory    bool
 	start     int // -1 without the section
 	coded     bool
-	data      int // how many data segments
+	data      int    // how many data segments
+	segmented uint64 // entries of all element segments
 
 	memoryBytes uint64
 	entry       bool
@@ -171,6 +172,9 @@ func (m *module) section(id int, r *cursor) {
 // keeps it for the output, and returns how many there are.
 func (m *module) vector(id int, r *cursor, least int, entry func(*cursor)) int {
 	n := r.count(least)
+	if e := entries[id]; e.most > 0 {
+		r.within(e.what, uint64(n), e.most)
+	}
 	m.raw[id] = r.b[r.at:]
 	for i := 0; i < n && r.err == nil; i++ {
 		entry(r)
@@ -423,7 +427,10 @@ func (m *module) readElement(r *cursor) {
 		r.fail("element segment for table %d, which does not exist or is of another type", target)
 	}
 	m.elements = append(m.elements, kind)
-	for n := r.count(1); n > 0 && r.err == nil; n-- {
+	n := r.count(1)
+	m.segmented += uint64(n)
+	r.within("the elements of all element segments", m.segmented, mostElements)
+	for ; n > 0 && r.err == nil; n-- {
 		if flags&4 == 0 {
 			m.declare(m.functionIndex(r), r)
 		} else {
