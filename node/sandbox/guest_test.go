@@ -162,7 +162,7 @@ func TestOutputIsFlushedAfterALongSilence(t *testing.T) {
 	})
 }
 
-func TestOutputKeepsItsOrder(t *testing.T) {
+func TestOutputOfEachStreamKeepsItsOrder(t *testing.T) {
 	var pipe bytes.Buffer
 	o := newOutput(&pipe)
 	o.begin(1, 1000)
@@ -203,8 +203,36 @@ func TestOutputKeepsItsOrder(t *testing.T) {
 		}
 		got.WriteString(" ")
 	}
-	if want := "1a| 1|b 1c| 1|d 1e|. 2g|f. 3|. "; got.String() != want {
+	if want := "1a| 1|b 1ce|d. 2g|f. 3|. "; got.String() != want {
 		t.Errorf("%q, want %q", got.String(), want)
+	}
+}
+
+// A guest that writes to both streams by turns costs no frame for each write.
+func TestWritesByTurnsShareFrames(t *testing.T) {
+	const writes = 1 << 18
+	var pipe bytes.Buffer
+	o := newOutput(&pipe)
+	o.begin(1, writes)
+	for n := range writes {
+		if !o.write(uint32(1+n%2), []byte{'x'}) {
+			t.Fatal("it may write so much")
+		}
+	}
+	o.end(new(protocol.WorkerReply), false)
+	frames, sizes := 0, [2]int{}
+	for in := newFrameReader(&pipe); ; frames++ {
+		r := new(protocol.WorkerReply)
+		if err := in.next(r); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		sizes[0] += len(r.Stdout)
+		sizes[1] += len(r.Stderr)
+	}
+	if most := 2*writes/protocol.MaxInline + 2; frames > most || sizes != [2]int{writes / 2, writes / 2} {
+		t.Errorf("%d frames with %v bytes, want at most %d frames", frames, sizes, most)
 	}
 }
 

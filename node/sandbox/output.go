@@ -31,22 +31,14 @@ type output struct {
 	wake chan struct{} // ends the flusher's rest
 
 	// mu is held while writing to the pipe too: its order is what mu is for.
-	mu       sync.Mutex
-	frames   []byte // ready to be written
-	id       uint64 // of the task that runs
-	data     []byte // what its guest wrote, not in a frame yet
-	segments []segment
-	streamed bool   // some of its output has been in a frame
-	left     uint64 // bytes of output that it may still write
-	aged     bool   // a tick has seen what is held
-	quiet    int    // ticks since a task began or wrote
-	resting  bool
-}
-
-// segment is a run of bytes for one file descriptor.
-type segment struct {
-	fd uint32
-	n  int
+	mu      sync.Mutex
+	frames  []byte    // ready to be written
+	id      uint64    // of the task that runs
+	data    [2][]byte // what its guest wrote to stdout and stderr, not in a frame yet
+	left    uint64    // bytes of output that it may still write
+	aged    bool      // a tick has seen what is held
+	quiet   int       // ticks since a task began or wrote
+	resting bool
 }
 
 func newOutput(w io.Writer) *output {
@@ -57,8 +49,8 @@ func newOutput(w io.Writer) *output {
 func (o *output) begin(id, limit uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.id, o.left, o.streamed = id, limit, false
-	o.data, o.segments = o.data[:0], o.segments[:0]
+	o.id, o.left = id, limit
+	o.empty()
 	o.aged = o.aged && len(o.frames) > 0
 	o.rouse()
 }
@@ -72,7 +64,13 @@ func (o *output) rouse() {
 	}
 }
 
-// write takes bytes from the guest. It reports false when they are more than
+func (o *output) empty() { o.data = [2][]byte{o.data[0][:0], o.data[1][:0]} }
+
+func (o *output) held() int { return len(o.data[0]) + len(o.data[1]) }
+
+// write takes bytes from the guest for stdout (1) or stderr (2). What is held
+// of each goes into one frame, so that a guest which writes to them by turns
+// costs its node no more than another; what it wrote first to which is lost. It reports false when they are more than
 // the guest may write; those that it may are kept.
 func (o *output) write(fd uint32, p []byte) bool {
 	o.mu.Lock()
@@ -84,50 +82,27 @@ func (o *output) write(fd uint32, p []byte) bool {
 	}
 	o.left -= uint64(len(p))
 	for len(p) > 0 {
-		room := protocol.MaxInline - len(o.data)
+		room := protocol.MaxInline - o.held()
 		if room == 0 {
 			o.flush()
 			continue
 		}
 		n := min(room, len(p))
-		o.data = append(o.data, p[:n]...)
-		if last := len(o.segments) - 1; last >= 0 && o.segments[last].fd == fd {
-			o.segments[last].n += n
-		} else {
-			o.segments = append(o.segments, segment{fd: fd, n: n})
-		}
-		if len(o.segments) == maxSegments {
-			o.flush()
-		}
+		o.data[fd-1] = append(o.data[fd-1], p[:n]...)
 		p = p[n:]
 	}
 	return fits
 }
-
-// maxSegments bounds how often held output changes between stdout and stderr.
-const maxSegments = 1024
 
 // end finishes the task with reply, which takes along the output held. With
 // more to do at once it may wait for the next reply.
 func (o *output) end(reply *protocol.WorkerReply, more bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.streamed && len(o.segments) > 0 {
-		o.frame(o.segments[:len(o.segments)-1]) // keeps the order between the two
-		o.segments = o.segments[len(o.segments)-1:]
-	}
-	data := o.data
-	for _, s := range o.segments {
-		if s.fd == 1 {
-			reply.Stdout = append(reply.Stdout, data[:s.n]...)
-		} else {
-			reply.Stderr = append(reply.Stderr, data[:s.n]...)
-		}
-		data = data[s.n:]
-	}
-	o.data, o.segments = o.data[:0], o.segments[:0]
+	reply.Stdout, reply.Stderr = o.data[0], o.data[1]
 	reply.Id, reply.End = o.id, true
 	o.append(reply)
+	o.empty()
 	if !more || len(o.frames) > maxHeldReplies {
 		o.send()
 	}
@@ -138,9 +113,7 @@ func (o *output) end(reply *protocol.WorkerReply, more bool) {
 func (o *output) file(path string, size uint64, data io.Reader) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.frame(o.segments)
-	o.segments = o.segments[:0]
-	o.streamed = true
+	o.frame()
 	o.append(&protocol.WorkerReply{Id: o.id, File: &protocol.FileHeader{Path: path, Size: size}})
 	chunk := make([]byte, min(size, protocol.MaxOutputChunk))
 	for left := size; left > 0; left -= uint64(len(chunk)) {
@@ -172,7 +145,7 @@ func (o *output) tick() bool {
 	defer o.mu.Unlock()
 	o.quiet++
 	switch {
-	case len(o.data) == 0 && len(o.frames) == 0:
+	case o.held() == 0 && len(o.frames) == 0:
 		o.resting = o.quiet > restAfter
 	case o.aged:
 		o.flush()
@@ -184,30 +157,26 @@ func (o *output) tick() bool {
 
 // flush frames the output held and sends everything.
 func (o *output) flush() {
-	o.frame(o.segments)
-	o.segments = o.segments[:0]
+	o.frame()
 	o.send()
 }
 
-// frame turns the first segments of the output held into frames.
-func (o *output) frame(segments []segment) {
-	data := o.data
-	for _, s := range segments {
-		for part := data[:s.n]; len(part) > 0; {
-			n := min(len(part), protocol.MaxOutputChunk)
+// frame turns the output held into frames.
+func (o *output) frame() {
+	for i, left := range o.data {
+		for len(left) > 0 {
+			part := left[:min(len(left), protocol.MaxOutputChunk)]
+			left = left[len(part):]
 			m := &protocol.WorkerReply{Id: o.id}
-			if s.fd == 1 {
-				m.Stdout = part[:n]
+			if i == 0 {
+				m.Stdout = part
 			} else {
-				m.Stderr = part[:n]
+				m.Stderr = part
 			}
 			o.append(m)
-			o.streamed = true
-			part = part[n:]
 		}
-		data = data[s.n:]
 	}
-	o.data = append(o.data[:0], data...)
+	o.empty()
 }
 
 func (o *output) append(m *protocol.WorkerReply) {
