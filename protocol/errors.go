@@ -81,8 +81,9 @@ func (c Code) ExitStatus() int {
 	}
 }
 
-// EndsGuest reports whether c is how a guest can end other than by itself, so
-// that every provider would say the same of it.
+// EndsGuest reports whether c is how a guest can end other than by itself. All
+// but [CodeTimeout], which depends on the machine's speed, every provider would
+// say of it.
 func (c Code) EndsGuest() bool {
 	switch c {
 	case CodeTrap, CodeTimeout, CodeOutputLimit, CodeFileLimit, CodeMemoryLimit, CodeGasLimit, CodeDepthLimit, CodeBadModule, CodeImport:

@@ -86,6 +86,9 @@ type attempt struct {
 
 	in atomic.Pointer[intake] // set by the conductor
 
+	asked  atomic.Int32 // how often its provider has asked for a blob
+	giving atomic.Int32 // to how many of these it is being answered
+
 	ctx    context.Context // ends with the attempt
 	cancel context.CancelFunc
 }

@@ -40,6 +40,10 @@ func (r *Requester) giveBlob(conn *protocol.Conn) error {
 	if a == nil || !slices.ContainsFunc(a.t.blobs, func(b *protocol.Blob) bool { return b.Sum() == want }) {
 		return conn.Send(&protocol.BlobHeader{Code: string(protocol.CodeRefused)})
 	}
+	if !a.mayAsk() {
+		return conn.Send(&protocol.BlobHeader{Code: string(protocol.CodeBusy)})
+	}
+	defer a.giving.Add(-1)
 	defer context.AfterFunc(a.ctx, conn.Reset)()
 	f, size, err := r.cfg.Blobs.Open(want)
 	if err != nil {
@@ -61,6 +65,27 @@ func (r *Requester) giveBlob(conn *protocol.Conn) error {
 		a.send(event{kind: evFailed, err: err})
 	}
 	return err
+}
+
+const (
+	// maxGiving bounds the blobs that one attempt is given, or proved, at once.
+	maxGiving = 8
+	// maxAsked is how often it may ask for each: a proof, a transfer, and again
+	// when that broke off.
+	maxAsked = 4
+)
+
+// mayAsk reports whether the attempt's provider may ask for one more blob now,
+// each of which costs reading it all, and notes that it does.
+func (a *attempt) mayAsk() bool {
+	if int(a.asked.Add(1)) > maxAsked*len(a.t.blobs) {
+		return false
+	}
+	if a.giving.Add(1) > maxGiving {
+		a.giving.Add(-1)
+		return false
+	}
+	return true
 }
 
 // give sends a blob of size bytes.

@@ -102,6 +102,29 @@ func TestRequesterProvesThatItHasABlob(t *testing.T) {
 	})
 }
 
+func TestBlobsAreGivenNotWithoutEnd(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		stdin := w.put(large)
+		given, refused := 0, 0
+		w.offer(newFakeProvider(t, func(x *exchangeWithFake) {
+			defer honest(x)
+			x.lease()
+			for range 100 {
+				switch _, code := x.fetch(stdin.Sum(), x.ask.Nonce); code {
+				case "":
+					given++
+				case protocol.CodeBusy:
+					refused++
+				}
+			}
+		}))
+		check(t, w.runOn(stdin), protocol.StateDone, 0, "")
+		if most := maxAsked * 2; given == 0 || given > most || given+refused != 100 { // two blobs
+			t.Errorf("given %d times, at most %d, and refused %d times", given, most, refused)
+		}
+	})
+}
+
 // Whoever finds that a blob of the task is damaged in the requester's store:
 // the task ends at once and says what is to be done.
 func TestTaskWhoseBlobIsDamagedHereEnds(t *testing.T) {

@@ -188,19 +188,26 @@ func (c *cache) settle(digest protocol.Digest) {
 // that a new compilation may take its place at once.
 func (c *cache) drop(digest protocol.Digest, e *entry) {
 	c.mu.Lock()
-	ours := c.entries[digest] == e
-	away := filepath.Base(e.dir)
-	if ours {
-		delete(c.entries, digest)
-		c.dropped++
-		if name := fmt.Sprintf("%sold-%d", scratch, c.dropped); os.Rename(e.dir, filepath.Join(c.dir, name)) == nil {
-			away = name
-		}
+	away := ""
+	if c.entries[digest] == e {
+		away = c.take(digest, e)
 	}
 	c.mu.Unlock()
-	if ours {
+	if away != "" {
 		c.remove(away)
 	}
+}
+
+// take forgets an entry and returns the name of what is to be removed. It is
+// called with mu held.
+func (c *cache) take(digest protocol.Digest, e *entry) (away string) {
+	delete(c.entries, digest)
+	c.dropped++
+	away = fmt.Sprintf("%sold-%d", scratch, c.dropped)
+	if os.Rename(e.dir, filepath.Join(c.dir, away)) != nil {
+		away = filepath.Base(e.dir)
+	}
+	return away
 }
 
 func (c *cache) remove(name string) {
@@ -252,30 +259,32 @@ func (c *cache) adopt(dir string, digest protocol.Digest) error {
 // evict removes the entries not used for longest until the rest fits.
 func (c *cache) evict() {
 	for {
-		digest, e := c.excess()
-		if e == nil {
+		away := c.takeExcess()
+		if away == "" {
 			return
 		}
-		c.drop(digest, e)
-		c.logger.Debug("compiled code was removed to make room", "module", digest.String(), "bytes", e.size)
+		c.remove(away)
 	}
 }
 
-// excess returns the entry to remove next, or nil.
-func (c *cache) excess() (oldest protocol.Digest, e *entry) {
+// takeExcess takes the entry to go next, which nobody has pinned, or returns "".
+func (c *cache) takeExcess() (away string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var total int64
+	var oldest protocol.Digest
+	var e *entry
 	for d, x := range c.entries {
 		total += x.size
 		if x.pins == 0 && (e == nil || x.used.Before(e.used)) {
 			oldest, e = d, x
 		}
 	}
-	if total <= c.most {
-		return oldest, nil
+	if total <= c.most || e == nil {
+		return ""
 	}
-	return oldest, e
+	c.logger.Debug("compiled code is removed to make room", "module", oldest.String(), "bytes", e.size)
+	return c.take(oldest, e)
 }
 
 // authenticate checks that this node wrote the code in an entry's directory.
@@ -306,16 +315,23 @@ func (c *cache) mac(dir string, digest protocol.Digest) ([]byte, int64, error) {
 		return nil, 0, err
 	}
 	var total int64
-	files := 0
+	files, found := 0, 0
 	root := os.DirFS(filepath.Join(dir, codeDir))
 	// WalkDir goes in lexical order. A compile worker is not to be trusted: it
 	// may have left anything.
 	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil {
 			return err
 		}
-		if files++; files > maxCodeFiles || !d.Type().IsRegular() {
+		if found++; found > maxCodeFiles || !d.IsDir() && !d.Type().IsRegular() {
 			return errors.New("it has files that no engine writes")
+		}
+		if d.IsDir() {
+			return nil
+		}
+		files++
+		if info, err := d.Info(); err != nil || info.Size() > c.most {
+			return fmt.Errorf("it has more bytes than are kept of all modules (%w)", cmp.Or(err, errTooLarge))
 		}
 		f, err := root.Open(name)
 		if err != nil {
@@ -340,5 +356,7 @@ func (c *cache) mac(dir string, digest protocol.Digest) ([]byte, int64, error) {
 	return h.Sum(nil), total, nil
 }
 
-// maxCodeFiles bounds the files of one module's code.
-const maxCodeFiles = 4
+// maxCodeFiles bounds the files and directories of one module's code.
+const maxCodeFiles = 8
+
+var errTooLarge = errors.New("too large")
