@@ -118,12 +118,6 @@ func (h *shelf) ReleaseResults(nonces []protocol.Nonce) error {
 	return nil
 }
 
-func (h *shelf) count() int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.held)
-}
-
 // book is a ledger in memory.
 type book struct {
 	mu       sync.Mutex

@@ -127,7 +127,7 @@ func (s *session) run(id uint64, run *protocol.Run) *protocol.Refusal {
 		nonce: protocol.Nonce(run.Nonce), account: s.account, detached: run.Detached,
 		spec: spec, raw: run.Spec, warm: s.cfg.Runner.Warm(s.account.peer, spec.Module.Sum()),
 	}
-	r.ctx, r.cancel = context.WithCancelCause(s.Provider.ctx)
+	r.ctx, r.cancel = context.WithCancelCause(s.ctx)
 	x := &exchange{s: s, id: id, commit: run.Commit}
 	load, refusal := s.admit(r, x)
 	if refusal != nil {

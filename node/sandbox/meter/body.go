@@ -51,6 +51,7 @@ type body struct {
 	edits []edit
 
 	merges uint64 // locals times branches, so far
+	calls  uint64
 	buffer []byte // of the new function
 }
 
@@ -70,7 +71,8 @@ func (m *module) readCode(r *cursor) {
 		f.cursor = cursor{b: r.bytes(size), err: r.err}
 		f.sign = m.typeOf(m.importedF+i, &f.cursor)
 		f.read()
-		locals += uint64(len(f.kinds))
+		m.calls += f.calls
+		locals += uint64(len(f.kinds) + len(m.globals)) // a compiler has variables for both
 		f.within("the locals of all functions", locals, m.ceilings.AllLocals)
 		if r.err = f.err; r.err == nil {
 			m.code = f.write(m.code)
@@ -82,7 +84,7 @@ func (m *module) readCode(r *cursor) {
 // (https://www.w3.org/TR/wasm-core-2/#validation-algorithm).
 func (f *body) read() {
 	f.stack, f.frames, f.edits = f.stack[:0], f.frames[:0], f.edits[:0]
-	f.merges = 0
+	f.merges, f.calls = 0, 0
 	f.readLocals()
 	if f.err != nil {
 		return

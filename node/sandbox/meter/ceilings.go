@@ -10,7 +10,7 @@ type Ceilings struct {
 	Functions  uint64 // of the module, imported ones included
 	Parameters uint64 // of one function or block, and as many results
 	Locals     uint64 // of one function, parameters included
-	AllLocals  uint64 // of all functions together
+	AllLocals  uint64 // of all functions together, each with all globals of the module
 	Body       uint64 // bytes of one function's code
 	Nesting    uint64 // blocks within blocks in one function
 	Stack      uint64 // values on the operand stack of one function
@@ -53,8 +53,15 @@ var entries = [sections]struct {
 	sectionData:    {"the data segments of the module", 1 << 20}, // Go's linker makes tens of thousands
 }
 
-// mostElements bounds the entries of all element segments together.
-const mostElements = 1 << 21
+const (
+	// mostElements bounds the entries of all element segments together.
+	mostElements = 1 << 21
+	// mostReloads bounds the globals of a module times the calls of one function,
+	// and mostAllReloads those of all: after each call compiled code has the
+	// mutable globals read again. In clang there are 1,429,434 of all.
+	mostReloads    = 1 << 20
+	mostAllReloads = 16 << 20
+)
 
 // CeilingError tells which ceiling a module exceeds.
 type CeilingError struct {

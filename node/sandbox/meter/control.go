@@ -277,6 +277,10 @@ func (f *body) peekAll(kinds []byte) {
 func (f *body) call(at int, t signature, cost uint32) {
 	f.popAll(t.params)
 	f.depth.call(len(f.stack), t)
+	f.calls++
+	globals := uint64(len(f.m.globals))
+	f.within("the globals of the module times the calls of one function", f.calls*globals, mostReloads)
+	f.within("the globals of the module times its calls", (f.m.calls+f.calls)*globals, mostAllReloads)
 	f.gas.add(cost)
 	f.gas.flush(f, at)
 	f.pushAll(t.results)

@@ -19,7 +19,9 @@
 // declared locals cost 1 each at a function's entry. A straight piece of code is
 // paid as a whole, before it runs. The total of a program that ends is
 // thereby the sum over its instructions, whatever engine runs it. Bulk operations
-// and what grows a memory or table pay by length before they run.
+// and what grows a memory or table pay by length before they run. Globals,
+// segments and tables cost something before the first instruction: the counter
+// starts below zero.
 //
 // A function keeps what is left in a local, which it writes to [GasGlobal]
 // before calls and at its exits, and reads again after a call when it is next

@@ -9,8 +9,9 @@ const Version = 2
 // Names under which the metered module exports what was injected. A module that
 // exports a name with the prefix "spare:" is invalid.
 const (
-	// GasGlobal is a mutable i64: the gas that is left. The host sets it before
-	// each run; a negative value means that it ran out.
+	// GasGlobal is a mutable i64: the gas that is left. It starts with minus what
+	// the instance cost to make, and the host adds what it gives before anything
+	// runs. A negative value means that it ran out.
 	GasGlobal = "spare:gas"
 	// DepthGlobal is a mutable i64: the units of stack that are left. It starts
 	// with [MaxDepth]; a negative value means that calls nested too deeply.

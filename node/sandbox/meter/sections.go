@@ -82,6 +82,8 @@ type module struct {
 	start     int // -1 without the section
 	coded     bool
 	data      int    // how many data segments
+	dataBytes uint64 // of all of them
+	calls     uint64 // of all functions so far
 	segmented uint64 // entries of all element segments
 
 	memoryBytes uint64
@@ -450,5 +452,7 @@ func (m *module) readData(r *cursor) {
 		}
 		m.constant(r, typeI32)
 	}
-	r.bytes(r.u32())
+	n := r.u32()
+	r.bytes(n)
+	m.dataBytes += uint64(n)
 }

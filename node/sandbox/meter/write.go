@@ -18,7 +18,7 @@ func (m *module) write() []byte {
 	if raw := m.raw[sectionMemory]; len(raw) > 0 {
 		out = m.vectorTo(out, sectionMemory, 1, raw)
 	}
-	out = m.vectorTo(out, sectionGlobal, len(m.globals)-m.importedG+2, m.raw[sectionGlobal], newGlobals())
+	out = m.vectorTo(out, sectionGlobal, len(m.globals)-m.importedG+2, m.raw[sectionGlobal], m.newGlobals())
 	names, exports := m.newExports()
 	out = m.vectorTo(out, sectionExport, m.exports+names, m.raw[sectionExport], exports)
 	out = m.vectorTo(out, sectionElement, len(m.elements), m.raw[sectionElement])
@@ -61,9 +61,21 @@ func (m *module) tableEntries() []byte {
 }
 
 // newGlobals are the globals for gas and depth, in this order after all others.
-func newGlobals() []byte {
-	b := []byte{typeI64, 1, opI64Const, 0, opEnd, typeI64, 1, opI64Const}
+func (m *module) newGlobals() []byte {
+	b := appendSigned([]byte{typeI64, 1, opI64Const}, -int64(m.instanceCost()))
+	b = append(b, opEnd, typeI64, 1, opI64Const)
 	return append(appendSigned(b, MaxDepth), opEnd)
+}
+
+// instanceCost is the gas for what the engine does to make an instance. It is
+// bounded by the ceilings, and far from where an i64 ends.
+func (m *module) instanceCost() uint64 {
+	cost := costGlobal*uint64(len(m.globals)) + costElement*m.segmented +
+		costSegment*uint64(len(m.elements)+m.data) + m.dataBytes>>bytesPerGasLog
+	for _, t := range m.tables {
+		cost += uint64(t.minimum)
+	}
+	return cost
 }
 
 func (m *module) newExports() (names int, b []byte) {
