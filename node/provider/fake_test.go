@@ -265,9 +265,9 @@ func (s *scene) giveBlob(conn *protocol.Conn) {
 	time.Sleep(time.Millisecond) // on its way
 	s.mu.Lock()
 	s.giving--
-	b, ok := s.blobs[protocol.Digest(request.Digest)]
+	b := s.blobs[protocol.Digest(request.Digest)]
 	s.mu.Unlock()
-	if !ok {
+	if b == nil {
 		_ = conn.Send(&protocol.BlobHeader{Code: string(protocol.CodeBlob)})
 		return
 	}
@@ -329,6 +329,13 @@ func (s *scene) Advertise(_ context.Context, so *protocol.SignedOffer) error {
 		return errors.New("a capability record with a load")
 	}
 	return err
+}
+
+// gives sets what the requester gives when it is asked for a blob; nil: nothing.
+func (s *scene) gives(d protocol.Digest, b []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.blobs[d] = b
 }
 
 // is sets what the provider's owner allows.

@@ -19,9 +19,7 @@ import (
 // named is a blob that its requester gives when it is asked for.
 func (s *scene) named(b []byte) *protocol.Blob {
 	d := protocol.DigestOf(b)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.blobs[d] = b
+	s.gives(d, b)
 	return &protocol.Blob{Digest: d[:], Size: uint64(len(b))}
 }
 
@@ -93,7 +91,7 @@ func TestInputThatDoesNotComeFailsTheReplica(t *testing.T) {
 	inScene(t, &fakeRunner{run: func(ctx context.Context, x Execution) (Outcome, error) { ran = true; return reads(ctx, x) }}, func(t *testing.T, s *scene) {
 		spec := s.spec()
 		there, absent := s.named([]byte("there")), s.named([]byte("absent"))
-		delete(s.blobs, absent.Sum())
+		s.gives(absent.Sum(), nil)
 		spec.Inputs = []*protocol.File{{Path: "/in/a", Blob: there}, {Path: "/in/b", Blob: absent}}
 		s.ask(1, spec)
 		if o := s.outcome(); o.Code != string(protocol.CodeBlob) || ran {
@@ -144,7 +142,7 @@ func TestBlobsOfOthersAreNotFed(t *testing.T) {
 		if o := s.outcome(); o.Code != string(protocol.CodeBlob) || len(o.Stdout) > 0 {
 			t.Errorf("of who only knows the digest: %v", o)
 		}
-		s.blobs[blob.Sum()] = []byte("the owner's secreT")
+		s.gives(blob.Sum(), []byte("the owner's secreT"))
 		s.ask(2, spec)
 		if o := s.outcome(); o.Code != string(protocol.CodeBlob) || len(o.Stdout) > 0 {
 			t.Errorf("of who has something like it: %v", o)

@@ -170,9 +170,7 @@ func TestMissingModuleComesFromItsRequester(t *testing.T) {
 	for name, b := range map[string][]byte{"other bytes": []byte("\x00asm MODULE"), "fewer bytes": []byte("\x00asm"), "nothing": nil} {
 		t.Run(name, func(t *testing.T) {
 			inScene(t, runner, func(t *testing.T, s *scene) {
-				if delete(s.blobs, protocol.DigestOf(s.module)); b != nil {
-					s.blobs[protocol.DigestOf(s.module)] = b
-				}
+				s.gives(protocol.DigestOf(s.module), b)
 				s.ask(1, s.spec())
 				if o := s.outcome(); o.Code != string(protocol.CodeBlob) {
 					t.Errorf("outcome: %v", o)

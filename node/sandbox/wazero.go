@@ -176,7 +176,7 @@ func (p *wazeroProgram) run(gas int64) (end ending) {
 	instance, err := p.runtime.InstantiateModule(ctx, p.code, p.instance)
 	if err == nil {
 		account := gasAccount{instance.ExportedGlobal(meter.GasGlobal).(api.MutableGlobal)}
-		account.SetLeft(gas)
+		account.SetLeft(gas + account.Left()) // which is what the instance has cost
 		p.world.Start(account)
 		for _, name := range []string{meter.StartExport, entryPoint} {
 			if f := instance.ExportedFunction(name); f != nil && err == nil {
