@@ -32,7 +32,7 @@ type account struct {
 	fresh    *results  // those only in memory
 	kept     *results  // those on disk, all of them older
 	held     holding
-	owed     *simplelru.LRU[protocol.Nonce, *protocol.Receipt] // signed, not countersigned
+	owed     *simplelru.LRU[protocol.Nonce, *debt] // signed, not countersigned
 }
 
 // results are held replicas by nonce, in order of their end.
@@ -54,7 +54,7 @@ func (p *Provider) accountOf(requester peer.ID) *account {
 			active:  make(map[protocol.Nonce]*replica),
 			fresh:   newLRU[*replica](heldEach.results + 1),
 			kept:    newLRU[*replica](heldEach.results + 1),
-			owed:    newLRU[*protocol.Receipt](maxOwed),
+			owed:    newLRU[*debt](maxOwed),
 		}
 		p.accounts[requester] = a
 	}

@@ -39,7 +39,8 @@ func (p *Provider) admit(r *replica, x *exchange) (*protocol.Load, *protocol.Ref
 	if x.s.byID[x.id] != nil {
 		return nil, refuse(protocol.CodeBadRequest, p.admitted, "this request ID is in use")
 	}
-	if p.seen.Contains(r.nonce) {
+	// What is here is not forgotten, however many others came since.
+	if p.seen.Contains(r.nonce) || r.account.find(r.nonce) != nil {
 		return nil, refuse(protocol.CodeReplay, p.admitted, "this replica was asked for before")
 	}
 	if !p.makeRoom(r.account) {

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spare-network/spare/protocol"
@@ -19,14 +20,21 @@ const (
 	maxChecks = 2
 )
 
-// addReceipt has the receipt signed with others, off the hot path.
-func (s *session) addReceipt(r *protocol.Receipt) {
+// debt is a receipt that its requester is to countersign, once, however often
+// and by whatever connection it was sent.
+type debt struct {
+	receipt *protocol.Receipt
+	paid    bool // guarded by the Provider's mu
+}
+
+// addReceipt has a receipt signed with others, off the hot path.
+func (s *session) addReceipt(d *debt) {
 	s.receiptsMu.Lock()
 	defer s.receiptsMu.Unlock()
 	if s.closed {
 		return
 	}
-	s.unsigned = append(s.unsigned, r)
+	s.unsigned = append(s.unsigned, d)
 	switch {
 	case len(s.unsigned) == 1:
 		s.wg.Add(1)
@@ -45,32 +53,45 @@ func (s *session) addReceipt(r *protocol.Receipt) {
 // sign signs what is unsigned in batches and sends the signatures.
 func (s *session) sign() {
 	s.receiptsMu.Lock()
-	receipts := s.unsigned
+	debts := s.unsigned
 	s.unsigned = nil
 	s.receiptsMu.Unlock()
-	for len(receipts) > 0 {
-		n := min(len(receipts), protocol.MaxReceipts)
-		batch, err := protocol.SignReceipts(s.cfg.NetworkID, s.cfg.Key, receipts[:n])
+	// What was claimed twice is signed once: the requester has no use for a
+	// batch that names a nonce again.
+	signs := make(map[*debt]bool, len(debts))
+	debts = slices.DeleteFunc(debts, func(d *debt) bool {
+		again := signs[d]
+		signs[d] = true
+		return again
+	})
+	for batch := range slices.Chunk(debts, protocol.MaxReceipts) {
+		signed, err := protocol.SignReceipts(s.cfg.NetworkID, s.cfg.Key, receiptsOf(batch))
 		if err != nil {
 			s.cfg.Logger.Error("cannot sign receipts", "err", err)
 			return
 		}
-		s.owe(receipts[:n])
-		if s.conn.Send(&protocol.Reply{Body: &protocol.Reply_Receipts{Receipts: batch}}) != nil {
+		s.owe(batch)
+		if s.conn.Send(&protocol.Reply{Body: &protocol.Reply_Receipts{Receipts: signed}}) != nil {
 			return // nobody is there to be told
 		}
-		receipts = receipts[n:]
 	}
 }
 
+func receiptsOf(debts []*debt) []*protocol.Receipt {
+	receipts := make([]*protocol.Receipt, len(debts))
+	for i, d := range debts {
+		receipts[i] = d.receipt
+	}
+	return receipts
+}
+
 // owe notes receipts that the requester has not countersigned yet.
-func (s *session) owe(receipts []*protocol.Receipt) {
+func (s *session) owe(debts []*debt) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, receipt := range receipts {
-		nonce := protocol.Nonce(receipt.Nonce)
-		if r := s.account.find(nonce); r == nil || !r.paid {
-			s.account.owed.Add(nonce, receipt)
+	for _, d := range debts {
+		if !d.paid {
+			s.account.owed.Add(protocol.Nonce(d.receipt.Nonce), d)
 		}
 	}
 }
@@ -81,12 +102,12 @@ func (s *session) countersigned(batch *protocol.ReceiptBatch) error {
 	if len(batch.Nonces) == 0 || len(batch.Nonces) > protocol.MaxReceipts {
 		return fmt.Errorf("%w: %d receipts countersigned at once", protocol.ErrMalformed, len(batch.Nonces))
 	}
-	receipts := s.takeOwed(batch.Nonces)
-	if receipts == nil {
+	debts := s.takeOwed(batch.Nonces)
+	if debts == nil {
 		return nil // some were let go, or are paid
 	}
 	s.checks.Go(func() error {
-		if err := batch.VerifyCounter(s.cfg.NetworkID, s.account.peer, receipts); err != nil {
+		if err := batch.VerifyCounter(s.cfg.NetworkID, s.account.peer, receiptsOf(debts)); err != nil {
 			s.cfg.Logger.Debug("a countersignature is wrong", "requester", s.account.peer, "err", err)
 			s.conn.Reset()
 			return nil
@@ -95,8 +116,8 @@ func (s *session) countersigned(batch *protocol.ReceiptBatch) error {
 			return nil
 		}
 		var gas uint64 // no sum of so few, each within a task's limits, is too large
-		for _, r := range receipts {
-			gas += r.Gas
+		for _, d := range debts {
+			gas += d.receipt.Gas
 		}
 		s.cfg.Ledger.Served(s.account.peer, gas)
 		return nil
@@ -105,27 +126,25 @@ func (s *session) countersigned(batch *protocol.ReceiptBatch) error {
 }
 
 // takeOwed takes all the receipts named, which are not owed any more, or none.
-func (s *session) takeOwed(nonces [][]byte) []*protocol.Receipt {
-	a := s.account
-	receipts := make([]*protocol.Receipt, 0, len(nonces))
+func (s *session) takeOwed(nonces [][]byte) []*debt {
+	owed := s.account.owed
+	debts := make([]*debt, 0, len(nonces))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, b := range nonces {
 		nonce, err := protocol.NonceFrom(b)
-		receipt, owed := a.owed.Peek(nonce)
-		if err != nil || !owed {
-			for _, receipt := range receipts {
-				a.owed.Add(protocol.Nonce(receipt.Nonce), receipt)
+		d, ok := owed.Peek(nonce)
+		if err != nil || !ok || d.paid {
+			for _, d := range debts {
+				d.paid = false
 			}
 			return nil
 		}
-		a.owed.Remove(nonce)
-		receipts = append(receipts, receipt)
+		d.paid = true // also when it is named twice
+		debts = append(debts, d)
 	}
-	for _, receipt := range receipts {
-		if r := a.find(protocol.Nonce(receipt.Nonce)); r != nil {
-			r.paid = true
-		}
+	for _, d := range debts {
+		owed.Remove(protocol.Nonce(d.receipt.Nonce))
 	}
-	return receipts
+	return debts
 }

@@ -90,7 +90,7 @@ func (p *Provider) tell(r *replica, x *exchange, load *protocol.Load) {
 		told.Streamed, told.Stdout, told.Stderr = o.Streamed, o.Stdout, o.Stderr
 	}
 	err := x.s.conn.Send(&protocol.Reply{Id: x.id, Body: &protocol.Reply_Outcome{Outcome: told}})
-	if err == nil && o.Receipt != nil {
-		x.s.addReceipt(o.Receipt)
+	if err == nil && r.debt != nil {
+		x.s.addReceipt(r.debt)
 	}
 }

@@ -67,6 +67,7 @@ func (p *Provider) receipted(r *replica, outcome *protocol.Outcome, files []*pro
 		WallUs:       result.WallUs,
 		EndedUnixMs:  time.Now().UnixMilli(),
 	}
+	r.debt = &debt{receipt: outcome.Receipt}
 	return outcome
 }
 

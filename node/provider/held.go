@@ -53,6 +53,11 @@ func (h *holding) exceeds(bound holding) bool {
 	return h.results > 1 && (h.results > bound.results || h.memory > bound.memory || h.disk > bound.disk)
 }
 
+// part returns which part of the bound it comes nearest to is taken.
+func (h *holding) part(bound holding) float64 {
+	return max(float64(h.results)/float64(bound.results), float64(h.memory)/float64(bound.memory), float64(h.disk)/float64(bound.disk))
+}
+
 // Results is the store's part that keeps results until they are settled.
 type Results interface {
 	// HoldResult keeps a record, and the blobs that it names.
@@ -80,7 +85,7 @@ func (p *Provider) hold(r *replica) {
 		p.giveUp(a.oldest())
 	}
 	for p.held.exceeds(heldAll) {
-		p.giveUp(p.largest().oldest())
+		p.giveUp(p.greediest().oldest())
 	}
 }
 
@@ -93,10 +98,11 @@ func (a *account) oldest() *replica {
 	return r
 }
 
-// largest returns the account that holds most in memory.
-func (p *Provider) largest() (most *account) {
+// greediest returns the account that holds the largest part of a bound: who
+// fills the disk must not cost others what they have in memory.
+func (p *Provider) greediest() (most *account) {
 	for _, a := range p.accounts {
-		if most == nil || a.held.memory > most.held.memory {
+		if most == nil || a.held.part(heldAll) > most.held.part(heldAll) {
 			most = a
 		}
 	}
@@ -132,6 +138,7 @@ func (p *Provider) settle(a *account, nonces [][]byte) {
 		switch {
 		case r == nil:
 		case r.phase != phaseEnded:
+			r.settled = true
 			open = append(open, r)
 		default:
 			p.detach(r)
@@ -262,8 +269,10 @@ func (p *Provider) restore(now time.Time) error {
 		}
 		p.seen.Add(r.nonce, struct{}{})
 		p.hold(r)
-		if r.account.fresh.Remove(r.nonce) { // else it was too much
+		if r.account.fresh.Remove(r.nonce) {
 			r.account.kept.Add(r.nonce, r)
+		} else { // it was too much
+			p.released = append(p.released, r.nonce)
 		}
 	}
 	return nil
@@ -274,14 +283,18 @@ func (p *Provider) heldReplica(h store.Held) (*replica, error) {
 	in := bufio.NewReader(bytes.NewReader(h.Record))
 	r := &replica{
 		nonce: h.Nonce, phase: phaseEnded, ended: h.Expires.Add(-heldFor), outcome: new(protocol.Outcome),
-		cancel: func(error) {},
 	}
+	r.ctx, r.cancel = context.WithCancelCause(p.ctx)
+	r.cancel(nil)
 	limits := protodelim.UnmarshalOptions{MaxSize: protocol.MaxTaskMessage}
 	if err := limits.UnmarshalFrom(in, r.outcome); err != nil {
 		return nil, err
 	}
 	if err := r.outcome.Validate(); err != nil {
 		return nil, err
+	}
+	if r.outcome.Receipt != nil {
+		r.debt = &debt{receipt: r.outcome.Receipt}
 	}
 	if r.outcome.Streamed {
 		blob := new(protocol.Blob)

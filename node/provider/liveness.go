@@ -29,15 +29,17 @@ func (p *Provider) ServeLiveness(ctx context.Context, conn *protocol.Conn) {
 		p.beat(ctx, conn)
 	})
 	beat := new(protocol.Beat)
-	wait, silent := requesterSilence, false
+	// Who is heard first may come back on a new stream after a silence on
+	// another.
+	wait, silent, heard := requesterSilence, false, false
 	for {
 		_ = conn.SetReadDeadline(time.Now().Add(wait)) // a stream that cannot is dead, which Recv tells
 		err := conn.Recv(beat)
 		var timeout net.Error
 		switch {
-		case err == nil && silent:
+		case err == nil && (silent || !heard):
 			p.back(conn.Peer())
-			wait, silent = requesterSilence, false
+			wait, silent, heard = requesterSilence, false, true
 		case err == nil:
 		case ctx.Err() == nil && !silent && errors.As(err, &timeout) && timeout.Timeout():
 			p.away(conn.Peer())

@@ -61,7 +61,8 @@ type replica struct {
 	output  *transcript       // nil: nothing, or what rides in the outcome
 	outcome *protocol.Outcome // once it has ended, without a load
 	cost    holding           // of its result, while that is held
-	paid    bool              // its receipt was countersigned
+	settled bool              // its requester wants it no more
+	debt    *debt             // of its requester; nil while there is no result
 }
 
 // blobs are all that the replica needs: its module first.
@@ -176,6 +177,9 @@ func (p *Provider) conclude(r *replica, from phase, o *protocol.Outcome) bool {
 // dispose decides what becomes of an outcome, and returns who is to be told
 // of it now. It is called with mu held.
 func (p *Provider) dispose(r *replica) *exchange {
+	if r.settled { // though it may have ended well just now
+		r.outcome = &protocol.Outcome{Code: string(protocol.CodeCancelled), Message: errWithdrawn.Error()}
+	}
 	failed := r.outcome.Code != ""
 	if failed && r.output != nil {
 		p.discarded = append(p.discarded, r.output)
@@ -183,7 +187,7 @@ func (p *Provider) dispose(r *replica) *exchange {
 	}
 	// A failure is kept for a requester that is away, unless it is what ended
 	// the replica.
-	if !failed || r.to == nil && r.ctx.Err() == nil {
+	if !failed || r.to == nil && r.ctx.Err() == nil && !r.settled {
 		p.hold(r)
 	}
 	if r.to == nil {

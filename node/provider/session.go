@@ -21,7 +21,7 @@ type session struct {
 	checks  errgroup.Group      // of countersignatures
 
 	receiptsMu sync.Mutex
-	unsigned   []*protocol.Receipt
+	unsigned   []*debt
 	signer     *time.Timer
 	closed     bool
 
@@ -177,7 +177,11 @@ func (s *session) claim(id uint64, claim *protocol.Claim) *protocol.Refusal {
 	}
 	s.mu.Lock()
 	// It may have been settled, or given up, meanwhile.
-	if r == nil || s.account.find(r.nonce) != r || s.stopping {
+	if s.stopping { // which says nothing of the replica
+		s.mu.Unlock()
+		return &protocol.Refusal{Code: string(errStopping.Code), Message: errStopping.Message, Load: load}
+	}
+	if r == nil || s.account.find(r.nonce) != r {
 		s.mu.Unlock()
 		return &protocol.Refusal{Code: string(protocol.CodeNotFound), Message: "no replica of this nonce is here", Load: load}
 	}
