@@ -161,7 +161,7 @@ func TestPlaceSaysWhyNot(t *testing.T) {
 		{
 			"different reasons", eight,
 			[]market.Entry{entry(p, nil), entry(q, nil), entry(r, func(o *protocol.Offer) { o.MemoryBytes, o.Profile = 9*gib, 9 })},
-			&protocol.Error{Code: protocol.CodeNoOffers, Message: "3 peers known, none can run it: gives at most 1 GiB of memory, the task may use 8 GiB (2); has sandbox profile 9, needs 2 (1)", Hint: "see 'spare offers'"},
+			&protocol.Error{Code: protocol.CodeNoOffers, Message: "3 peers known, none can run it: gives at most 1 GiB of memory, the task may use 8 GiB (2); has sandbox profile 9, needs 3 (1)", Hint: "see 'spare offers'"},
 		},
 		{
 			"all have been tried", func(n *market.Need) { n.Exclude = map[peer.ID]string{p: "refused", q: "refused"} },

@@ -65,7 +65,7 @@ func TestRankSaysWhyNot(t *testing.T) {
 		{name: "fewer bytes of files", peer: "p", offer: func(o *protocol.Offer) { o.FileBytes = 512 << 20 }, want: "gives at most 512 MiB of files, the task may use 1 GiB"},
 		{name: "fewer files", peer: "p", offer: func(o *protocol.Offer) { o.Files = 99 }, want: "gives at most 99 files, the task may use 100"},
 		{name: "smaller modules", peer: "p", offer: func(o *protocol.Offer) { o.ModuleBytes = 999 }, want: "gives at most 999 bytes for its module, the task may use 1000 bytes"},
-		{name: "another profile", peer: "p", offer: func(o *protocol.Offer) { o.Profile = 9 }, want: "has sandbox profile 9, needs 2"},
+		{name: "another profile", peer: "p", offer: func(o *protocol.Offer) { o.Profile = 9 }, want: "has sandbox profile 9, needs 3"},
 		{name: "no slots", peer: "p", offer: func(o *protocol.Offer) { o.Load.Slots = 0 }, want: "offers no slots"},
 		{name: "a capability without load", peer: "p", offer: func(o *protocol.Offer) { o.Load = nil }},
 		{name: "tried", peer: "p", need: func(n *market.Need) { n.Exclude = map[peer.ID]string{"p": "queue\x1b full"} }, want: "tried before: queue full"},

@@ -102,7 +102,7 @@ const (
 // Profile is the version of the sandbox profile that this software implements:
 // what a guest can observe of clock, randomness, environment and files, and
 // how its gas is counted. Replicas of different profiles are never compared.
-const Profile = 2
+const Profile = 3
 
 // SlowestTransfer, in bytes per second, is how slowly blobs and output files
 // may come: whoever awaits them holds a place that others could use.

@@ -3287,7 +3287,7 @@ type WorkerReply struct {
 	Code          string                 `protobuf:"bytes,6,opt,name=code,proto3" json:"code,omitempty"` // E-TRAP, E-OUTPUT-LIMIT, ... or empty
 	Message       string                 `protobuf:"bytes,7,opt,name=message,proto3" json:"message,omitempty"`
 	WallUs        uint64                 `protobuf:"varint,8,opt,name=wall_us,json=wallUs,proto3" json:"wall_us,omitempty"`
-	Gas           uint64                 `protobuf:"varint,9,opt,name=gas,proto3" json:"gas,omitempty"` // used by the guest
+	Gas           uint64                 `protobuf:"varint,9,opt,name=gas,proto3" json:"gas,omitempty"` // used by the guest; 0 when nothing is told of it
 	File          *FileHeader            `protobuf:"bytes,10,opt,name=file,proto3" json:"file,omitempty"`
 	FileData      []byte                 `protobuf:"bytes,11,opt,name=file_data,json=fileData,proto3" json:"file_data,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -35,7 +35,7 @@ type editKind byte
 const (
 	editEntry  editKind = iota // charge a function's first segment
 	editCharge                 // charge a segment
-	editLoop                   // charge a segment and end the guest if it cannot pay
+	editLoop                   // charge a segment, write what is left to its global, and end the guest if it cannot pay
 	editFlush                  // write the gas that is left to its global
 	editReload                 // read it from there
 	editReturn                 // before a return
@@ -72,8 +72,8 @@ const noLimit = 1<<32 - 1
 
 // gas follows a function's control flow. Straight code is one segment, charged
 // as a whole where it starts. While the function runs, what is left is in a
-// local; a call flushes it to the global, and it is read again only when it is
-// next needed: until then the local is stale.
+// local; a call and a loop's head flush it to the global, and after a call it is
+// read again only when it is next needed: until then the local is stale.
 type gas struct {
 	cost  uint32 // of the open segment
 	open  int    // its edit, -1 in code that never runs

@@ -115,9 +115,9 @@ func (w *injector) copy(at, end int, edits []edit, fast []store) {
 		case editEntry:
 			w.entry(e.arg)
 		case editCharge:
-			w.charge(e.arg, false)
+			w.charge(e.arg)
 		case editLoop:
-			w.charge(e.arg, true)
+			w.loop(e.arg)
 		case editFlush:
 			w.flush()
 		case editReload:
@@ -218,21 +218,33 @@ func (w *injector) flush() {
 	w.index(opGlobalSet, w.gasGlobal)
 }
 
-func (w *injector) charge(cost uint32, check bool) {
-	if cost == 0 && !check {
+func (w *injector) charge(cost uint32) {
+	if cost == 0 {
 		return
 	}
+	w.take(cost)
+	w.index(opLocalSet, w.gasLocal)
+}
+
+// loop charges at a loop's head and ends the guest if it cannot pay. What is
+// left is in the global then, where others see how far the guest has come: a
+// store costs less than a branch that would spare most of them.
+func (w *injector) loop(cost uint32) {
+	w.take(cost)
+	w.index(opLocalTee, w.gasLocal)
+	w.index(opGlobalSet, w.gasGlobal)
+	w.index(opLocalGet, w.gasLocal)
+	w.i64(0)
+	w.out = append(w.out, opI64LtS, opIf, blockEmpty, opUnreachable, opEnd)
+}
+
+// take pushes what is left after a charge.
+func (w *injector) take(cost uint32) {
 	w.index(opLocalGet, w.gasLocal)
 	if cost > 0 {
 		w.i64(int64(cost))
 		w.out = append(w.out, opI64Sub)
 	}
-	if !check {
-		w.index(opLocalSet, w.gasLocal)
-		return
-	}
-	w.index(opLocalTee, w.gasLocal)
-	w.check()
 }
 
 // exit gives back the units of stack, and the gas that is left unless that is

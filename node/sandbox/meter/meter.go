@@ -4,14 +4,15 @@ import "errors"
 
 // Version names the instrumentation and its gas table. Whatever changes a total
 // or the output changes it, and it is part of the keys of compiled code.
-const Version = 2
+const Version = 3
 
 // Names under which the metered module exports what was injected. A module that
 // exports a name with the prefix "spare:" is invalid.
 const (
 	// GasGlobal is a mutable i64: the gas that is left. It starts with minus what
 	// the instance cost to make, and the host adds what it gives before anything
-	// runs. A negative value means that it ran out.
+	// runs. A negative value means that it ran out. It is up to date whenever
+	// the host is called, and while a guest runs at the last call or loop's head.
 	GasGlobal = "spare:gas"
 	// DepthGlobal is a mutable i64: the units of stack that are left. It starts
 	// with [MaxDepth]; a negative value means that calls nested too deeply.
