@@ -91,6 +91,7 @@ func (r runner) Run(ctx context.Context, x provider.Execution) (provider.Outcome
 		Output:    x.Output,
 		File:      x.File,
 		State:     x.State,
+		Gas:       x.Gas,
 	})
 	return provider.Outcome(end), err
 }

@@ -123,8 +123,8 @@ func (r *replica) useGas(used uint64) {
 // progress is what a Beat says of the replica. It is called with mu held.
 func (r *replica) progress(now time.Time) *protocol.Progress {
 	pr := &protocol.Progress{Nonce: r.nonce[:], State: r.state, Gas: r.gas.Load()}
-	if !r.ended.IsZero() {
-		now = r.ended
+	if !r.ended.IsZero() { // what it left may still be on its way
+		now, pr.State = r.ended, protocol.StateDone
 	}
 	if !r.running.IsZero() {
 		pr.WallUs = uint64(now.Sub(r.running).Microseconds())

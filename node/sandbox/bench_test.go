@@ -51,7 +51,7 @@ func BenchmarkInProcess(b *testing.B) {
 	var took []time.Duration
 	for b.Loop() {
 		start := time.Now()
-		g.out.begin(1, x.Spec.Limits.OutputBytes)
+		g.out.begin(1, x.Spec.Limits)
 		if r := g.run(&protocol.WorkerRequest{Spec: x.SpecBytes}, x.Spec); r.Code != "" {
 			b.Fatal(r)
 		}

@@ -56,7 +56,7 @@ func observe(t *testing.T, e engine, s sample, wasm []byte, gas uint64) observat
 	})
 	var pipe bytes.Buffer
 	g.out.w = &pipe
-	g.out.begin(1, x.Spec.Limits.OutputBytes)
+	g.out.begin(1, x.Spec.Limits)
 	reply := g.run(&protocol.WorkerRequest{Id: 1, Spec: x.SpecBytes}, x.Spec)
 	g.out.end(reply, false)
 	stdout, files := sha256.New(), sha256.New()

@@ -24,6 +24,10 @@ type engine interface {
 type program interface {
 	// run runs a fresh instance to its end.
 	run(gas int64) ending
+	// left is how much gas the instance that runs has left, about, and false
+	// when none runs or the engine cannot tell. Another goroutine may call it
+	// meanwhile.
+	left() (int64, bool)
 }
 
 // ending is how a run ended.

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,7 +11,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,7 +104,7 @@ func TestEnvironmentIsCheap(t *testing.T) {
 			s.Env = append(s.Env, fmt.Sprintf("V%d=x", i))
 		}
 	})
-	g.out.begin(1, 0)
+	g.out.begin(1, nil)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	if reply := g.run(&protocol.WorkerRequest{Spec: x.SpecBytes}, x.Spec); reply.Code != "" {
@@ -140,15 +143,10 @@ func TestOutputIsFlushedAfterALongSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var pipe bytes.Buffer
 		o := newOutput(&pipe)
-		go func() {
-			for range 2 * restAfter {
-				time.Sleep(flushTick)
-				if o.tick() {
-					<-o.wake
-				}
-			}
-		}()
-		o.begin(1, 100)
+		stop := make(chan struct{})
+		defer close(stop)
+		go o.keepFlushing(stop)
+		o.begin(1, &protocol.Limits{OutputBytes: 100})
 		time.Sleep(2 * restAfter * flushTick)
 		o.write(1, []byte("late"))
 		time.Sleep(3 * flushTick)
@@ -157,34 +155,103 @@ func TestOutputIsFlushedAfterALongSilence(t *testing.T) {
 			t.Error("what was written after a silence is held back")
 		}
 		o.mu.Unlock()
-		time.Sleep(2 * restAfter * flushTick)
-		o.write(1, []byte("end")) // ends the rest, and so the goroutine
+	})
+}
+
+// A guest that neither writes nor calls its host is seen to make progress all
+// the same.
+func TestGasIsToldWhileAGuestRuns(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), patient)
+	defer cancel()
+	var told []uint64
+	x := execution(t, "a", hello(0, "", spin()), nil)
+	x.Gas = func(used uint64) {
+		if told = append(told, used); len(told) == 3 {
+			cancel()
+		}
+	}
+	if _, err := newPool(t, 1).Run(ctx, x); len(told) < 3 {
+		t.Fatalf("told of %d, then: %v", told, err)
+	}
+	if told[0] == 0 || told[1] <= told[0] || told[2] <= told[1] {
+		t.Errorf("the gas told of does not grow: %d", told)
+	}
+}
+
+func TestGasIsToldNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var pipe bytes.Buffer
+		o := newOutput(&pipe)
+		var left atomic.Int64
+		left.Store(900)
+		o.left = func() (int64, bool) { return left.Load(), left.Load() != 0 }
+		stop := make(chan struct{})
+		defer close(stop)
+		go o.keepFlushing(stop)
+		told := func() (list []uint64) {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			for in := newFrameReader(&pipe); ; {
+				r := new(protocol.WorkerReply)
+				if in.next(r) != nil {
+					return list
+				}
+				list = append(list, r.Gas)
+			}
+		}
+		o.begin(1, &protocol.Limits{Gas: 1000})
+		time.Sleep(tellEvery / 2)
+		if got := told(); len(got) > 0 {
+			t.Errorf("a short task tells of %d", got)
+		}
+		time.Sleep(tellEvery)
+		if got := told(); !slices.Equal(got, []uint64{100}) {
+			t.Errorf("told of %d, want 100", got)
+		}
+		left.Store(300)
+		time.Sleep(20 * tellEvery) // the flusher rests by then
+		if got := told(); len(got) < 15 || got[len(got)-1] != 700 {
+			t.Errorf("told of %d in 20 times its period, want 700 each time", got)
+		}
+		left.Store(0) // not known
+		time.Sleep(4 * tellEvery)
+		if got := told(); len(got) > 1 {
+			t.Errorf("told of %d when nothing is known", got)
+		}
+		o.end(new(protocol.WorkerReply), false)
+		left.Store(200)
+		told()
+		time.Sleep(4 * tellEvery)
+		if got := told(); len(got) > 0 {
+			t.Errorf("told of %d when nothing runs", got)
+		}
 	})
 }
 
 func TestOutputOfEachStreamKeepsItsOrder(t *testing.T) {
+	roomy := &protocol.Limits{OutputBytes: 1000}
 	var pipe bytes.Buffer
 	o := newOutput(&pipe)
-	o.begin(1, 1000)
+	o.begin(1, roomy)
 	o.write(1, []byte("a"))
 	o.write(2, []byte("b"))
-	if o.tick(); pipe.Len() > 0 {
+	if o.tick(time.Now()); pipe.Len() > 0 {
 		t.Error("output was not held for a tick")
 	}
-	o.tick()
+	o.tick(time.Now())
 	o.write(1, []byte("c"))
 	o.write(2, []byte("d"))
 	o.write(1, []byte("e"))
 	o.end(new(protocol.WorkerReply), false)
-	o.begin(2, 1000)
+	o.begin(2, roomy)
 	o.write(2, []byte("f"))
 	o.write(1, []byte("g"))
 	o.end(new(protocol.WorkerReply), true)
-	o.begin(3, 1000)
+	o.begin(3, roomy)
 	o.end(new(protocol.WorkerReply), true)
 	held := pipe.Len()
 	for range 2 {
-		o.tick()
+		o.tick(time.Now())
 	}
 	if pipe.Len() == held {
 		t.Error("finished replies were held for more than two ticks")
@@ -213,7 +280,7 @@ func TestWritesByTurnsShareFrames(t *testing.T) {
 	const writes = 1 << 18
 	var pipe bytes.Buffer
 	o := newOutput(&pipe)
-	o.begin(1, writes)
+	o.begin(1, &protocol.Limits{OutputBytes: writes})
 	for n := range writes {
 		if !o.write(uint32(1+n%2), []byte{'x'}) {
 			t.Fatal("it may write so much")

@@ -199,7 +199,8 @@ func serve(e engine, frames *frameReader, out *output, cell *jail.Cell, o orders
 		return sent
 	}
 	heapLimit := collectRarely(o.FileLimit)
-	go out.keepFlushing() // until the process ends
+	out.left = g.program.left
+	go out.keepFlushing(nil) // until the process ends
 	for {
 		request, spec := new(protocol.WorkerRequest), new(protocol.Spec)
 		if err := frames.next(request); err != nil {
@@ -208,7 +209,7 @@ func serve(e engine, frames *frameReader, out *output, cell *jail.Cell, o orders
 		if err := proto.Unmarshal(request.Spec, spec); err != nil {
 			return fmt.Errorf("decode spec: %w", err)
 		}
-		out.begin(request.Id, spec.GetLimits().GetOutputBytes())
+		out.begin(request.Id, spec.GetLimits())
 		reply := g.run(request, spec)
 		for _, f := range g.outputs(reply, spec) {
 			if err := out.file(f.Path, f.Size, f.Open()); err != nil {

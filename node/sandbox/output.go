@@ -16,6 +16,8 @@ const (
 	flushTick = 10 * time.Millisecond
 	// restAfter is how many ticks without output send the flusher to sleep.
 	restAfter = 100
+	// tellEvery is how often the node is told how much gas the guest has used.
+	tellEvery = protocol.BeatEvery
 	// maxHeldReplies bounds the bytes of finished replies that wait for company.
 	maxHeldReplies = 32 << 10
 )
@@ -28,16 +30,19 @@ const (
 // interrupt a guest's native code: a worker runs with two.
 type output struct {
 	w    io.Writer
-	wake chan struct{} // ends the flusher's rest
+	wake chan struct{}        // ends the flusher's rest
+	left func() (int64, bool) // gas of the guest that runs; nil: nothing is told
 
 	// mu is held while writing to the pipe too: its order is what mu is for.
 	mu      sync.Mutex
 	frames  []byte    // ready to be written
 	id      uint64    // of the task that runs
 	data    [2][]byte // what its guest wrote to stdout and stderr, not in a frame yet
-	left    uint64    // bytes of output that it may still write
+	room    uint64    // bytes of output that it may still write
+	gas     uint64    // that it may use; 0 when none runs
+	told    time.Time // when the node was last told of its gas; zero: it is new
 	aged    bool      // a tick has seen what is held
-	quiet   int       // ticks since a task began or wrote
+	quiet   int       // quick ticks since a task began or wrote
 	resting bool
 }
 
@@ -45,11 +50,11 @@ func newOutput(w io.Writer) *output {
 	return &output{w: w, wake: make(chan struct{}, 1)}
 }
 
-// begin starts a task that may write limit bytes.
-func (o *output) begin(id, limit uint64) {
+// begin starts a task with its limits.
+func (o *output) begin(id uint64, limits *protocol.Limits) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.id, o.left = id, limit
+	o.id, o.room, o.gas, o.told = id, limits.GetOutputBytes(), limits.GetGas(), time.Time{}
 	o.empty()
 	o.aged = o.aged && len(o.frames) > 0
 	o.rouse()
@@ -76,11 +81,11 @@ func (o *output) write(fd uint32, p []byte) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.rouse()
-	fits := uint64(len(p)) <= o.left
+	fits := uint64(len(p)) <= o.room
 	if !fits {
-		p = p[:o.left]
+		p = p[:o.room]
 	}
-	o.left -= uint64(len(p))
+	o.room -= uint64(len(p))
 	for len(p) > 0 {
 		room := protocol.MaxInline - o.held()
 		if room == 0 {
@@ -100,7 +105,7 @@ func (o *output) end(reply *protocol.WorkerReply, more bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	reply.Stdout, reply.Stderr = o.data[0], o.data[1]
-	reply.Id, reply.End = o.id, true
+	reply.Id, reply.End, o.gas = o.id, true, 0
 	o.append(reply)
 	o.empty()
 	if !more || len(o.frames) > maxHeldReplies {
@@ -129,20 +134,27 @@ func (o *output) file(path string, size uint64, data io.Reader) error {
 	return nil
 }
 
-// keepFlushing sends what is held for too long. It never returns.
-func (o *output) keepFlushing() {
+// keepFlushing sends what is held for too long, and tells of gas, until stop is
+// closed.
+func (o *output) keepFlushing(stop <-chan struct{}) {
+	next := time.NewTimer(flushTick)
 	for {
-		time.Sleep(flushTick)
-		if o.tick() {
-			<-o.wake
+		select {
+		case now := <-next.C:
+			next.Reset(o.tick(now))
+		case <-o.wake:
+			next.Reset(flushTick)
+		case <-stop:
+			return
 		}
 	}
 }
 
-// tick reports whether there is nothing to do until a task begins or writes.
-func (o *output) tick() bool {
+// tick returns how long there is nothing to do, unless a task begins or writes.
+func (o *output) tick(now time.Time) time.Duration {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.tell(now)
 	o.quiet++
 	switch {
 	case o.held() == 0 && len(o.frames) == 0:
@@ -152,7 +164,31 @@ func (o *output) tick() bool {
 	default:
 		o.aged = true
 	}
-	return o.resting
+	switch {
+	case !o.resting:
+		return flushTick
+	case o.gas > 0:
+		return tellEvery
+	default:
+		return forever
+	}
+}
+
+const forever = 365 * 24 * time.Hour
+
+// tell tells the node from time to time how much gas the guest has used.
+func (o *output) tell(now time.Time) {
+	switch {
+	case o.gas == 0 || o.left == nil:
+	case o.told.IsZero():
+		o.told = now
+	case now.Sub(o.told) >= tellEvery:
+		if left, known := o.left(); known && left >= 0 && uint64(left) < o.gas {
+			o.told = now
+			o.append(&protocol.WorkerReply{Id: o.id, Gas: o.gas - uint64(left)})
+			o.send()
+		}
+	}
 }
 
 // flush frames the output held and sends everything.

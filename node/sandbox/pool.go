@@ -61,6 +61,9 @@ type Execution struct {
 	// over in a moment it is told at its end, or when it takes longer after
 	// all. It may be nil.
 	State func(protocol.State)
+	// Gas is told from time to time how much the guest has used, by the worker's
+	// word, while it runs. It may be nil.
+	Gas func(used uint64)
 }
 
 // Outcome is how a guest ended: by itself, or by the system when Code is set.

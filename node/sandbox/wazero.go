@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -116,6 +117,7 @@ func (e wazeroEngine) translate(wasm []byte, dir string, limit uint64, w *wasi.W
 		// one, each instance would seed its own, which takes 10 us.
 		instance: wazero.NewModuleConfig().WithName("").WithStartFunctions().WithRandSource(strings.NewReader("")),
 		world:    w,
+		account:  &gasAccount{hidden: e.interpret},
 	}
 	if err := p.giveWorld(ctx); err != nil {
 		return nil, fmt.Errorf("prepare host functions: %w", err)
@@ -140,6 +142,7 @@ type wazeroProgram struct {
 	instance wazero.ModuleConfig
 	memory   *memory
 	world    *wasi.World
+	account  *gasAccount
 	stopped  error // what a host call ended the run with
 }
 
@@ -175,15 +178,16 @@ func (p *wazeroProgram) run(gas int64) (end ending) {
 	end.gas = gas
 	instance, err := p.runtime.InstantiateModule(ctx, p.code, p.instance)
 	if err == nil {
-		account := gasAccount{instance.ExportedGlobal(meter.GasGlobal).(api.MutableGlobal)}
-		account.SetLeft(gas + account.Left()) // which is what the instance has cost
-		p.world.Start(account)
+		p.account.open(instance.ExportedGlobal(meter.GasGlobal).(api.MutableGlobal))
+		p.account.SetLeft(gas + p.account.Left()) // which is what the instance has cost
+		p.world.Start(p.account)
 		for _, name := range []string{meter.StartExport, entryPoint} {
 			if f := instance.ExportedFunction(name); f != nil && err == nil {
 				_, err = f.Call(ctx)
 			}
 		}
-		end.gas = account.Left()
+		end.gas = p.account.Left()
+		p.account.close()
 		end.depth = int64(instance.ExportedGlobal(meter.DepthGlobal).Get())
 		_ = instance.Close(ctx) // only frees the memory, which cannot fail
 	}
@@ -211,14 +215,49 @@ func trapReason(text string) string {
 	return protocol.SafeText(strings.TrimPrefix(line, "wasm error: "))
 }
 
-// gasAccount is the counter that meter has put into the module.
-type gasAccount struct{ global api.MutableGlobal }
+func (p *wazeroProgram) left() (int64, bool) { return p.account.look() }
+
+// gasAccount is the counter that meter has put into the module. Native code
+// changes it as the guest runs, in whole words, which a look from elsewhere
+// may see at any time; the interpreter's is Go's own memory, which it may not.
+type gasAccount struct {
+	hidden bool // while the guest runs
+
+	mu      sync.Mutex // orders a look and a host's change
+	global  api.MutableGlobal
+	running bool
+}
+
+func (a *gasAccount) open(global api.MutableGlobal) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.global, a.running = global, true
+}
+
+func (a *gasAccount) close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.running = false
+}
+
+func (a *gasAccount) look() (int64, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.hidden || !a.running {
+		return 0, false
+	}
+	return int64(a.global.Get()), true
+}
 
 // Left implements [wasi.Gas].
-func (a gasAccount) Left() int64 { return int64(a.global.Get()) }
+func (a *gasAccount) Left() int64 { return int64(a.global.Get()) }
 
 // SetLeft implements [wasi.Gas].
-func (a gasAccount) SetLeft(n int64) { a.global.Set(uint64(n)) }
+func (a *gasAccount) SetLeft(n int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.global.Set(uint64(n))
+}
 
 // memory is the one linear memory of a worker. Each instance finds it zero;
 // the address stays, so that growing copies nothing.

@@ -243,6 +243,9 @@ func (p *Pool) receive(w *worker, r *protocol.WorkerReply, a *actions) error {
 	c.delivering = make(chan struct{})
 	x := c.x
 	p.unlock(a)
+	if r.Gas > 0 && x.Gas != nil {
+		x.Gas(r.Gas)
+	}
 	deliver(x.Output, 1, r.Stdout)
 	deliver(x.Output, 2, r.Stderr)
 	if r.File != nil {
