@@ -78,7 +78,7 @@ func Rank(now time.Time, need Need, entries []Entry, known func(peer.ID) Known) 
 		c := Candidate{
 			Provider: e.Provider,
 			Offer:    e.Offer,
-			Speed:    min(e.Offer.Speed, maxSpeed),
+			Speed:    Believable(e.Offer.Speed),
 			Load:     e.Load,
 		}
 		if c.Load != nil {
@@ -106,6 +106,9 @@ func Rank(now time.Time, need Need, entries []Entry, known func(peer.ID) Known) 
 	sortByProvider(rejected)
 	return feasible, rejected
 }
+
+// Believable is the speed that a provider is taken to have which claims speed.
+func Believable(speed float64) float64 { return min(speed, maxSpeed) }
 
 func sortByProvider(list []Candidate) {
 	byProvider := func(a, b Candidate) int { return strings.Compare(string(a.Provider), string(b.Provider)) }

@@ -238,7 +238,13 @@ func TestE2EDonorOfAHostileGuestKilled(t *testing.T) {
 
 // TestE2EWorkerKilled: a worker that is killed from outside costs its node
 // nothing, and the task is done elsewhere.
-func TestE2EWorkerKilled(t *testing.T) {
+func TestE2EWorkerKilled(t *testing.T) { loseWorker(t, syscall.SIGKILL) }
+
+// TestE2EWorkerStopped: one that is stopped does not come along, while its node
+// goes on to beat, and a spare takes over.
+func TestE2EWorkerStopped(t *testing.T) { loseWorker(t, syscall.SIGSTOP) }
+
+func loseWorker(t *testing.T, how syscall.Signal) {
 	w := startWatch(t, 3)
 	const steps = 2_000_000
 	id, provider := begin(t, w.nodes, module(t, "guest"), "--", "chain", strconv.Itoa(steps))
@@ -248,7 +254,7 @@ func TestE2EWorkerKilled(t *testing.T) {
 		return slices.ContainsFunc(workers, func(s processStat) bool { return s.ticks > 10 })
 	})
 	for _, s := range workers {
-		_ = syscall.Kill(s.pid, syscall.SIGKILL) // it may have ended with another
+		_ = syscall.Kill(s.pid, how) // it may have ended with another
 	}
 	if end := w.nodes[0].spare(t, nil, "wait", id); end.code != 0 {
 		t.Errorf("the task exits %d: %s", end.code, end.stderr)
@@ -263,6 +269,6 @@ func TestE2EWorkerKilled(t *testing.T) {
 	}
 	t.Logf("first %s: %s; last %s: %s", first.State, first.Reason, last.State, last.Reason)
 	if took := smallTask(t, w.nodes[0], provider); took > patience {
-		t.Errorf("the node of the killed worker takes %v for a small task", took)
+		t.Errorf("the node of the lost worker takes %v for a small task", took)
 	}
 }

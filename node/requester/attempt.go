@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,7 +23,7 @@ const (
 	evProgress
 	evSuspected // its provider is silent
 	evHeard     // and is so no more
-	evSlow      // it makes less progress than it should
+	evStride    // it has run for a while longer, and come so far
 	evCut       // the way to its provider is lost
 	evRefused
 	evFailed
@@ -45,6 +46,8 @@ type event struct {
 	outcome *protocol.Outcome // of evOutcome
 	err     error             // of evCut and evFailed
 
+	gas        uint64          // of evStride: used so far
+	slow       bool            // of evStride: less than it should be
 	commitment protocol.Digest // of evCommitted
 	in         *intake         // of evOutputEnd, and when it is a stream's end: whose
 }
@@ -75,6 +78,7 @@ type attempt struct {
 	outputEnded bool
 	timer       *time.Timer // ends the attempt when what it must do next does not come
 	late        *pace       // of output whose end is awaited; nil: none is
+	slow        bool        // a spare was started because of that
 
 	seeking  atomic.Bool   // a goroutine looks for its provider, to claim it
 	patience time.Duration // how long it may fail before a spare is started
@@ -83,6 +87,10 @@ type attempt struct {
 	answered atomic.Bool  // an outcome
 	named    atomic.Int64 // unix ns of its lease, then of the last beat that named it; 0 before
 	beat     atomic.Int32 // state in that beat
+
+	speed      float64 // of its provider
+	progressMu sync.Mutex
+	progress   market.Progress
 
 	in atomic.Pointer[intake] // set by the conductor
 
@@ -118,7 +126,10 @@ func (c *conductor) newAttempt(candidate market.Candidate) *attempt {
 // adopt makes an attempt part of the course, and has its provider's streams
 // find it.
 func (c *conductor) adopt(provider peer.ID, nonce protocol.Nonce, record *protocol.Replica) *attempt {
-	a := &attempt{t: c.task, provider: provider, nonce: nonce, record: record, votes: c.course.Rule != nil}
+	a := &attempt{
+		t: c.task, provider: provider, nonce: nonce, record: record, votes: c.course.Rule != nil,
+		speed: c.r.speedOf(provider),
+	}
 	a.number = c.course.Begin(provider)
 	c.attempts = append(c.attempts, a)
 	a.ctx, a.cancel = context.WithCancel(c.ctx)
@@ -198,6 +209,7 @@ func (a *attempt) heard(now time.Time, p *protocol.Progress) {
 		a.send(event{kind: evFailed, err: errOverdue})
 		return
 	}
+	a.comesAlong(now, p)
 	if p.State > protocol.StateQueued && p.State <= protocol.StateRunning && a.beat.Swap(int32(p.State)) != int32(p.State) {
 		a.send(event{kind: evProgress, state: p.State})
 	}
@@ -329,10 +341,15 @@ func (a *attempt) commit(to protocol.Digest) {
 	a.setState(protocol.StateCommitted, "")
 }
 
-// tell notes what result the attempt has, for the verdict and for people.
-func (a *attempt) tell(digest protocol.Digest, gas uint64) {
+// tell notes what result the attempt has, for the verdict and for people, and
+// what that tells of its module.
+func (a *attempt) tell(r *protocol.Result) {
+	if a.said.IsZero() {
+		a.t.r.tempos.learn(a.t.spec.Module.Sum(), r, a.speed)
+	}
+	digest := protocol.Digest(r.Digest)
 	a.said = digest
-	a.t.update(func(*protocol.Task) { a.record.ResultDigest, a.record.Gas = digest[:], gas })
+	a.t.update(func(*protocol.Task) { a.record.ResultDigest, a.record.Gas = digest[:], r.Gas })
 }
 
 var errOutput = errors.New("its output is not what its result says")

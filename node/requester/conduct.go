@@ -257,9 +257,8 @@ func (c *conductor) handle(ev event) (*protocol.Result, error) {
 		return c.step(a, market.Suspected)
 	case evHeard:
 		return c.step(a, market.Heard)
-	case evSlow:
-		a.setState(a.record.State, "slower than it should be")
-		return c.step(a, market.Suspected)
+	case evStride:
+		return c.stride(a, ev.gas, ev.slow)
 	case evCut:
 		return c.cut(a, ev.err)
 	case evRefused:
@@ -313,7 +312,7 @@ func (c *conductor) take(a *attempt) (*protocol.Result, error) {
 	result.Hint = mend(protocol.Code(result.Code))
 	result.Message = protocol.SafeText(result.Message)
 	a.receipt = o.Receipt
-	a.tell(protocol.Digest(result.Digest), result.Gas)
+	a.tell(result)
 	c.end(a, protocol.StateDone, "")
 	return c.step(a, market.Answered)
 }
@@ -326,7 +325,7 @@ func (c *conductor) revealed(a *attempt) (*protocol.Result, error) {
 	}
 	a.timer.Stop()
 	a.outcome, a.receipt, a.claimed = nil, o.Receipt, claimNothing
-	a.tell(protocol.Digest(o.Result.Digest), o.Result.Gas)
+	a.tell(o.Result)
 	return c.step(a, market.Revealed)
 }
 

@@ -34,8 +34,10 @@ type fakeProvider struct {
 	load   *protocol.Load
 	speed  float64
 	mu     sync.Mutex
-	frozen bool // neither beats nor answers
-	tells  bool // its beats name what it has been asked to run, as honest ones do
+	frozen bool      // neither beats nor answers
+	tells  bool      // its beats name what it has been asked to run, as honest ones do
+	stuck  bool      // what it runs uses no gas
+	first  time.Time // when it told of what it runs first
 	nonces [][]byte
 	asked  int // Runs seen
 	probed int
@@ -264,9 +266,16 @@ func (f *fakeProvider) beat() *protocol.Beat {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	beat := &protocol.Beat{Padding: make([]byte, protocol.MinBeat)}
+	if f.first.IsZero() {
+		f.first = time.Now()
+	}
 	for _, nonce := range f.nonces {
 		if f.tells {
-			beat.Progress = append(beat.Progress, &protocol.Progress{Nonce: nonce, State: protocol.StateRunning})
+			one := &protocol.Progress{Nonce: nonce, State: protocol.StateRunning}
+			if !f.stuck {
+				one.Gas = uint64(time.Since(f.first)) // 1e9 a second
+			}
+			beat.Progress = append(beat.Progress, one)
 		}
 	}
 	return beat

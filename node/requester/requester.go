@@ -112,6 +112,7 @@ type Requester struct {
 
 	unsettled settlements
 	trust     *trust
+	tempos    *tempos
 
 	mu       sync.Mutex
 	tasks    map[protocol.TaskID]*task
@@ -135,9 +136,14 @@ func New(cfg Config) (*Requester, error) {
 	if err != nil {
 		return nil, err
 	}
+	tempos, err := newTempos()
+	if err != nil {
+		return nil, fmt.Errorf("remember tempos: %w", err)
+	}
 	r := &Requester{
 		cfg:      cfg,
 		trust:    known,
+		tempos:   tempos,
 		started:  time.Now(),
 		self:     cfg.Self.String(),
 		warm:     warm,

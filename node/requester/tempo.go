@@ -1,0 +1,97 @@
+package requester
+
+import (
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/spare-network/spare/market"
+	"github.com/spare-network/spare/protocol"
+)
+
+// maxTempos bounds the modules whose tempo is remembered.
+const maxTempos = 4096
+
+// tempos is what results have shown of how fast modules run, and the budget for
+// spares of replicas that are slower.
+type tempos struct {
+	mu       sync.Mutex
+	byModule *simplelru.LRU[protocol.Digest, market.Tempo]
+	hedge    market.Hedge
+}
+
+func newTempos() (*tempos, error) {
+	known, err := simplelru.NewLRU[protocol.Digest, market.Tempo](maxTempos, nil)
+	return &tempos{byModule: known}, err
+}
+
+func (t *tempos) of(module protocol.Digest) market.Tempo {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	m, _ := t.byModule.Get(module)
+	return m
+}
+
+// learn notes a result of a provider of the given speed.
+func (t *tempos) learn(module protocol.Digest, r *protocol.Result, speed float64) {
+	wall := time.Duration(min(r.WallUs, uint64(protocol.MaxWall.Microseconds()))) * time.Microsecond
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	m, _ := t.byModule.Get(module)
+	m.Learn(r.Gas, wall, speed)
+	t.byModule.Add(module, m)
+	t.hedge.Earn(wall)
+}
+
+// spend reports whether the budget allows a spare for an attempt that has run
+// for so long at a provider of the given speed.
+func (t *tempos) spend(module protocol.Digest, ran time.Duration, speed float64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	m, _ := t.byModule.Get(module)
+	return t.hedge.Spend(max(ran, time.Duration(m.Work/speed*float64(time.Second))))
+}
+
+// speedOf is how fast a provider says it is, or 1 when it says nothing.
+func (r *Requester) speedOf(p peer.ID) float64 {
+	if e, offers := r.cfg.Book.Get(time.Now(), p); offers {
+		return market.Believable(e.Offer.Speed)
+	}
+	return 1
+}
+
+// comesAlong judges the progress that a beat tells of.
+func (a *attempt) comesAlong(now time.Time, p *protocol.Progress) {
+	a.progressMu.Lock()
+	var over, slow bool
+	if p.State == protocol.StateRunning && !a.answered.Load() {
+		over, slow = a.progress.Seen(now, p.Gas, a.t.r.tempos.of(a.t.spec.Module.Sum()).Expects(a.speed))
+	} else {
+		a.progress.Pause()
+	}
+	a.progressMu.Unlock()
+	if over {
+		a.send(event{kind: evStride, gas: min(p.Gas, a.t.spec.Limits.Gas), slow: slow})
+	}
+}
+
+// stride takes how far an attempt has come. For one that is slow a spare is
+// started, within the budget, where another provider may run the task.
+func (c *conductor) stride(a *attempt, gas uint64, slow bool) (*protocol.Result, error) {
+	var ran time.Duration
+	c.update(func(*protocol.Task) {
+		a.record.Gas = gas
+		ran = time.Since(time.UnixMilli(a.record.StartedUnixMs))
+	})
+	switch {
+	case !slow, a.slow, a.adrift, a.bound, c.on != "", c.terms.Where == protocol.WhereLocal:
+		return nil, nil
+	case !c.r.tempos.spend(c.spec.Module.Sum(), ran, a.speed):
+		return nil, nil // it is judged again after its next stride
+	}
+	a.slow = true
+	a.setState(a.record.State, "slower than its provider should be")
+	return c.step(a, market.Suspected)
+}
