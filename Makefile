@@ -8,6 +8,7 @@ MAKEFLAGS   += --no-print-directory
 GO        ?= go
 N         ?= 5
 FUZZTIME  ?= 30s
+TASKS     ?= 3000000
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 GOBUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
@@ -119,6 +120,10 @@ testnet: build ## start N (5) nodes and leave them running; testnet/down.sh ends
 .PHONY: e2e
 e2e: build ## run the slow scenarios against real node processes
 	SPARE_BIN=$(CURDIR)/bin/spare $(GO) test -tags e2e -count=1 -timeout 20m -v ./testnet/
+
+.PHONY: sim
+sim: ## show what verifying is worth among liars, in virtual time, TASKS (3000000) each (5 min)
+	$(GO) test -count=1 -v -run TestTrust -timeout 30m ./testnet/sim -args -tasks $(TASKS)
 
 .PHONY: cross
 cross: ## compile for every platform
