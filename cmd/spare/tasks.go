@@ -121,14 +121,21 @@ func printTask(w io.Writer, t api.Task) error {
 	}
 	rows = nil
 	for _, a := range t.Attempts {
-		rows = append(rows, []string{fmt.Sprint(a.Attempt), shortPeer(a.Provider), a.State, millis(a.RTTMS), clock(a.Started), clock(a.Ended), a.Result[:min(len(a.Result), 12)], a.Reason})
+		gas := ""
+		if a.Gas > 0 {
+			gas = amount(a.Gas)
+		}
+		rows = append(rows, []string{fmt.Sprint(a.Attempt), shortPeer(a.Provider), a.State, millis(a.RTTMS), clock(a.Started), clock(a.Ended), gas, a.Result[:min(len(a.Result), 12)], a.Reason})
 	}
-	return table(w, []string{"ATTEMPT", "PROVIDER", "STATE", "RTT", "STARTED", "ENDED", "RESULT", "REASON"}, rows)
+	return table(w, []string{"ATTEMPT", "PROVIDER", "STATE", "RTT", "STARTED", "ENDED", "GAS", "RESULT", "REASON"}, rows)
 }
 
 // placed says what was asked of the placement.
 func placed(t *api.Terms) string {
 	said := fmt.Sprintf("%s, %d replicas", t.Where, t.Replicas)
+	if t.Replicas == 1 {
+		said = fmt.Sprintf("%s, 1 replica", t.Where)
+	}
 	if t.Quorum > 1 {
 		said += fmt.Sprintf(", a quorum of %d", t.Quorum)
 	}

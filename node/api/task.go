@@ -73,7 +73,7 @@ type Attempt struct {
 	Started  *Time    `json:"started" doc:"When the lease was granted, by the requester's clock"`
 	Ended    *Time    `json:"ended"`
 	Result   string   `json:"result,omitempty" doc:"sha2-256 of the result that the provider has given, or is bound to, in hexadecimal"`
-	Gas      uint64   `json:"gas,omitempty" doc:"What that took"`
+	Gas      uint64   `json:"gas,omitempty" doc:"What that took, or has taken so far"`
 }
 
 // Event is one line of a followed task. One of its fields is set.
