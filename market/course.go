@@ -46,6 +46,7 @@ type Ruling struct {
 	Accepted bool            // Digest is right
 	Digest   protocol.Digest // of what is right
 	More     int             // how many more ballots are needed; 0 when accepted
+	Own      bool            // the next is to be the requester's own node's
 	Hopeless string          // why no further ballot can help, or empty
 }
 
@@ -92,6 +93,7 @@ type Event struct {
 // Todo is what is to be done after a step.
 type Todo struct {
 	Start    int   // so many more attempts, by Begin
+	Own      bool  // the first of them is the requester's own node's
 	Reveal   []int // claim the receipts of these
 	Fetch    int   // claim the output of this one; 0: of none
 	Withdraw []int // tell the providers of these that they are not needed
@@ -232,14 +234,18 @@ func (c *Course) judge() Todo {
 	case ruling.Hopeless != "":
 		return c.finish(&End{Hopeless: ruling.Hopeless})
 	}
-	c.Wanted = max(c.Wanted, min(c.Most, len(ballots)+ruling.More))
+	most := c.Most
+	if ruling.Own {
+		most++ // an arbiter is always worth its cost
+	}
+	c.Wanted = max(c.Wanted, min(most, len(ballots)+ruling.More))
 	bound := len(ballots)
 	for _, t := range c.attempts {
 		if t.phase == committed || t.phase == revealing {
 			bound++
 		}
 	}
-	todo := Todo{Start: c.missing()}
+	todo := Todo{Start: c.missing(), Own: ruling.Own}
 	for i := range c.attempts {
 		if t := &c.attempts[i]; t.phase == committed && bound >= c.Quorum {
 			t.phase = revealing

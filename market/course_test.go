@@ -223,3 +223,32 @@ func TestCourseFetchesFromAnotherWhoAgrees(t *testing.T) {
 		t.Fatalf("nor does the other's: %+v", next)
 	}
 }
+
+// An arbiter comes in even when as many answers are there as may be asked for.
+func TestCourseHasRoomForAnArbiter(t *testing.T) {
+	c := Course{Wanted: 2, Quorum: 2, Most: 2, Rule: func(said []Ballot) Ruling {
+		switch len(said) {
+		case 2:
+			return Ruling{More: 1, Own: true}
+		case 3:
+			return Ruling{Accepted: true, Digest: said[2].Digest}
+		}
+		return Ruling{More: 2 - len(said)}
+	}}
+	for i, p := range []peer.ID{"a", "b"} {
+		c.Begin(p)
+		c.Step(Event{Attempt: i + 1, What: Committed})
+	}
+	c.Step(Event{Attempt: 1, What: Revealed, Digest: digestNo(1)})
+	if todo := c.Step(Event{Attempt: 2, What: Revealed, Digest: digestNo(2)}); todo.Start != 1 || !todo.Own {
+		t.Fatalf("answers differ: %+v", todo)
+	}
+	own := c.Begin("self")
+	if todo := c.Next(); todo.Start != 0 {
+		t.Errorf("the arbiter is asked already: %+v", todo)
+	}
+	c.Step(Event{Attempt: own, What: Committed})
+	if todo := c.Step(Event{Attempt: own, What: Revealed, Digest: digestNo(2)}); todo.Fetch != 2 {
+		t.Errorf("the arbiter has said: %+v", todo)
+	}
+}

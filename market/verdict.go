@@ -75,6 +75,9 @@ type Policy struct {
 	Most int
 	// Checked says that no answer may stand alone. [Policy.Start] sets it.
 	Checked bool
+	// Arbiter says that the requester's own node may run the task, too. It does
+	// when answers differ, so that liars who agree never outvote the honest.
+	Arbiter bool
 }
 
 // Limit is how many answers the task may cost at most.
@@ -148,6 +151,11 @@ func (w Witness) StandsAlone(now time.Time) bool {
 // again about every task that has a ballot of it and is not concluded, and
 // asks for the answers that are missing now.
 //
+// Answers that differ go before the Arbiter, whatever their odds: colluders who
+// wait until they are believed and then lie together, under ever new names,
+// have honest providers found wrong else, one after another, until there are
+// none left (the simulator shows it).
+//
 // When the ballots are as many as may be, VerifyAuto accepts odds of 9 to 1.
 // VerifyStrict never accepts less than it says.
 func (p Policy) Judge(now time.Time, ballots []Ballot, known func(peer.ID) Witness) Ruling {
@@ -164,6 +172,9 @@ func (p Policy) Judge(now time.Time, ballots []Ballot, known func(peer.ID) Witne
 			return Ruling{Accepted: true, Digest: most.digest}
 		}
 		return p.further(ballots, most.size, p.Quorum-most.size)
+	}
+	if p.Arbiter && len(groups) > 1 && !slices.ContainsFunc(groups, func(g group) bool { return g.own }) {
+		return Ruling{More: 1, Own: true}
 	}
 	best, odds, target := groups[0], oddsOf(groups), p.target()
 	auto := p.Verify != protocol.VerifyStrict

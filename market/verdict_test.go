@@ -53,16 +53,17 @@ func TestJudge(t *testing.T) {
 	auto := market.Policy{Verify: protocol.VerifyAuto}
 	checked := market.Policy{Verify: protocol.VerifyAuto, Checked: true}
 	strict := market.Policy{Verify: protocol.VerifyStrict, Checked: true}
+	arbiter := market.Policy{Verify: protocol.VerifyAuto, Checked: true, Arbiter: true}
 	two := market.Policy{Quorum: 2}
 	three := market.Policy{Quorum: 3, Verify: protocol.VerifyAuto}
 	among := func(n int, p market.Policy) market.Policy { p.Most = n; return p }
-	const hopeless = -1
+	const hopeless, own = -1, -2
 	for _, c := range []struct {
 		name   string
 		policy market.Policy
 		said   []said
 		accept byte // letter of the accepted digest, or 0
-		more   int  // ballots asked for, or hopeless
+		more   int  // ballots asked for, hopeless, or own: one more, by the own node
 	}{
 		{"off: the first answer", off, []said{by('a', 0)}, 'a', 0},
 		{"off: even of a liar", off, []said{liar}, 'x', 0},
@@ -82,6 +83,12 @@ func TestJudge(t *testing.T) {
 		{"auto: a liar's answer counts for nothing", auto, []said{liar, by('a', 10)}, 'a', 0},
 		{"auto: a liar alone", auto, []said{liar}, 0, 1},
 		{"auto: the own node is right", checked, []said{by('b', 500), by('b', 500), by('b', 500), ownAnswer}, 'a', 0},
+		{"arbiter: two disagree", arbiter, []said{by('a', 20), by('b', 20)}, 0, own},
+		{"arbiter: many are not believed against one", arbiter, []said{by('a', 300), by('a', 300), by('b', 0)}, 0, own},
+		{"arbiter: also when nobody else is left", among(2, arbiter), []said{by('a', 300), by('b', 0)}, 0, own},
+		{"arbiter: the own node has said", arbiter, []said{by('a', 300), by('a', 300), by('b', 0), {'b', market.Witness{Own: true}}}, 'b', 0},
+		{"arbiter: those who agree need none", arbiter, []said{by('a', 20), by('a', 20)}, 'a', 0},
+		{"arbiter: a liar's dissent does not count", arbiter, []said{by('a', 20), liar, by('a', 20)}, 'a', 0},
 		{"auto: two newcomers, nobody left to ask", among(2, auto), []said{by('a', 0), by('a', 0)}, 'a', 0},
 		{"auto: two newcomers that differ, nobody left", among(2, auto), []said{by('a', 0), by('b', 0)}, 0, hopeless},
 		{"auto: a newcomer, nobody left", among(1, auto), []said{by('a', 0)}, 0, hopeless},
@@ -114,6 +121,12 @@ func TestJudge(t *testing.T) {
 			got := c.policy.Judge(start, ballots, known)
 			if got.Accepted != (c.accept != 0) || got.Accepted && got.Digest[0] != c.accept {
 				t.Fatalf("%+v, want %q accepted", got, c.accept)
+			}
+			if got.Own != (c.more == own) {
+				t.Errorf("the own node is wanted: %v", got.Own)
+			}
+			if got.Own {
+				got.More = own
 			}
 			if (got.Hopeless != "") != (c.more == hopeless) || c.more != hopeless && got.More != c.more {
 				t.Errorf("%d more, hopeless %q, want %d more", got.More, got.Hopeless, c.more)

@@ -128,6 +128,9 @@ func (c *conductor) do(todo market.Todo) (*protocol.Result, error) {
 	if todo.Fetch > 0 {
 		c.attempts[todo.Fetch-1].claim(claimAll)
 	}
+	if todo.Own && todo.Start > 0 {
+		return c.arbitrate(todo)
+	}
 	return nil, c.start(todo.Start)
 }
 

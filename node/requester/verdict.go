@@ -18,12 +18,30 @@ func (c *conductor) plan() {
 	verify := cmp.Or(c.terms.Verify, c.r.cfg.Verify, protocol.VerifyOff)
 	c.policy = market.Policy{Quorum: max(1, int(c.terms.Quorum)), Verify: verify}
 	c.policy.Most = max(c.policy.Limit(), int(c.terms.Replicas))
+	c.policy.Arbiter = c.terms.Where == protocol.WhereAny && c.on == ""
 	c.course.Wanted, c.course.Most = int(c.terms.Replicas), c.policy.Most
 	if c.policy.Quorum > 1 || verify != protocol.VerifyOff {
 		c.course.Rule = func(ballots []market.Ballot) market.Ruling {
 			return c.policy.Judge(time.Now(), ballots, c.witness)
 		}
 	}
+}
+
+// arbitrate has the own node run the task as well, since answers differ, if it
+// can.
+func (c *conductor) arbitrate(todo market.Todo) (*protocol.Result, error) {
+	need := c.need(1)
+	need.On = c.r.cfg.Self
+	feasible, rejected := c.rank(need)
+	placement, err := market.Place(need, slices.Concat(c.probe(need, feasible), rejected))
+	if err != nil {
+		c.policy.Arbiter = false
+		return c.do(c.course.Next())
+	}
+	own := placement.Chosen[0]
+	own.Reason = "answers differ: " + own.Reason
+	c.begin(own)
+	return nil, c.start(todo.Start - 1)
 }
 
 // want makes the course ask as many providers at once as the policy has it,

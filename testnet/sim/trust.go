@@ -46,9 +46,10 @@ type Trust struct {
 	// Renamed says that a liar that is found out comes back at once as a
 	// newcomer.
 	Renamed bool
-	// Own is the fraction of the checks in which the own node takes part.
-	Own   float64
-	Tasks int
+	// Remote says that tasks must leave the own node, so that it is no arbiter
+	// where answers differ.
+	Remote bool
+	Tasks  int
 	// PerSecond is how many tasks start in a second, and InFlight how many
 	// start until what one has taught is known.
 	PerSecond float64
@@ -176,7 +177,7 @@ func (r *trustRun) known(p peer.ID) market.Witness { return r.witness(r.index(p)
 
 // task places one task, judges it and returns what it teaches.
 func (r *trustRun) task(tally *Tally, lessons []lesson) []lesson {
-	policy := market.Policy{Verify: r.Verify}
+	policy := market.Policy{Verify: r.Verify, Arbiter: !r.Remote}
 	var room [protocol.MaxReplicas]int
 	var witnesses [ahead]market.Witness
 	drawn, chosen := r.draw(room[:0], ahead), witnesses[:0]
@@ -184,9 +185,6 @@ func (r *trustRun) task(tally *Tally, lessons []lesson) []lesson {
 		chosen = append(chosen, r.witness(i))
 	}
 	wanted := policy.Start(r.now, r.rng, chosen)
-	if policy.Checked && r.rng.Float64() < r.Own {
-		drawn = slices.Insert(drawn, 1, own)
-	}
 	plot := r.Habit == Together && r.rng.Float64() < r.Share
 	ballots := make([]market.Ballot, 0, protocol.MaxReplicas)
 	var ruling market.Ruling
@@ -206,6 +204,9 @@ func (r *trustRun) task(tally *Tally, lessons []lesson) []lesson {
 			break
 		}
 		wanted = len(ballots) + ruling.More
+		if ruling.Own {
+			drawn = slices.Insert(drawn[:len(ballots):len(ballots)], len(ballots), own)
+		}
 	}
 	tally.Tasks++
 	tally.Replicas += len(ballots)
@@ -300,6 +301,8 @@ func (r *trustRun) learn(lessons []lesson) {
 //     probability f; else one is found. So there are f/(1-f) lies for each time
 //     one is found, L w f/(1-f) over the tasks; renamed, each name first
 //     passes Wake checks.
+//   - Renamed, without an arbiter: none. Liars that come back while those of the
+//     honest who were outvoted are barred become ever more of those who remain.
 //   - Knowing: every lie is believed.
 func (t Trust) Bound() (float64, bool) {
 	f := t.Liars
@@ -322,7 +325,7 @@ func (t Trust) Bound() (float64, bool) {
 	case f == 0:
 		return 0, true
 	case strict && t.Habit == Asleep && t.Renamed:
-		return f * f / (1 - f) / t.Wake, f <= 0.2
+		return f * f / (1 - f) / t.Wake, !t.Remote
 	case strict && t.Habit == Asleep:
 		return liars * lives * f / (1 - f) / tasks, true
 	case strict:
@@ -330,7 +333,7 @@ func (t Trust) Bound() (float64, bool) {
 	case t.Habit == Knowing:
 		return 1, false
 	case t.Renamed:
-		return f * lies / (11 + lies), f <= 0.2
+		return f * lies / (11 + lies), !t.Remote
 	default:
 		return liars * lives * lies / tasks, true
 	}

@@ -31,11 +31,11 @@ var habits = []struct {
 	{"together, 1 in 10", 0, sim.Trust{Habit: sim.Together, Share: 0.1}},
 	{"together, 1 in 100", 0, sim.Trust{Habit: sim.Together, Share: 0.01}},
 	{"asleep to 10", 0, sim.Trust{Habit: sim.Asleep, Wake: 10}},
+	{"same, no arbiter", 0, sim.Trust{Habit: sim.Asleep, Wake: 10, Remote: true}},
 	{"asleep to 25", protocol.VerifyAuto, sim.Trust{Habit: sim.Asleep, Wake: 25}},
 	{"asleep to 200", protocol.VerifyStrict, sim.Trust{Habit: sim.Asleep, Wake: 200}},
 	{"asleep to 10, renamed", 0, sim.Trust{Habit: sim.Asleep, Wake: 10, Renamed: true}},
-	{"same, own node in 1/10", 0, sim.Trust{Habit: sim.Asleep, Wake: 10, Renamed: true, Own: 0.1}},
-	{"same, own node in 1/2", 0, sim.Trust{Habit: sim.Asleep, Wake: 10, Renamed: true, Own: 0.5}},
+	{"same, no arbiter", 0, sim.Trust{Habit: sim.Asleep, Wake: 10, Renamed: true, Remote: true}},
 	{"asleep to 200, renamed", protocol.VerifyStrict, sim.Trust{Habit: sim.Asleep, Wake: 200, Renamed: true}},
 	{"knowing", protocol.VerifyAuto, sim.Trust{Habit: sim.Knowing}},
 }
@@ -89,6 +89,9 @@ func check(t *testing.T, name string, s sim.Trust, r sim.TrustReport) {
 		if most := bound * float64(s.Tasks); wrong > most+5*math.Sqrt(most) {
 			t.Errorf("%s: %.0f lies are accepted, the bound is %.1f", name, wrong, most)
 		}
+	}
+	if !s.Remote && r.HonestFound > 0 {
+		t.Errorf("%s: honest providers are found wrong %d times", name, r.HonestFound)
 	}
 	if s.Liars > 0.2 || s.Renamed {
 		return // more than is promised for
