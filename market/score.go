@@ -51,6 +51,11 @@ func Score(need Need, c Candidate) Candidate {
 	return c
 }
 
+// Idle reports whether c has answered that it would run the task at once.
+func (n Need) Idle(c Candidate) bool {
+	return c.Scored && n.unwilling(c) == "" && c.wait(n.work()/c.Speed) == 0
+}
+
 // cost is what a run on c costs everybody, when it waits there so long.
 func (n Need) cost(c Candidate, wait time.Duration) time.Duration {
 	t := c.rtt().Seconds() + waitFactor*wait.Seconds() + n.work()/c.Speed

@@ -20,31 +20,31 @@ const (
 // admit decides on one Run. It returns the load that includes it, or a refusal.
 func (p *Provider) admit(r *replica, x *exchange) (*protocol.Load, *protocol.Refusal) {
 	availability, why := p.cfg.Availability()
-	refuse := func(code protocol.Code, admitted int, message string) *protocol.Refusal {
-		return &protocol.Refusal{Code: string(code), Message: message, Load: p.load(admitted, availability)}
+	refuse := func(code protocol.Code, message string) *protocol.Refusal {
+		return &protocol.Refusal{Code: string(code), Message: message, Load: p.load(availability)}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if why := p.ceiling(r.spec); why != "" {
-		return nil, refuse(protocol.CodeRefused, p.admitted, why)
+		return nil, refuse(protocol.CodeRefused, why)
 	}
 	// A pause protects the owner of the machine from strangers, not from the
 	// owner's own tasks.
 	if availability != protocol.Open && !r.account.self {
-		return nil, refuse(protocol.CodeRefused, p.admitted, protocol.SafeText(why))
+		return nil, refuse(protocol.CodeRefused, protocol.SafeText(why))
 	}
 	if p.stopping {
-		return nil, refuse(errStopping.Code, p.admitted, errStopping.Message)
+		return nil, refuse(errStopping.Code, errStopping.Message)
 	}
 	if x.s.byID[x.id] != nil {
-		return nil, refuse(protocol.CodeBadRequest, p.admitted, "this request ID is in use")
+		return nil, refuse(protocol.CodeBadRequest, "this request ID is in use")
 	}
 	// What is here is not forgotten, however many others came since.
 	if p.seen.Contains(r.nonce) || r.account.find(r.nonce) != nil {
-		return nil, refuse(protocol.CodeReplay, p.admitted, "this replica was asked for before")
+		return nil, refuse(protocol.CodeReplay, "this replica was asked for before")
 	}
 	if !p.makeRoom(r.account) {
-		refusal := refuse(protocol.CodeBusy, p.admitted, fmt.Sprintf("%d run or wait here already", p.admitted))
+		refusal := refuse(protocol.CodeBusy, fmt.Sprintf("%d run or wait here already", p.admitted))
 		refusal.RetryMs = uint32(market.RetryAfter(refusal.Load).Milliseconds())
 		return nil, refusal
 	}
@@ -54,7 +54,7 @@ func (p *Provider) admit(r *replica, x *exchange) (*protocol.Load, *protocol.Ref
 	a.queue = append(a.queue, r)
 	p.admitted++
 	p.attach(r, x)
-	return p.load(p.admitted, availability), nil
+	return p.load(availability), nil
 }
 
 // ceiling says what of the spec is beyond this provider, or "".
@@ -99,7 +99,6 @@ func (p *Provider) displace(r *replica) {
 	p.leave(r, time.Now())
 	x := p.detach(r)
 	p.forgetActive(r)
-	admitted := p.admitted
 	p.wg.Go(func() {
 		r.cancel(errDisplaced)
 		if waits { // else whoever fetches for it does this
@@ -108,8 +107,7 @@ func (p *Provider) displace(r *replica) {
 		if x == nil {
 			return
 		}
-		availability, _ := p.cfg.Availability()
-		load := p.load(admitted, availability)
+		load := p.Load()
 		_ = x.s.conn.Send(&protocol.Reply{Id: x.id, Body: &protocol.Reply_Refusal{Refusal: &protocol.Refusal{
 			Code:    string(protocol.CodeBusy),
 			Message: errDisplaced.Message,
@@ -175,9 +173,10 @@ func (p *Provider) enqueue(r *replica, from phase) bool {
 	return true
 }
 
-// runsShort reports whether replicas have been short lately.
+// runsShort reports whether replicas have been short lately, and those that run
+// are. It is called with mu held.
 func (p *Provider) runsShort() bool {
-	mean := p.cfg.Runner.MeanRun()
+	mean := p.meanRun()
 	return mean > 0 && mean < shortRun
 }
 
@@ -246,6 +245,8 @@ func (p *Provider) leave(r *replica, now time.Time) {
 	p.running--
 	r.account.running--
 	if !r.running.IsZero() {
+		p.guests--
+		p.since -= r.running.UnixMilli()
 		p.turns.Charge(r.account.line(0), r.ended.Sub(r.running).Seconds()-r.charged)
 	}
 	p.giveSlots()

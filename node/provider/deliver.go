@@ -43,7 +43,7 @@ func (p *Provider) streamed(r *replica, x *exchange, err error) {
 	if err == nil {
 		x.sent = true
 		taken := p.take(r)
-		load := p.load(p.admitted, availability)
+		load := p.load(availability)
 		p.mu.Unlock()
 		if taken != nil {
 			p.tell(r, taken, load)
@@ -52,7 +52,7 @@ func (p *Provider) streamed(r *replica, x *exchange, err error) {
 	}
 	// The exchange is over. What there is can be claimed, for a while.
 	p.abandon(r)
-	load := p.load(p.admitted, availability)
+	load := p.load(availability)
 	p.mu.Unlock()
 	_ = x.s.conn.Send(&protocol.Reply{Id: x.id, Body: &protocol.Reply_Outcome{Outcome: &protocol.Outcome{
 		Code:    string(protocol.CodeCancelled),

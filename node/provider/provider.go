@@ -138,8 +138,10 @@ type Provider struct {
 	accounts    map[peer.ID]*account
 	waiting     []*account // those with replicas that only want a slot
 	turns       market.Turns
-	admitted    int // replicas that have not ended
-	running     int // those of them that have a slot
+	admitted    int   // replicas that have not ended
+	running     int   // those of them that have a slot
+	guests      int   // those of these whose guest runs
+	since       int64 // sum of the Unix times in ms at which they began
 	held        holding
 	discarded   []*transcript              // for unlock
 	released    []protocol.Nonce           // persisted results that are not wanted any more
@@ -218,23 +220,35 @@ func (p *Provider) unlock() {
 func (p *Provider) Load() *protocol.Load {
 	availability, _ := p.cfg.Availability()
 	p.mu.Lock()
-	admitted := p.admitted
-	p.mu.Unlock()
-	return p.load(admitted, availability)
+	defer p.mu.Unlock()
+	return p.load(availability)
 }
 
-func (p *Provider) load(admitted int, availability protocol.Availability) *protocol.Load {
-	if availability == protocol.Open && admitted >= p.cfg.Slots+p.cfg.Queue {
+// load is what every answer tells. It is called with mu held.
+func (p *Provider) load(availability protocol.Availability) *protocol.Load {
+	if availability == protocol.Open && p.admitted >= p.cfg.Slots+p.cfg.Queue {
 		availability = protocol.Full
 	}
-	running := min(admitted, p.cfg.Slots)
+	running := min(p.admitted, p.cfg.Slots)
 	return &protocol.Load{
 		Slots:        uint32(p.cfg.Slots),
 		Running:      uint32(running),
-		Queued:       uint32(admitted - running),
-		MeanRunUs:    uint64(p.cfg.Runner.MeanRun().Microseconds()),
+		Queued:       uint32(p.admitted - running),
+		MeanRunUs:    uint64(p.meanRun().Microseconds()),
 		Availability: availability,
 	}
+}
+
+// meanRun is how long recent runs took, or those under way have taken so far
+// if that is longer: long ones must count before they end. It is called with mu
+// held.
+func (p *Provider) meanRun() time.Duration {
+	mean := p.cfg.Runner.MeanRun()
+	if p.guests > 0 {
+		sofar := time.Now().UnixMilli() - p.since/int64(p.guests)
+		mean = max(mean, time.Duration(sofar)*time.Millisecond)
+	}
+	return mean
 }
 
 // noteChange wakes the offer loop, which judges whether the change matters.

@@ -301,6 +301,37 @@ func TestProbeTellsTheLoad(t *testing.T) {
 	})
 }
 
+// A long run counts before it ends: else those who ask take its provider for
+// one that is free in a moment.
+func TestLoadTellsOfLongRunsBeforeTheyEnd(t *testing.T) {
+	inScene(t, &fakeRunner{run: until}, func(t *testing.T, s *scene) {
+		mean := func() time.Duration { return time.Duration(s.provider.Load().MeanRunUs) * time.Microsecond }
+		s.ask(1, s.spec())
+		s.next()
+		if got := mean(); got != time.Millisecond {
+			t.Errorf("at first a run takes %v", got)
+		}
+		time.Sleep(30 * time.Second)
+		if got := mean(); got < 29*time.Second || got > 31*time.Second {
+			t.Errorf("after 30 s of the only run, one takes %v", got)
+		}
+		s.ask(2, s.spec())
+		s.next()
+		if got := mean(); got < 14*time.Second || got > 16*time.Second {
+			t.Errorf("30 s and none are %v in the mean", got)
+		}
+		for id := range uint64(2) {
+			if err := s.tasks.Send(&protocol.Ask{Id: id + 1, Body: &protocol.Ask_Cancel{Cancel: &protocol.Cancel{}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if got := mean(); got != time.Millisecond {
+			t.Errorf("after their end a run takes %v", got)
+		}
+	})
+}
+
 func TestSilentRequesterLosesItsAttachedReplicas(t *testing.T) {
 	inScene(t, &fakeRunner{run: until}, func(t *testing.T, s *scene) {
 		attached := s.ask(1, s.spec())

@@ -82,11 +82,14 @@ func (p *Provider) cancel(r *replica, cause error) {
 func (p *Provider) setState(r *replica, state protocol.State) {
 	p.mu.Lock()
 	r.state = state
-	if state == protocol.StateRunning && r.running.IsZero() {
+	if state == protocol.StateRunning && r.running.IsZero() && r.phase == phaseRunning {
 		r.running = time.Now()
+		p.guests++
+		p.since += r.running.UnixMilli()
 	}
+	tell := state != protocol.StateRunning || !p.runsShort()
 	p.mu.Unlock()
-	if state != protocol.StateRunning || !p.runsShort() {
+	if tell {
 		p.tellState(r)
 	}
 }
@@ -163,7 +166,7 @@ func (p *Provider) conclude(r *replica, from phase, o *protocol.Outcome) bool {
 		return false
 	}
 	p.leave(r, time.Now())
-	load := p.load(p.admitted, availability)
+	load := p.load(availability)
 	r.outcome = o
 	x := p.dispose(r)
 	p.unlock()

@@ -23,7 +23,7 @@ const (
 	evProgress
 	evSuspected // its provider is silent
 	evHeard     // and is so no more
-	evStride    // it has run for a while longer, and come so far
+	evStride    // it has run, or waited, for a while longer, and come so far
 	evCut       // the way to its provider is lost
 	evRefused
 	evFailed
@@ -41,7 +41,7 @@ const eventsPerAttempt = 8
 type event struct {
 	attempt *attempt
 	kind    eventKind
-	state   protocol.State    // of evLeased and evProgress
+	state   protocol.State    // of evLeased, evProgress and evStride
 	refusal *protocol.Refusal // of evRefused
 	outcome *protocol.Outcome // of evOutcome
 	err     error             // of evCut and evFailed
@@ -91,6 +91,7 @@ type attempt struct {
 	speed      float64 // of its provider
 	progressMu sync.Mutex
 	progress   market.Progress
+	progressOf protocol.State // of which progress is
 
 	in atomic.Pointer[intake] // set by the conductor
 

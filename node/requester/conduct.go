@@ -261,7 +261,7 @@ func (c *conductor) handle(ev event) (*protocol.Result, error) {
 	case evHeard:
 		return c.step(a, market.Heard)
 	case evStride:
-		return c.stride(a, ev.gas, ev.slow)
+		return c.stride(a, ev)
 	case evCut:
 		return c.cut(a, ev.err)
 	case evRefused:

@@ -37,6 +37,7 @@ type fakeProvider struct {
 	frozen bool      // neither beats nor answers
 	tells  bool      // its beats name what it has been asked to run, as honest ones do
 	stuck  bool      // what it runs uses no gas
+	queues bool      // what it is to run waits
 	first  time.Time // when it told of what it runs first
 	nonces [][]byte
 	asked  int // Runs seen
@@ -272,6 +273,9 @@ func (f *fakeProvider) beat() *protocol.Beat {
 	for _, nonce := range f.nonces {
 		if f.tells {
 			one := &protocol.Progress{Nonce: nonce, State: protocol.StateRunning}
+			if f.queues {
+				one.State = protocol.StateQueued
+			}
 			if !f.stuck {
 				one.Gas = uint64(time.Since(f.first)) // 1e9 a second
 			}

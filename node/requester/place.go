@@ -66,14 +66,20 @@ type answer struct {
 	err  error
 }
 
-// probe asks the drawn candidates for their load, all at once, until no
-// outstanding answer could be better than those that came. It returns the
-// scored first. When all of them are needed there is nothing to compare, and
-// none is asked, unless gossip has it that one takes nothing.
+// probe asks the drawn candidates for their load. When all of them are needed
+// there is nothing to compare, and none is asked, unless gossip has it that one
+// takes nothing.
 func (c *conductor) probe(need market.Need, drawn []market.Candidate) []market.Candidate {
 	if len(drawn) <= need.Replicas && !slices.ContainsFunc(drawn, closed) {
 		return drawn
 	}
+	return c.ask(need, drawn)
+}
+
+// ask asks the drawn candidates for their load, all at once, until no
+// outstanding answer could be better than those that came. It returns the
+// scored first.
+func (c *conductor) ask(need market.Need, drawn []market.Candidate) []market.Candidate {
 	timeout := market.ProbeTimeout(drawn)
 	for _, candidate := range drawn {
 		if c.r.pairs.ready(candidate.Provider) == nil {

@@ -1,6 +1,7 @@
 package requester
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -64,29 +65,41 @@ func (r *Requester) speedOf(p peer.ID) float64 {
 
 // comesAlong judges the progress that a beat tells of.
 func (a *attempt) comesAlong(now time.Time, p *protocol.Progress) {
+	ev := event{kind: evStride, state: p.State, gas: min(p.Gas, a.t.spec.Limits.Gas)}
 	a.progressMu.Lock()
-	var over, slow bool
-	if p.State == protocol.StateRunning && !a.answered.Load() {
-		over, slow = a.progress.Seen(now, p.Gas, a.t.r.tempos.of(a.t.spec.Module.Sum()).Expects(a.speed))
-	} else {
+	if a.progressOf != p.State {
+		a.progressOf = p.State
 		a.progress.Pause()
+	}
+	over := false
+	switch {
+	case a.answered.Load():
+	case p.State == protocol.StateRunning:
+		over, ev.slow = a.progress.Seen(now, p.Gas, a.t.r.tempos.of(a.t.spec.Module.Sum()).Expects(a.speed))
+	case p.State == protocol.StateQueued:
+		over, _ = a.progress.Seen(now, 0, 0)
 	}
 	a.progressMu.Unlock()
 	if over {
-		a.send(event{kind: evStride, gas: min(p.Gas, a.t.spec.Limits.Gas), slow: slow})
+		a.send(ev)
 	}
 }
 
-// stride takes how far an attempt has come. For one that is slow a spare is
-// started, within the budget, where another provider may run the task.
-func (c *conductor) stride(a *attempt, gas uint64, slow bool) (*protocol.Result, error) {
+// stride takes how far an attempt has come in its last stride. For one that is
+// slow a spare is started, within the budget; one that only waited goes to
+// whoever is idle.
+func (c *conductor) stride(a *attempt, ev event) (*protocol.Result, error) {
 	var ran time.Duration
 	c.update(func(*protocol.Task) {
-		a.record.Gas = gas
+		a.record.Gas = ev.gas
 		ran = time.Since(time.UnixMilli(a.record.StartedUnixMs))
 	})
 	switch {
-	case !slow, a.slow, a.adrift, a.bound, c.on != "", c.terms.Where == protocol.WhereLocal:
+	case a.adrift, a.bound, c.on != "", c.terms.Where == protocol.WhereLocal:
+		return nil, nil
+	case ev.state == protocol.StateQueued:
+		return c.move(a)
+	case !ev.slow, a.slow:
 		return nil, nil
 	case !c.r.tempos.spend(c.spec.Module.Sum(), ran, a.speed):
 		return nil, nil // it is judged again after its next stride
@@ -94,4 +107,21 @@ func (c *conductor) stride(a *attempt, gas uint64, slow bool) (*protocol.Result,
 	a.slow = true
 	a.setState(a.record.State, "slower than its provider should be")
 	return c.step(a, market.Suspected)
+}
+
+// move gives a replica that waits in its provider's queue to another provider
+// that has a slot for it now, if there is one: what was placed on a guess about
+// those before it must not wait for as long as they please.
+func (c *conductor) move(a *attempt) (*protocol.Result, error) {
+	need := c.need(1)
+	feasible, _ := c.rank(need)
+	asked := c.ask(need, market.Draw(c.rng, need, feasible, market.Probes))
+	i := slices.IndexFunc(asked, func(m market.Candidate) bool { return need.Idle(m) })
+	if i < 0 {
+		return nil, nil
+	}
+	a.withdraw()
+	c.end(a, protocol.StateCancelled, "it waited there while another was idle")
+	c.spares, c.sparesAt = asked[i:i+1], time.Now()
+	return c.step(a, market.Refused)
 }

@@ -83,3 +83,38 @@ func TestSparesOfTheSlowAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// What waits behind others goes to a provider that is idle, however short the
+// wait was to be.
+func TestWaitingReplicaMovesToAnIdleProvider(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		running uint32 // at the other provider
+		terms   *protocol.Terms
+		want    string
+		took    time.Duration
+	}{
+		{"another is idle", 0, &protocol.Terms{Where: protocol.WhereRemote}, "cancelled done", 3 * time.Second},
+		{"all are busy", 2, &protocol.Terms{Where: protocol.WhereRemote}, "done", time.Minute},
+		{"no other is wanted", 0, &protocol.Terms{On: "first"}, "done", time.Minute},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			first, other := newFakeProvider(t, worksFor(time.Minute)), newFakeProvider(t, honest)
+			first.speed, first.tells, first.queues = 16, true, true
+			other.load = &protocol.Load{Slots: 2, Running: c.running, MeanRunUs: 1e9}
+			inWorld(t, nil, func(t *testing.T, w *world) {
+				w.offer(first)
+				w.offer(other)
+				if c.terms.On != "" {
+					c.terms.On = first.id.String()
+				}
+				start := time.Now()
+				task := w.do(c.terms)
+				check(t, task, protocol.StateDone, 0, "")
+				if took := time.Since(start); states(task) != c.want || took > c.took+time.Second {
+					t.Errorf("the attempts ended %s after %s, want %s after %s", states(task), took, c.want, c.took)
+				}
+			})
+		})
+	}
+}
