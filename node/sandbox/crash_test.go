@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -115,6 +116,44 @@ func TestCrashBlamesNobodyWhoMayBeInnocent(t *testing.T) {
 	p.mu.Lock()
 	p.busy = 0
 	p.mu.Unlock()
+}
+
+// The first one's reply may be held while the second, which is run for nobody
+// by now, crashes the worker. That is so however long the first one took.
+func TestCrashBehindALongGuest(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		written uint64 // bytes of the first one's output that were handed on
+		again   bool   // it is tried again
+	}{
+		{"nothing of it was handed on", 0, true},
+		{"output of it was handed on", 1, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := newPool(t, 1)
+			calls := entered(t, p, "a", 2)
+			first, second := calls[0], calls[1]
+			w := puppet(t, p, first, "exit 1")
+			p.mu.Lock()
+			w.calls = append(w.calls, second)
+			second.worker = w
+			first.started, first.written = time.Now().Add(-time.Hour), c.written
+			p.busy = 2 // so that nobody is started
+			p.evacuate(w, time.Now(), new(actions))
+			p.mu.Unlock()
+			w.proc.reap()
+			p.bury(w, "it crashed")
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			if first.done == c.again || c.again && !slices.Contains(p.waiting, first) {
+				t.Errorf("the first: done %v, %v", first.done, first.err)
+			}
+			if !first.lone || !second.lone || second.done || !slices.Contains(p.waiting, second) {
+				t.Errorf("alone: %v, %v; the second: done %v, %v", first.lone, second.lone, second.done, second.err)
+			}
+			p.waiting, p.busy = nil, 0
+		})
+	}
 }
 
 // A worker that reads nothing must not hold up the reader of another one, who

@@ -190,8 +190,19 @@ func TestWorkerKilledFromOutside(t *testing.T) {
 		all.Go(func() { run(t, p, short) })
 	}
 	eventually(t, "the others wait", func() bool { _, queued := inUse(p); return queued == 10 })
-	time.Sleep(2 * patience) // until then a reply of another might be lost with it, and nobody is blamed
-	kill(t, pids(p)[0])
+	first := pids(p)[0]
+	kill(t, first) // a reply of another may be lost with it, so nobody is blamed
+	eventually(t, "the long one runs again", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, g := range p.groups {
+			if len(g.workers) == 1 && g.workers[0].ready && len(g.workers[0].calls) == 1 {
+				return g.workers[0].proc.cmd.Process.Pid != first && len(p.live) == 1
+			}
+		}
+		return false
+	})
+	kill(t, pids(p)[0]) // alone it is
 	all.Wait()
 }
 

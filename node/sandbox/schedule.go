@@ -267,13 +267,15 @@ func (p *Pool) requeue(c *call) {
 
 // evacuate moves the calls that wait behind w's first, which turned out to be
 // long. The worker will run them all the same when it gets there; by then
-// nobody waits for that.
+// nobody waits for that. If it crashes, each of them may be why, so that they
+// are not to hurt others.
 func (p *Pool) evacuate(w *worker, now time.Time, a *actions) {
 	for i, c := range w.calls[1:] {
 		if !c.gone.IsZero() {
 			continue
 		}
 		w.calls[i+1] = &call{id: c.id, frame: c.frame, sent: c.sent, gone: now}
+		c.lone = true
 		p.requeue(c)
 	}
 	p.schedule(a)

@@ -367,18 +367,20 @@ func (p *Pool) bury(w *worker, how string) {
 		p.finish(head, nil, &a)
 	case head.unfed != nil:
 		p.finish(head, head.unfed, &a)
-	case len(rest) > 0 && !head.told() && time.Since(head.started) < patience:
+	default:
 		// Replies may be lost that were held for company, so that it was perhaps
-		// the guest of another. Each is tried again alone.
+		// the guest of another, however long ago the first one began. Each is
+		// tried again alone, unless something of it has been handed on.
 		p.counts.crashed++
 		head.lone = true
 		for _, c := range rest {
 			c.lone = true
 		}
-		p.requeue(head)
-	default:
-		p.counts.crashed++
-		p.finish(head, protocol.Errorf(protocol.CodeWorker, "the sandbox process failed: %s", how), &a)
+		if len(rest) > 0 && !head.told() {
+			p.requeue(head)
+		} else {
+			p.finish(head, protocol.Errorf(protocol.CodeWorker, "the sandbox process failed: %s", how), &a)
+		}
 	}
 	for _, c := range rest {
 		switch {
