@@ -45,6 +45,7 @@ type call struct {
 	unfed      error         // its worker is killed because its data could not be read
 	delivering chan struct{} // closed when Output has returned
 	written    uint64        // bytes of output so far
+	replies    uint64        // so far
 	files      filesSeen     // output files so far
 	done       bool
 	outcome    Outcome

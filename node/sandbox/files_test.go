@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spare-network/spare/node/sandbox/meter"
 	"github.com/spare-network/spare/protocol"
@@ -131,7 +132,7 @@ func TestImpossibleFiles(t *testing.T) {
 		var err error
 		for _, r := range c.replies {
 			if err == nil {
-				err = call.bound(r)
+				err = call.bound(r, time.Now())
 			}
 		}
 		if (err == nil) != c.fits {

@@ -228,6 +228,8 @@ func TestImpossibleAnswers(t *testing.T) {
 		{"more output than the limit", &protocol.WorkerReply{Id: 7, Stdout: make([]byte, 101)}},
 		{"more output than the limit at the end", &protocol.WorkerReply{Id: 7, Stderr: make([]byte, 101), End: true}},
 		{"a code that is the node's to give", &protocol.WorkerReply{Id: 7, Code: string(protocol.CodeShutdown), End: true}},
+		{"nothing", &protocol.WorkerReply{Id: 7}},
+		{"a code before the end", &protocol.WorkerReply{Id: 7, Code: string(protocol.CodeTrap)}},
 		{"an unknown code", &protocol.WorkerReply{Id: 7, Code: "E-\x1b[2J", End: true}},
 	} {
 		x := execution(t, "a", copier(), func(s *protocol.Spec) { s.Limits.OutputBytes = 100 })

@@ -171,7 +171,7 @@ func (p *Pool) assign(c *call, w *worker, now time.Time, a *actions) {
 
 // hand gives c, which is in w's list, to the worker's process.
 func (p *Pool) hand(c *call, w *worker, now time.Time, a *actions) {
-	c.sent = now
+	c.sent, c.replies = now, 0
 	if w.calls[0] == c {
 		w.begin(p, now)
 	}

@@ -227,7 +227,7 @@ func (p *Pool) receive(w *worker, r *protocol.WorkerReply, a *actions) error {
 		return errTooLate
 	}
 	if c.gone.IsZero() {
-		if err := c.bound(r); err != nil {
+		if err := c.bound(r, time.Now()); err != nil {
 			p.mu.Unlock()
 			return err
 		}
@@ -265,11 +265,15 @@ type filesSeen struct {
 	left         uint64 // bytes of the last one that are yet to come
 }
 
-// bound checks a reply against the limits of the task.
-func (c *call) bound(r *protocol.WorkerReply) error {
+// bound checks a reply against the limits of the task, and against what output
+// frames: a worker may not keep its node busy with little.
+func (c *call) bound(r *protocol.WorkerReply, now time.Time) error {
 	limits := c.x.Spec.Limits
 	n := len(r.Stdout) + len(r.Stderr)
 	c.written += uint64(n)
+	if n == 0 && !r.End && r.Gas == 0 && r.File == nil && len(r.FileData) == 0 {
+		return fmt.Errorf("%w: it says nothing", errImpossible)
+	}
 	if n > protocol.MaxInline || c.written > limits.OutputBytes {
 		return fmt.Errorf("%w: more output than its limit", errImpossible)
 	}
@@ -291,7 +295,21 @@ func (c *call) bound(r *protocol.WorkerReply) error {
 		return fmt.Errorf("%w: an output file that is too long", errImpossible)
 	}
 	c.files.left -= uint64(len(r.FileData))
+	if c.replies++; c.replies > c.mostReplies(now) {
+		return fmt.Errorf("%w: too many replies for what they say", errImpossible)
+	}
 	return nil
+}
+
+// mostReplies is how many replies a worker can have sent of c by now, and then
+// some: up to three for each [protocol.MaxInline] bytes of output or when some
+// was held for two ticks, one now and then that tells of gas, and for each file
+// one that begins it and those that fill it, of which the last may be short.
+func (c *call) mostReplies(now time.Time) uint64 {
+	const some = 8
+	inTime := 2 * uint64(now.Sub(c.sent)/flushTick)
+	ofBytes := (c.written + c.files.bytes) / (protocol.MaxInline / 4)
+	return some + inTime + ofBytes + 2*c.files.count
 }
 
 func deliver(output func(uint32, []byte), fd uint32, data []byte) {
