@@ -88,7 +88,7 @@ func openCache(dir string, key []byte, most int64, ceilings meter.Ceilings, logg
 			c.remove(d.Name())
 		}
 	}
-	c.evict()
+	c.evict(nil)
 	return c, nil
 }
 
@@ -249,17 +249,20 @@ func (c *cache) adopt(dir string, digest protocol.Digest) error {
 	if err := os.Rename(dir, home); err != nil {
 		return fmt.Errorf("keep compiled code: %w", err)
 	}
+	e := &entry{dir: home, size: size, used: time.Now()}
 	c.mu.Lock()
-	c.entries[digest] = &entry{dir: home, size: size, used: time.Now()}
+	c.entries[digest] = e
 	c.mu.Unlock()
-	c.evict()
+	c.evict(e)
 	return nil
 }
 
-// evict removes the entries not used for longest until the rest fits.
-func (c *cache) evict() {
+// evict removes the entries not used for longest until the rest fits, except
+// keep: it is about to be used, and would be compiled again and again for as
+// long as all others are pinned.
+func (c *cache) evict(keep *entry) {
 	for {
-		away := c.takeExcess()
+		away := c.takeExcess(keep)
 		if away == "" {
 			return
 		}
@@ -267,8 +270,9 @@ func (c *cache) evict() {
 	}
 }
 
-// takeExcess takes the entry to go next, which nobody has pinned, or returns "".
-func (c *cache) takeExcess() (away string) {
+// takeExcess takes the entry to go next, which nobody has pinned and which is
+// not keep, or returns "".
+func (c *cache) takeExcess(keep *entry) (away string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var total int64
@@ -276,7 +280,7 @@ func (c *cache) takeExcess() (away string) {
 	var e *entry
 	for d, x := range c.entries {
 		total += x.size
-		if x.pins == 0 && (e == nil || x.used.Before(e.used)) {
+		if x.pins == 0 && x != keep && (e == nil || x.used.Before(e.used)) {
 			oldest, e = d, x
 		}
 	}

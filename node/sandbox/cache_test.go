@@ -184,6 +184,24 @@ func TestCacheIsBoundedByBytes(t *testing.T) {
 	}
 }
 
+// What was just compiled stays although only that would make room.
+func TestCacheKeepsWhatIsAboutToBeUsed(t *testing.T) {
+	p := newPoolIn(t, t.TempDir(), 1, codeSize(t)*3/2)
+	one, two := execution(t, "a", hello(1, "one"), nil), execution(t, "a", hello(1, "two"), nil)
+	run(t, p, one)
+	pinned, _ := p.cache.claim(one.Spec.Module.Sum())
+	opened := opens(&two)
+	run(t, p, two)
+	if *opened != 1 || len(p.WarmModules(8)) != 2 {
+		t.Errorf("it was compiled %d times; kept: %v", *opened, p.WarmModules(8))
+	}
+	p.cache.release(pinned)
+	run(t, p, execution(t, "a", hello(1, "three"), nil))
+	if list := p.WarmModules(8); len(list) != 1 {
+		t.Errorf("without a pin: %v", list)
+	}
+}
+
 // codeSize is the number of bytes of code of a small module.
 func codeSize(t *testing.T) int64 {
 	t.Helper()
