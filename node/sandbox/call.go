@@ -32,8 +32,8 @@ type call struct {
 	lone  bool   // a worker has crashed with it and others: no other is to be with it again
 	group *group
 	wake  chan struct{}
-	fed   chan struct{} // closed when all is written; only Run uses it
-	ended atomic.Bool   // the guest reads no more
+	fed   chan error  // how the feeding went; only Run uses it
+	ended atomic.Bool // the guest reads no more
 
 	step       step
 	announce   bool // Run is to report the running state
@@ -98,7 +98,6 @@ func (c *call) told() bool { return c.written > 0 || c.files.count > 0 }
 // worker reads it, until there is no more or the guest has ended. Data that
 // cannot be read must not look like its end: the worker is killed.
 func (p *Pool) feed(c *call, w *worker) {
-	defer close(c.fed)
 	_, err := w.proc.in.Write(c.frame)
 	var buf, frame []byte
 	if c.x.Data != nil {
@@ -125,6 +124,7 @@ func (p *Pool) feed(c *call, w *worker) {
 	if err != nil {
 		w.proc.kill() // if it is not dead already, it would wait forever
 	}
+	c.fed <- err
 }
 
 // unreadable is why a run has failed whose data could not be read.

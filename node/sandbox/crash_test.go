@@ -170,6 +170,27 @@ func TestWorkerThatTakesNothingIsKilled(t *testing.T) {
 	eventually(t, "it is dead", func() bool { return len(pids(p)) == 0 })
 }
 
+// A worker that has ended its guest must take what is still on its way to it.
+func TestWorkerThatEndsAndTakesNothingIsKilled(t *testing.T) {
+	p := newPool(t, 1)
+	c := entered(t, p, "a", 1)[0]
+	reply, err := appendFrame(nil, &protocol.WorkerReply{Id: c.id, End: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.alone, c.frame = true, make([]byte, 1<<20)
+	w := puppet(t, p, c, "printf '"+octal(reply)+"'; exec sleep 600")
+	c.fed = make(chan error, 1)
+	go p.feed(c, w)
+	p.readers.Go(func() { p.read(w) })
+	eventually(t, "its guest has ended", c.ended.Load)
+	p.leave(c)
+	eventually(t, "it is dead, and its slot is free", func() bool { running, _ := inUse(p); return running == 0 && len(pids(p)) == 0 })
+	if !c.done || c.err != nil || p.Figures().Crashed > 0 {
+		t.Errorf("done %v, %v, %+v", c.done, c.err, p.Figures())
+	}
+}
+
 // A worker that was taken and has died since an eviction looked at it.
 func TestBuriedWorkersAreNotDiscarded(t *testing.T) {
 	p := newPool(t, 1)

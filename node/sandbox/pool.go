@@ -226,7 +226,7 @@ func (p *Pool) Run(ctx context.Context, x Execution) (Outcome, error) {
 		case stepStart:
 			p.start(ctx, c, w)
 		case stepFeed:
-			c.fed = make(chan struct{})
+			c.fed = make(chan error, 1)
 			go p.feed(c, w)
 		case stepDone:
 			p.leave(c)

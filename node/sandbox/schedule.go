@@ -53,18 +53,34 @@ func (p *Pool) finish(c *call, err error, a *actions) {
 	p.prune(c.group)
 }
 
-// leave gives back the worker that c had to itself.
+// leave gives back the worker that c had to itself. What is still being written
+// to it is little, since its guest has ended; one that does not take that is
+// killed, so that it keeps neither the result nor its slot.
 func (p *Pool) leave(c *call) {
 	if !c.alone {
 		return
 	}
 	if c.fed != nil {
-		<-c.fed
+		late := time.AfterFunc(takeTime, func() { p.expel(c) })
+		err := <-c.fed
+		if !late.Stop() || err != nil {
+			return // it is being killed, and its reader gives back the slot
+		}
 	}
 	var a actions
 	p.mu.Lock()
 	if w := c.worker; w != nil {
 		p.pop(w, time.Now(), &a)
+	}
+	p.unlock(&a)
+}
+
+// expel kills the worker that c has to itself.
+func (p *Pool) expel(c *call) {
+	var a actions
+	p.mu.Lock()
+	if w := c.worker; w != nil {
+		a.kill = append(a.kill, w.proc)
 	}
 	p.unlock(&a)
 }
