@@ -3,6 +3,7 @@ package jail
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -56,6 +57,8 @@ func landlock(dir string, writable bool) error {
 		return err
 	}
 	if version >= 8 { // all threads at once; the calling one needs no_new_privs
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
 		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 			return fmt.Errorf("no_new_privs: %w", err)
 		}
