@@ -244,7 +244,12 @@ func (b *Box) probe(ctx context.Context, plan, aim string) (r report, err error)
 // system does not allow it.
 func isRefusal(err error) bool {
 	return errors.Is(err, os.ErrPermission) || slices.ContainsFunc(
-		[]syscall.Errno{syscall.ENOSPC, syscall.EUSERS, syscall.ENOSYS, syscall.EINVAL},
+		[]syscall.Errno{
+			syscall.ENOSPC, syscall.EUSERS, syscall.ENOSYS, syscall.EINVAL,
+			// Of a control group: Linux before 5.7 knows none that early, and some
+			// groups take no members. Nothing else that Start does fails so.
+			syscall.E2BIG, syscall.EOPNOTSUPP, syscall.EBUSY,
+		},
 		func(e syscall.Errno) bool { return errors.Is(err, e) })
 }
 
@@ -253,6 +258,8 @@ func isRefusal(err error) bool {
 type startError struct{ error }
 
 func (e *startError) Unwrap() error { return e.error }
+
+func isStartError(err error) bool { return errors.As(err, new(*startError)) }
 
 // bounded drops what is more than left bytes.
 type bounded struct {

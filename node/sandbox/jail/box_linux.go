@@ -54,7 +54,7 @@ func (b *Box) survey(ctx context.Context, cfg Config, plan []string, found map[s
 		}
 	}
 	r, err := b.probe(ctx, b.probePlan(plan), "")
-	if refused := (*startError)(nil); errors.As(err, &refused) && b.ground.flags != 0 {
+	if isStartError(err) && (b.ground.flags != 0 || b.ground.cgroup != nil) {
 		r, err = b.surveyEach(ctx, plan, found)
 	}
 	if err != nil {
@@ -63,10 +63,22 @@ func (b *Box) survey(ctx context.Context, cfg Config, plan []string, found map[s
 	return r.Layers, nil
 }
 
-// surveyEach finds out which namespaces can be had when not all can.
+// surveyEach finds out whether the control group, and which namespaces, can be
+// had when not all can.
 func (b *Box) surveyEach(ctx context.Context, plan []string, found map[string]Layer) (report, error) {
 	all := b.ground.flags
 	b.ground.flags = 0
+	if b.ground.cgroup != nil {
+		if _, err := b.probe(ctx, b.probePlan(plan), ""); isStartError(err) {
+			_ = b.ground.close() // what may be left of it is empty
+			b.ground.cgroup = nil
+			var why unix.Errno
+			_ = errors.As(err, &why) // every refusal is one
+			found[Cgroup] = layerOf(Cgroup, fmt.Errorf("the system starts no process in it: %w", why))
+		} else if err != nil {
+			return report{}, err
+		}
+	}
 	for _, n := range namespaces {
 		if all&n.flag == 0 {
 			continue
@@ -76,8 +88,7 @@ func (b *Box) surveyEach(ctx context.Context, plan []string, found map[string]La
 			continue
 		}
 		b.ground.flags |= n.flag
-		_, err := b.probe(ctx, b.probePlan(plan), "")
-		if refused := (*startError)(nil); errors.As(err, &refused) {
+		if _, err := b.probe(ctx, b.probePlan(plan), ""); isStartError(err) {
 			b.ground.flags &^= n.flag
 			found[n.name] = layerOf(n.name, errors.New(refusal(err)))
 		} else if err != nil {

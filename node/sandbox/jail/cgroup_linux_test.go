@@ -9,6 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/elastic/go-seccomp-bpf"
+	"golang.org/x/sys/unix"
 )
 
 func TestOwnCgroup(t *testing.T) {
@@ -134,6 +137,55 @@ func useCgroup(t *testing.T, parent string) {
 	groups, err := filepath.Glob(filepath.Join(parent, "spare-*"))
 	if err != nil || len(groups) > 0 {
 		t.Errorf("left: %v, %v", groups, err)
+	}
+}
+
+// TestCgroupThatTakesNobody runs itself where clone3(2) is denied, as by the
+// filters of many containers: nothing can be started in a control group there.
+func TestCgroupThatTakesNobody(t *testing.T) {
+	const inside = "SPARE_TEST_DENY_CLONE3"
+	if os.Getenv(inside) == "" {
+		cmd := exec.Command("/proc/self/exe", "-test.run=^TestCgroupThatTakesNobody$")
+		cmd.Env = append(os.Environ(), inside+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	if err := seccomp.LoadFilter(seccomp.Filter{
+		NoNewPrivs: true, Flag: seccomp.FilterFlagTSync,
+		Policy: seccomp.Policy{DefaultAction: seccomp.ActionAllow, Syscalls: []seccomp.SyscallGroup{{
+			Action: seccomp.ActionErrno | seccomp.Action(unix.ENOSYS), Names: []string{"clone3"},
+		}}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	without := newBox(t, Cgroup)
+	b := newBox(t, Cgroup) // whose ground is surveyed once more
+	dir := t.TempDir()
+	f, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.ground = ground{cgroup: &cgroup{workers: dir, file: f}}
+	var plan []string
+	for _, name := range Names() {
+		if inForce(without)[name] {
+			plan = append(plan, name)
+		}
+	}
+	found := make(map[string]Layer)
+	if _, err := b.survey(t.Context(), Config{}, plan, found); err != nil {
+		t.Fatal(err)
+	}
+	if l := found[Cgroup]; l.InForce || !strings.Contains(l.Why, "starts no process in it") || b.ground.cgroup != nil {
+		t.Errorf("%+v, %+v", l, b.ground)
+	}
+	if b.ground.flags != without.ground.flags {
+		t.Errorf("namespaces %x, without a control group %x: %+v", b.ground.flags, without.ground.flags, found)
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("the control group is left: %v", err)
 	}
 }
 
