@@ -117,3 +117,34 @@ func (c *Ceilings) limits(memory uint64) *protocol.Limits {
 		Files:       c.Files,
 	}
 }
+
+// donor is what the machine's owner allows.
+func (c *Config) donor() donor.Config {
+	return donor.Config{Slots: c.Slots, MemoryBytes: c.MemoryBytes, Mode: donor.Mode(c.Donate), Logger: c.Logger}
+}
+
+const (
+	// workerRoom is what a worker may need besides its guest's memory and files,
+	// in bytes: the engine, and the module and its code. Compiling takes the most.
+	workerRoom = 1 << 30
+	// An idle worker holds less than idleRoom bytes besides what its guest's
+	// memory leaves, and all of them never hold more than mostIdle.
+	idleRoom = 64 << 20
+	mostIdle = 1 << 30
+)
+
+// sandbox is how much its workers may take of a machine that gives so much.
+// Those that are idle may hold what one for each slot does. All together have
+// room for whatever honest tasks need, so that a full one costs none of them;
+// but a quarter of the machine is left to its owner.
+func (c *Config) sandbox(capacity donor.Capacity) sandbox.Config {
+	slots := uint64(capacity.Slots)
+	idle := min(slots*(capacity.MemoryBytes+idleRoom), mostIdle)
+	all := slots*(capacity.MemoryBytes+c.Ceilings.FileBytes+workerRoom) + idle
+	if host := capacity.HostBytes; host > 0 {
+		all = min(all, host/4*3)
+	}
+	return sandbox.Config{
+		Slots: capacity.Slots, Memory: all, IdleMemory: min(idle, all), Ceilings: c.Ceilings.Module, Logger: c.Logger,
+	}
+}

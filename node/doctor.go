@@ -4,17 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/spare-network/spare/node/api"
+	"github.com/spare-network/spare/node/donor"
 	"github.com/spare-network/spare/node/sandbox"
 )
 
-// Diagnose tells how well this machine would confine workers, without a node.
-// The layers required are marked as such.
-func Diagnose(ctx context.Context, required []string) (_ api.Diagnosis, err error) {
+// Diagnose tells how well this machine would confine a node's workers, without
+// the node. The layers that it requires are marked as such.
+func Diagnose(ctx context.Context, cfg Config) (_ api.Diagnosis, err error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	capacity, err := donor.Measure(cfg.donor())
+	if err != nil {
+		return api.Diagnosis{}, err
+	}
 	dir, err := os.MkdirTemp("", "spare-doctor-")
 	if err != nil {
 		return api.Diagnosis{}, fmt.Errorf("make a directory for a worker: %w", err)
@@ -28,8 +37,10 @@ func Diagnose(ctx context.Context, required []string) (_ api.Diagnosis, err erro
 	if err := os.Mkdir(cell, 0o700); err != nil {
 		return api.Diagnosis{}, fmt.Errorf("make a directory for a worker: %w", err)
 	}
-	d, err := sandbox.Diagnose(ctx, cell, secret)
-	return viewDiagnosis(d, required), err
+	workers := cfg.sandbox(capacity)
+	workers.Dir = cell
+	d, err := sandbox.Diagnose(ctx, workers, secret)
+	return viewDiagnosis(d, cfg.Require), err
 }
 
 func viewDiagnosis(d sandbox.Diagnosis, required []string) api.Diagnosis {

@@ -166,13 +166,8 @@ func (n *Node) readSecrets() (err error) {
 }
 
 func (n *Node) openSandbox(ctx context.Context) error {
-	limits := donor.Config{
-		Slots:       n.cfg.Slots,
-		MemoryBytes: n.cfg.MemoryBytes,
-		Mode:        donor.Mode(n.cfg.Donate),
-		Changed:     func() { n.provider.NoteAvailability() },
-		Logger:      n.cfg.Logger,
-	}
+	limits := n.cfg.donor()
+	limits.Changed = func() { n.provider.NoteAvailability() }
 	capacity, err := donor.Measure(limits)
 	if err != nil {
 		return err
@@ -182,14 +177,9 @@ func (n *Node) openSandbox(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.sandbox, err = sandbox.New(ctx, sandbox.Config{
-		Dir:      filepath.Join(n.cfg.Home, cacheName),
-		Slots:    capacity.Slots,
-		Key:      key,
-		Ceilings: n.cfg.Ceilings.Module,
-		Logger:   n.cfg.Logger,
-	})
-	if err != nil {
+	workers := n.cfg.sandbox(capacity)
+	workers.Dir, workers.Key = filepath.Join(n.cfg.Home, cacheName), key
+	if n.sandbox, err = sandbox.New(ctx, workers); err != nil {
 		return err
 	}
 	n.unmet = unmet(n.sandbox.Missing(n.cfg.Require))

@@ -56,7 +56,7 @@ func (l *lines) String() string {
 // TestRequiredLayerThatIsMissing needs a machine that lacks one. Where nothing
 // is lacking there is nothing to be refused either.
 func TestRequiredLayerThatIsMissing(t *testing.T) {
-	d, err := node.Diagnose(t.Context(), nil)
+	d, err := node.Diagnose(t.Context(), node.Default())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,9 @@ func TestRequiredLayerThatIsMissing(t *testing.T) {
 }
 
 func TestEveryLayerHasWords(t *testing.T) {
-	d, err := node.Diagnose(t.Context(), sandbox.LayerNames())
+	cfg := node.Default()
+	cfg.Require = sandbox.LayerNames()
+	d, err := node.Diagnose(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,7 @@ nothing that was tried has worked, and 1 otherwise.`,
 		if protocol.CodeOf(err) == protocol.CodeNoNode {
 			var cfg node.Config
 			if cfg, err = readConfig(*h); err == nil {
-				d, err = node.Diagnose(cmd.Context(), cfg.Require)
+				d, err = node.Diagnose(cmd.Context(), cfg)
 			}
 		}
 		if err != nil {

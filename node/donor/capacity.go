@@ -51,6 +51,7 @@ func (c Config) validate() error {
 type Capacity struct {
 	Slots       int
 	MemoryBytes uint64  // ceiling for one task, a multiple of [protocol.PageSize]
+	HostBytes   uint64  // of memory that the machine has; 0 where that cannot be read
 	Speed       float64 // of one slot; 1 is [Unit] rounds per second
 	Arch        string  // GOOS/GOARCH
 }
@@ -68,8 +69,11 @@ func Measure(cfg Config) (Capacity, error) {
 		// the CPU quota of the cgroup.
 		c.Slots = min(runtime.GOMAXPROCS(0), maxSlots)
 	}
+	total, err := totalMemory()
+	if err == nil {
+		c.HostBytes = total
+	}
 	if c.MemoryBytes == 0 {
-		total, err := totalMemory()
 		if err != nil {
 			total = assumedMemory
 			cfg.Logger.Warn("the size of the memory cannot be read", "assumed", total, "err", err)

@@ -50,6 +50,9 @@ func TestMeasure(t *testing.T) {
 			if got.MemoryBytes == 0 || got.MemoryBytes%protocol.PageSize != 0 || got.MemoryBytes > protocol.MaxMemory {
 				t.Errorf("a ceiling of %d bytes", got.MemoryBytes)
 			}
+			if host, err := totalMemory(); err == nil && got.HostBytes != host {
+				t.Errorf("a machine of %d bytes, want %d", got.HostBytes, host)
+			}
 			// A machine outside of this is no machine that runs this test.
 			if got.Speed < 1e-3 || got.Speed > 100 {
 				t.Errorf("speed %v", got.Speed)

@@ -23,6 +23,8 @@ type Diagnosis struct {
 	Attempts []Attempt
 }
 
+func (c *Config) jail() jail.Config { return jail.Config{Dir: c.Dir, Memory: c.Memory} }
+
 // Layers returns all layers, in force or not.
 func (p *Pool) Layers() []Layer { return p.box.Layers() }
 
@@ -40,10 +42,10 @@ func (p *Pool) Diagnose(ctx context.Context, file string) (Diagnosis, error) {
 	return Diagnosis{Layers: p.box.Layers(), Attempts: attempts}, err
 }
 
-// Diagnose is [Pool.Diagnose] without a pool. The directory dir must be there
-// and be the caller's own.
-func Diagnose(ctx context.Context, dir, file string) (Diagnosis, error) {
-	box, err := jail.New(ctx, jail.Config{Dir: dir})
+// Diagnose is [Pool.Diagnose] without the pool that cfg would make. Its Dir must
+// be there and be the caller's own.
+func Diagnose(ctx context.Context, cfg Config, file string) (Diagnosis, error) {
+	box, err := jail.New(ctx, cfg.jail())
 	if err != nil {
 		return Diagnosis{}, err
 	}

@@ -23,7 +23,7 @@ type Config struct {
 	Slots      int    // executions at once; at least 1
 	Key        []byte // authenticates compiled code on disk; at least 16 bytes, the same at each start
 	CacheBytes int64  // most bytes of compiled code kept; 0 means 4 GiB
-	Memory     uint64 // most bytes of all workers together, where the system can tell; 0 means no bound
+	Memory     uint64 // most bytes of all workers together, where the system can bound that; 0 means no bound
 	IdleMemory uint64 // most bytes that idle workers hold together; 0 means 1 GiB
 	// Ceilings are the most that this node takes of a module; the zero value
 	// means all that the profile allows.
@@ -140,7 +140,7 @@ func New(ctx context.Context, cfg Config) (*Pool, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open sandbox: %w", err)
 	}
-	box, err := jail.New(ctx, jail.Config{Dir: cfg.Dir, Memory: cfg.Memory})
+	box, err := jail.New(ctx, cfg.jail())
 	if err != nil {
 		return nil, err
 	}

@@ -23,7 +23,8 @@ type Config struct {
 	// Dir is a directory of this process's own, where workers' directories will
 	// be too. A probe gets an empty one in it, which is removed again.
 	Dir string
-	// Memory is what all workers together may take, in bytes; 0 means no bound.
+	// Memory is what all workers together may take, in bytes, where the system
+	// can bound that; with 0 it is not, and the layer for it is not in force.
 	Memory uint64
 	// Without names layers to leave out. Tests do, of those that are not theirs:
 	// on a busy machine an idle worker may not run for minutes.

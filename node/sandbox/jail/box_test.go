@@ -7,7 +7,7 @@ import (
 )
 
 func TestEveryLayerIsExplained(t *testing.T) {
-	b, err := New(t.Context(), Config{Dir: t.TempDir()})
+	b, err := New(t.Context(), Config{Dir: t.TempDir(), Memory: 4 << 30})
 	if err != nil {
 		t.Fatal(err)
 	}

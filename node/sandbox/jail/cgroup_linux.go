@@ -35,9 +35,12 @@ const maxWorkerTasks = 16384 // threads of all workers together
 // controllers must be there for the layer to be in force; cpu is welcome.
 var controllers = []string{"memory", "pids"}
 
-// newCgroup makes the workers' group below this process's own. Memory is in
-// bytes; 0 means no bound. It touches no other process.
+// newCgroup makes the workers' group below this process's own. Memory is what
+// all of them may take, in bytes. It touches no other process.
 func newCgroup(memory uint64) (*cgroup, error) {
+	if memory == 0 {
+		return nil, errors.New("nobody has said how much memory all workers may take")
+	}
 	parent, err := ownCgroup("/proc/self/cgroup", "/proc/self/mountinfo")
 	if err != nil {
 		return nil, err
@@ -77,18 +80,31 @@ func (c *cgroup) make(need, there []string, memory uint64) error {
 		return err
 	}
 	c.workers = workers
-	settings := [][2]string{{"pids.max", strconv.Itoa(maxWorkerTasks)}, {"cpu.idle", "1"}}
-	if memory > 0 {
-		settings = append(settings, [2]string{"memory.max", strconv.FormatUint(memory, 10)}, [2]string{"memory.swap.max", "0"})
-	}
-	for _, s := range settings {
-		// What the kernel or a missing controller does not offer is not there.
-		if err := write(filepath.Join(workers, s[0]), s[1]); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+	if err := setBounds(workers, need, memory); err != nil {
+		return err
 	}
 	c.file, err = os.Open(workers)
 	return err
+}
+
+// setBounds bounds a group by the controllers that it needs, without which the
+// layer would be in name only, and by what else the kernel offers.
+func setBounds(group string, need []string, memory uint64) error {
+	for _, s := range []struct{ controller, file, value string }{
+		{"pids", "pids.max", strconv.Itoa(maxWorkerTasks)},
+		{"memory", "memory.max", strconv.FormatUint(memory, 10)},
+		{"", "memory.swap.max", "0"},
+		{"", "cpu.idle", "1"},
+	} {
+		err := write(filepath.Join(group, s.file), s.value)
+		if errors.Is(err, fs.ErrNotExist) && !slices.Contains(need, s.controller) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // passOn has the parent bound the resources of its children apart, and moves

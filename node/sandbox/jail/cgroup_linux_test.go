@@ -68,6 +68,54 @@ func TestCgroupIsExplained(t *testing.T) {
 	}
 }
 
+// A layer that bounds nothing is not in force.
+func TestCgroupWithoutBoundsIsNone(t *testing.T) {
+	if c, err := newCgroup(0); err == nil {
+		t.Errorf("without a number: %+v", c)
+	}
+	t.Run("a kernel without the file", func(t *testing.T) {
+		dir := t.TempDir()
+		put(t, filepath.Join(dir, "cgroup.controllers"), "memory pids")
+		put(t, filepath.Join(dir, "cgroup.subtree_control"), "memory pids")
+		_, err := newCgroupBelow(dir, controllers, 1<<30) // whose new directory stays empty
+		if err == nil || !strings.Contains(err.Error(), "pids.max") {
+			t.Errorf("%v", err)
+		}
+		if list, err := os.ReadDir(dir); err != nil || len(list) != 2 {
+			t.Errorf("left: %v, %v", list, err)
+		}
+	})
+	all := []string{"memory.max", "memory.swap.max", "pids.max", "cpu.idle"}
+	for _, c := range []struct {
+		name, lacks string // a file
+		need        []string
+		in          bool
+	}{
+		{"all there", "", controllers, true},
+		{"no bound of memory", "memory.max", controllers, false},
+		{"no bound of processes", "pids.max", controllers, false},
+		{"no bound of memory, which nobody needs", "memory.max", []string{"pids"}, true},
+		{"a kernel that does not account for swap", "memory.swap.max", controllers, true},
+		{"a kernel without idle groups", "cpu.idle", controllers, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			for _, name := range all {
+				if name != c.lacks {
+					put(t, filepath.Join(dir, name), "")
+				}
+			}
+			err := setBounds(dir, c.need, 1<<30)
+			if (err == nil) != c.in || err != nil && !strings.Contains(err.Error(), c.lacks) {
+				t.Errorf("%v", err)
+			}
+			if got, err := os.ReadFile(filepath.Join(dir, "memory.max")); c.in && c.lacks != "memory.max" && (err != nil || string(got) != "1073741824") {
+				t.Errorf("memory.max is %q, %v", got, err)
+			}
+		})
+	}
+}
+
 // TestCgroup runs itself in a control group of its own, since it moves.
 func TestCgroup(t *testing.T) {
 	const inside = "SPARE_TEST_CGROUP"

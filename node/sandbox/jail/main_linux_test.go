@@ -75,7 +75,7 @@ func workerMain(role, limits, argument string) error {
 
 func newBox(t testing.TB, without ...string) *Box {
 	t.Helper()
-	b, err := New(t.Context(), Config{Dir: t.TempDir(), Without: without})
+	b, err := New(t.Context(), Config{Dir: t.TempDir(), Memory: 4 << 30, Without: without})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +171,7 @@ func eventually(t testing.TB, what string, happened func() bool) {
 const doomedNode = "SPARE_TEST_DOOMED_NODE"
 
 func runDoomedNode(dir string) {
-	b, err := New(context.Background(), Config{Dir: dir})
+	b, err := New(context.Background(), Config{Dir: dir, Memory: 4 << 30})
 	if err != nil {
 		panic(err)
 	}
