@@ -119,7 +119,7 @@ func TestCompileBombIsStopped(t *testing.T) {
 	const all = 1 << 40
 	p.ceilings = meter.Ceilings{
 		Bytes: all, Functions: all, Parameters: all, Locals: all, AllLocals: all, Body: all,
-		Nesting: all, Stack: all, Merges: all, Elements: all,
+		Nesting: all, Stack: all, Merges: all, AllMerges: all, Elements: all,
 	}
 	locals := cat(leb(1), leb(40_000), []byte{i32})
 	for i := range uint64(20_000) { // each value lives across each branch

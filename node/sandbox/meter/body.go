@@ -20,6 +20,8 @@ type frame struct {
 	fork            int   // of an if; of a block, where the only branch to its label is; or -1
 	table           int   // the br_table that looked at it last
 	merges          int32 // of the locals at its label, -1 if none
+	line, path      int   // where it began
+	ways            ways
 }
 
 func (f *frame) label() []byte {
@@ -50,8 +52,10 @@ type body struct {
 	runs  runs
 	edits []edit
 
-	merges uint64 // locals times branches, so far
+	flow   flow
+	used   []int // of each global: the number of the function that used it last, from 1
 	calls  uint64
+	passed uint64
 	buffer []byte // of the new function
 }
 
@@ -63,7 +67,7 @@ func (m *module) readCode(r *cursor) {
 	}
 	m.coded = true
 	m.code = make([]byte, 0, r.left()+r.left()/2)
-	f := &body{m: m}
+	f := &body{m: m, used: make([]int, len(m.globals))}
 	var locals uint64
 	for i := 0; i < n && r.err == nil; i++ {
 		size := r.u32()
@@ -72,6 +76,10 @@ func (m *module) readCode(r *cursor) {
 		f.sign = m.typeOf(m.importedF+i, &f.cursor)
 		f.read()
 		m.calls += f.calls
+		m.merges += f.flow.total()
+		m.passed += f.passed
+		f.within("the values that all calls and branches pass", m.passed, mostAllPassed)
+		f.within("the branches of all functions, with what lives across them,", m.merges, m.ceilings.AllMerges)
 		locals += uint64(len(f.kinds) + len(m.globals)) // a compiler has variables for both
 		f.within("the locals of all functions", locals, m.ceilings.AllLocals)
 		if r.err = f.err; r.err == nil {
@@ -84,7 +92,8 @@ func (m *module) readCode(r *cursor) {
 // (https://www.w3.org/TR/wasm-core-2/#validation-algorithm).
 func (f *body) read() {
 	f.stack, f.frames, f.edits = f.stack[:0], f.frames[:0], f.edits[:0]
-	f.merges, f.calls = 0, 0
+	f.calls, f.passed = 0, 0
+	f.flow = flow{function: f.flow.function + 1}
 	f.readLocals()
 	if f.err != nil {
 		return
@@ -101,6 +110,8 @@ func (f *body) read() {
 		f.fail("instructions follow the end of a function")
 	}
 	f.within("the values on the stack of one function", uint64(f.depth.stack), f.m.ceilings.Stack)
+	f.flow.looks += f.flow.each * f.flow.globals
+	f.branching()
 	f.nan.resolve(f.edits)
 	f.runs.resolve(f.edits)
 }
@@ -128,7 +139,7 @@ func (f *body) readLocals() {
 
 func (f *body) push(kind byte, from producer) {
 	f.stack = append(f.stack, value{from: from, kind: kind})
-	f.depth.stack = max(f.depth.stack, len(f.stack))
+	f.depth.pushed(kind, len(f.stack))
 }
 
 // locate notes what is known of the i32 on top of the stack.
@@ -241,6 +252,7 @@ func (f *body) interruption(at int, code byte) {
 		f.memory()
 		if code == opMemoryGrow {
 			f.pop(typeI32)
+			f.gas.add(gasGrow)
 			f.charge(at, bulkPages, maxPages)
 		}
 		f.push(typeI32, mixed)
@@ -265,6 +277,8 @@ func (f *body) simple(o *op) {
 			f.fail("an alignment is greater than natural")
 		}
 		offset = f.u32()
+		f.flow.path++
+		f.flow.read(2) // where memory is, and how long
 	}
 	if o.lane > 0 && f.byte() >= o.lane {
 		f.fail("a lane does not exist")
@@ -307,6 +321,7 @@ func (f *body) local(at int, code byte) {
 	f.gas.add(1)
 	kind := f.kinds[x]
 	if code == opLocalGet {
+		f.flow.read(1)
 		f.push(kind, f.get(x))
 		f.locate(f.runs.get(x))
 		return
@@ -328,8 +343,11 @@ func (f *body) global(code byte) {
 		return
 	}
 	f.gas.add(1)
+	f.use(int(x))
 	g := f.m.globals[x]
+	f.depth.set(g.kind)
 	if code == opGlobalGet {
+		f.flow.read(1)
 		f.push(g.kind, mixed)
 		return
 	}
@@ -385,6 +403,7 @@ func (f *body) reference(code byte) {
 			f.fail("reference to function %d, which is not declared", x)
 		}
 		f.push(typeFuncref, mixed)
+		f.gas.add(gasReference - 1)
 	}
 	f.gas.add(1)
 }

@@ -43,6 +43,7 @@ func (f *body) misc(at int) {
 		f.bulk(at, bulkBytes)
 	case miscMemoryFill:
 		f.memory()
+		f.gas.add(gasFill)
 		f.bulk(at, bulkBytes)
 	case miscTableInit:
 		x := f.segment(len(f.m.elements))
@@ -60,6 +61,7 @@ func (f *body) misc(at int) {
 		t := f.table(typeAny)
 		f.pop(typeI32)
 		f.pop(t.kind)
+		f.gas.add(gasGrow)
 		f.charge(at, bulkElements, t.maximum)
 		f.push(typeI32, mixed)
 	case miscTableSize:

@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"testing"
@@ -67,11 +68,39 @@ func TestCeilings(t *testing.T) {
 	for range 1100 {
 		variables.function(">", "")
 	}
+	// Plain or metered, each of these took the compiler more than 5 s, or half a
+	// gigabyte.
+	one := func(sign, locals string, body ...any) *assembly {
+		a := newAssembly()
+		a.memories = [][]byte{{0, 1}}
+		a.function(sign, locals, body...)
+		return a
+	}
+	chain := func(n int) []byte {
+		return cat(opBlock, blockEmpty, repeat(cat(get(0), opBrIf, 0), n), opEnd, get(499), opDrop)
+	}
+	i500 := string(repeat([]byte("i"), 500))
+	chains := newAssembly()
+	for range 50 {
+		chains.function("i>", i500, chain(600))
+	}
+	reads := cat(opBlock, blockEmpty, repeat(cat(get(0), opBrIf, 0), 4_000), repeat(cat(get(1), opDrop), 40_000), opEnd)
+	loop := cat(opLoop, blockEmpty, get(0), opBrIf, 0, opEnd)
+	access := cat(i32(64), 0x28, 2, 0, opDrop, get(0), opIf, blockEmpty, opEnd)
+	values := string(repeat([]byte("i"), 255))
+	passing := func(functions, n int) *assembly {
+		a := newAssembly()
+		for range functions {
+			a.function(">"+values, "", opUnreachable, repeat(cat(call(0), repeat(cat(opDrop), 255)), n))
+		}
+		return a
+	}
 	few := Default()
 	few.Functions = 1
 	small := Default()
 	small.Bytes = 20
 
+	const branches = "the branches of one function, with what lives across them,"
 	cases := []struct {
 		name, what string
 		a          *assembly
@@ -79,7 +108,19 @@ func TestCeilings(t *testing.T) {
 	}{
 		{"1000 functions with 50,000 locals", "the locals of one function", many, Default()},
 		{"5000 functions with 4,000 locals", "the locals of all functions", total, Default()},
-		{"many locals and ifs", "the locals of one function times its branches", ifs, Default()},
+		{"many locals and ifs", branches, ifs, Default()},
+		{"2,000 branches to one label, and locals", branches, one("i>", i500, chain(2_000)), Default()},
+		{"many reads behind branches", branches, one("i>", "i", reads), Default()},
+		{"20,000 ifs", branches, one("i>", "", repeat(cat(get(0), opIf, blockEmpty, opEnd), 20_000)), Default()},
+		{"20,000 blocks", branches, one(">", "", repeat(cat(opBlock, blockEmpty, opEnd), 20_000)), Default()},
+		{"10,000 loops", branches, one("i>", "", repeat(loop, 10_000)), Default()},
+		{"10,000 ifs and loads", branches, one("i>", "", repeat(access, 10_000)), Default()},
+		{"many ifs, and locals that are followed", branches, one("i>", string(repeat([]byte("F"), 4_900)), repeat(cat(get(0), opIf, blockEmpty, opEnd), 3_300)), Default()},
+		{"a table of 80,000 branches", branches, one("i>", "", opBlock, blockEmpty, get(0), opBrTable, leb(80_000), make([]byte, 80_000), 0, opEnd), Default()},
+		{"a table of branches with values", "the values that the calls and branches of one function pass", one("i>"+values, "", opUnreachable, opBrTable, leb(2_000), make([]byte, 2_000), 0), Default()},
+		{"many branches in all", "the branches of all functions, with what lives across them,", chains, Default()},
+		{"calls with many results", "the values that the calls and branches of one function pass", passing(1, 2_000), Default()},
+		{"calls with many results in all", "the values that all calls and branches pass", passing(70, 1_000), Default()},
 		{"50,000 nested blocks", "the blocks within blocks of one function", deep, Default()},
 		{"6,000 operands", "the values on the stack of one function", operands, Default()},
 		{"1,000 results", "the parameters or results of one function", calls, Default()},
@@ -104,6 +145,24 @@ func TestCeilings(t *testing.T) {
 		var exceeded *CeilingError
 		if !errors.As(err, &exceeded) || exceeded.What != c.what || exceeded.Value <= exceeded.Ceiling {
 			t.Errorf("%s: error %v, want one about %s", c.name, err, c.what)
+		}
+	}
+}
+
+// A module with many stores is taken, and what is injected for them stays in
+// proportion: this one took the compiler 3 s and a gigabyte and a half.
+func TestManyStoresStaySmall(t *testing.T) {
+	for _, offset := range []int{0, 4} { // with runs, and without
+		a := newAssembly()
+		a.memories = [][]byte{{0, 1}}
+		a.function("iF>", "", repeat(cat(get(0), get(1), get(1), opF64Add, opF64Store, 3, offset), 6_000))
+		wasm := a.encode()
+		m := rewrite(t, wasm)
+		if runs := bytes.Count(m, cat(opBlock, blockEmpty, opLoop, blockEmpty)); runs > mostTested/runLeast || len(m) > 4*len(wasm) {
+			t.Errorf("%d runs, and %d bytes of %d", runs, len(m), len(wasm))
+		}
+		if branches := bytes.Count(m, cat(opF64Ge, opIf, blockEmpty, opElse)); branches > mostTested {
+			t.Errorf("%d stores branch", branches)
 		}
 	}
 }

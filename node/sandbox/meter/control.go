@@ -3,7 +3,7 @@ package meter
 // enter opens a frame. Its parameters are on the stack, verified, again.
 func (f *body) enter(op byte, t signature) {
 	f.frames = append(f.frames, frame{
-		op: op, params: t.params, results: t.results,
+		op: op, params: t.params, results: t.results, line: f.flow.line, path: f.flow.path,
 		height: len(f.stack), deadBefore: f.gas.dead, fork: -1, table: -1, merges: -1,
 	})
 	f.within("the blocks within blocks of one function", uint64(len(f.frames)-1), f.m.ceilings.Nesting)
@@ -81,7 +81,7 @@ func (f *body) target() *frame {
 
 // branch notes that control may go to the label of a frame.
 func (f *body) branch(t *frame) {
-	f.merging()
+	f.lead(t)
 	if f.gas.dead {
 		return
 	}
@@ -94,17 +94,11 @@ func (f *body) branch(t *frame) {
 	}
 }
 
-// merging notes a place where control flow joins, or leaves for one. What a
-// compiler has to do there is with each local.
-func (f *body) merging() {
-	f.merges += uint64(len(f.kinds))
-	f.within("the locals of one function times its branches", f.merges, f.m.ceilings.Merges)
-}
-
 func (f *body) control(at int, code byte) {
 	switch code {
 	case opUnreachable:
 		f.gas.add(1)
+		f.gas.traps(f, at)
 		f.unreachable()
 	case opNop:
 	case opBlock:
@@ -112,9 +106,11 @@ func (f *body) control(at int, code byte) {
 	case opLoop:
 		t := f.blockType()
 		f.gas.join(f, at)
-		f.merging()
 		f.enter(opLoop, t)
 		top := &f.frames[len(f.frames)-1]
+		f.lead(top)
+		f.flow.line = 0
+		f.check()
 		top.head = f.gas.loop(f)
 		f.arrive(top)
 		f.merged(top)
@@ -123,8 +119,8 @@ func (f *body) control(at int, code byte) {
 		t := f.blockType()
 		f.gas.add(1)
 		f.gas.join(f, at)
-		f.merging()
 		f.enter(opIf, t)
+		f.step()
 		f.nan.saved = append(f.nan.saved, f.nan.now...)
 		f.frames[len(f.frames)-1].fork = f.gas.fork(f)
 	case opElse:
@@ -147,6 +143,7 @@ func (f *body) control(at int, code byte) {
 		f.branch(t)
 		f.popAll(t.label())
 		f.pushAll(t.label())
+		f.step()
 		fork := f.gas.fork(f)
 		if only {
 			t.fork = fork
@@ -174,13 +171,16 @@ func (f *body) orElse(at int) {
 	}
 	f.gas.join(f, at)
 	f.arrive(&f.frames[len(f.frames)-1])
+	f.lead(&f.frames[len(f.frames)-1])
 	closed := f.leave()
 	dead := f.gas.dead
 	f.gas.dead = closed.deadBefore
 	copy(f.nan.now, f.beforeIf())
+	f.flow.back(&closed)
+	f.step()
 	f.enter(opElse, signature{params: closed.params, results: closed.results})
 	top := &f.frames[len(f.frames)-1]
-	top.targeted, top.thenDead, top.merges = closed.targeted, dead, closed.merges
+	top.targeted, top.thenDead, top.merges, top.ways = closed.targeted, dead, closed.merges, closed.ways
 	f.gas.segment(f)
 	f.gas.meet(closed.fork)
 }
@@ -197,19 +197,28 @@ func (f *body) end(at int) {
 	if closed.op == opIf && string(closed.params) != string(closed.results) {
 		f.fail("an if without else has other results than parameters")
 	}
+	if closed.op != opLoop {
+		f.lead(&closed)
+	}
 	if function {
 		f.gas.finish(f, at, closed.targeted)
 		return
 	}
 	f.pushAll(closed.results)
+	for _, k := range closed.results {
+		f.depth.set(k)
+	}
 	switch closed.op {
 	case opLoop:
+		f.step()
 		if !closed.targeted {
 			f.gas.unloop(f, closed.head)
 		}
 		return
 	case opIf:
 		f.gas.dead = closed.deadBefore
+		f.flow.back(&closed)
+		f.lead(&closed)
 		f.bring(&closed, f.beforeIf())
 	case opElse:
 		f.gas.dead = f.gas.dead && closed.thenDead && !closed.targeted
@@ -219,6 +228,7 @@ func (f *body) end(at int) {
 		}
 		f.gas.dead = f.gas.dead && !closed.targeted
 	}
+	f.meet(&closed.ways)
 	if joins {
 		f.merged(&closed)
 		f.gas.segment(f)
@@ -243,6 +253,7 @@ func (f *body) brTable(at int) {
 	for i := 0; i <= n && f.err == nil; i++ {
 		t := f.target()
 		if t.table == at {
+			f.lead(t)
 			continue
 		}
 		t.table = at
@@ -276,6 +287,7 @@ func (f *body) peekAll(kinds []byte) {
 
 func (f *body) call(at int, t signature, cost uint32) {
 	f.popAll(t.params)
+	f.pass(len(t.params) + len(t.results))
 	f.depth.call(len(f.stack), t)
 	f.calls++
 	globals := uint64(len(f.m.globals))

@@ -10,13 +10,14 @@ const MaxDepth = 40 << 20
 // each value that lives across a call a slot of its own, and never uses it for
 // another one. Locals are such values, and each time that one is set makes
 // another value, which takes its slot when registers run short; so are operands
-// that wait on the stack.
+// that wait on the stack, each of them anew, what a block or call leaves there,
+// and globals, which are variables until the next call.
 type depth struct {
 	locals  int // a vector counts twice
 	results int
 	stack   int // highest operand stack
 	spilled int // operands that wait during calls
-	sets    int // units for locals that are set
+	sets    int // units for locals that are set, and for operands
 	passed  int // most parameters and results of a call
 	low     int // lowest operand stack since the last call
 	vectors bool
@@ -31,19 +32,31 @@ func (d *depth) start(kinds []byte, results int) {
 	}
 }
 
-// What a value may take that a local is set to: measured were at most 9 bytes,
-// and 25 of a vector.
+// What a value may take that a local is set to, or an operand above those for
+// which registers surely do: measured were at most 9 bytes, and 25 of a vector.
 const (
+	depthFew       = 6 // operands
 	depthSet       = 10
 	depthSetVector = 28
+
+	depthFree   = 1 << 10 // units of a frame that cost no gas
+	depthPerGas = 64      // of others
 )
 
-// set notes that a local is set.
+// set notes a value that a local is set to, or another one that lives as long.
 func (d *depth) set(kind byte) {
 	if kind == typeV128 {
 		d.sets += depthSetVector
 	} else {
 		d.sets += depthSet
+	}
+}
+
+// pushed notes that an operand of a kind makes the stack so high.
+func (d *depth) pushed(kind byte, height int) {
+	d.stack = max(d.stack, height)
+	if height > depthFew {
+		d.set(kind)
 	}
 }
 
@@ -56,6 +69,10 @@ func (d *depth) call(height int, t signature) {
 	d.low = height
 	d.passed = max(d.passed, len(t.params)+len(t.results))
 }
+
+// gas is what a call costs because its frame is large. The engine's stack grows by
+// being copied.
+func (d *depth) gas() uint32 { return uint32(max(d.cost()-depthFree, 0) / depthPerGas) }
 
 // cost is how many units a call of the function needs, itself included.
 func (d *depth) cost() int64 {

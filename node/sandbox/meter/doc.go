@@ -20,8 +20,9 @@
 // paid as a whole, before it runs. The total of a program that ends is
 // thereby the sum over its instructions, whatever engine runs it. Bulk operations
 // and what grows a memory or table pay by length before they run. Globals,
-// segments and tables cost something before the first instruction: the counter
-// starts below zero.
+// imports, segments, tables and pages of memory cost something before the first
+// instruction: the counter starts below zero ([Module.Cost]). So does, at each
+// call, a large stack frame.
 //
 // A function keeps what is left in a local, which it writes to [GasGlobal]
 // before calls and at its exits, and reads again after a call when it is next
@@ -30,8 +31,9 @@
 // left may so be negative by the cost of one straight piece of code, and a
 // guest may come to its end, or to a call of the host, with less than nothing
 // left: the host takes that for out of gas as well. A host function charges by
-// changing the global. After a trap of the guest's own the global holds what was
-// last written to it, which is the same everywhere.
+// changing the global. After unreachable the global holds what is left. After any
+// other trap it holds what was last written to it, at a call or a loop's head:
+// what was paid since is lost, which is the same everywhere.
 //
 // # Depth
 //

@@ -33,6 +33,9 @@ func FuzzRewrite(f *testing.F) {
 			}
 			return
 		}
+		if len(m.Wasm) > 32*len(wasm)+4096 {
+			t.Errorf("%d bytes became %d", len(wasm), len(m.Wasm))
+		}
 		if err := compiles(m.Wasm); err != nil {
 			t.Errorf("the engine refuses what was accepted: %v", err)
 		}

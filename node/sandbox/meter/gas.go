@@ -13,16 +13,23 @@ const (
 	gasCallIndirect = 8
 	gasLocal        = 1 // each declared local, at the entry of its function
 
+	gasReference = 100 // ref.func, for which compiled code is left, as for what follows
+	gasGrow      = 60  // memory.grow and table.grow, whatever the length
+	gasFill      = 40  // memory.fill, whatever the length
+
 	// What bulk operations cost on top of 1, by length.
 	bytesPerGasLog = 3  // 1 for each 8 bytes that are copied or filled
 	gasPerPageLog  = 13 // 8192 for each page that memory grows by
 	// Each element of a table that is copied, filled or grown costs 1.
 
 	// What an instance costs before it runs, beside what its data would cost to
-	// copy and its tables to grow: about as many as nanoseconds were measured.
+	// copy, and its tables and memory to grow: about as many as nanoseconds were
+	// measured.
 	costGlobal  = 64 // each global
 	costElement = 64 // each entry of an element segment
 	costSegment = 32 // each segment, of data or elements
+	costImport  = 64 // each import
+	costTable   = 64 // each table
 
 	// unchecked is how much a function without loops and calls may cost and not
 	// look whether the gas has run out; its caller will.
@@ -207,8 +214,17 @@ func (f *body) charge(at int, unit bulkUnit, limit uint32) {
 		return
 	}
 	f.gas.join(f, at)
+	f.check()
 	f.edit(edit{at: uint32(at), kind: editBulk, unit: unit, arg: limit})
 	f.gas.bulk = true
+}
+
+// traps notes an unreachable at. What is left is told before: it is the usual
+// end of a program that gives up.
+func (g *gas) traps(f *body, at int) {
+	if !g.dead && !g.stale {
+		f.edit(edit{at: uint32(at), kind: editFlush})
+	}
 }
 
 // leaves notes a return, or the end of the function, at.
@@ -222,6 +238,9 @@ func (g *gas) leaves(f *body, at int, kind editKind) {
 func (g *gas) finish(f *body, at int, targeted bool) {
 	g.settle(f)
 	g.advance(f.edits)
+	if g.calls {
+		f.edits[0].arg += f.depth.gas()
+	}
 	g.dead = g.dead && !targeted
 	g.targeted = targeted
 	g.leaves(f, at, editExit)

@@ -54,12 +54,13 @@ func TestGasRules(t *testing.T) {
 		{"the host charges by itself", ">i", "", cat(i32(1), call(0), call(0)), nil, 1 + 2*gasCall + 2*7},
 		{"the host charges before a branch", "i>i", "", cat(get(0), call(0), opIf, typeI32, zero, opElse, zero, call(0), opEnd), []uint64{0}, 1 + gasCall + 7 + 1 + 1 + gasCall + 7},
 		{"copying 100 bytes", ">", "", cat(zero, zero, i32(100), opMisc, miscMemoryCopy, 0, 0), nil, 4 + 12},
-		{"filling 100 bytes", ">", "", cat(zero, zero, i32(100), opMisc, miscMemoryFill, 0), nil, 4 + 12},
+		{"filling 100 bytes", ">", "", cat(zero, zero, i32(100), opMisc, miscMemoryFill, 0), nil, 4 + gasFill + 12},
 		{"initialising 31 bytes", ">", "", cat(zero, zero, i32(31), opMisc, miscMemoryInit, 0, 0), nil, 4 + 3},
-		{"growing by 2 pages", ">i", "", cat(i32(2), opMemoryGrow, 0), nil, 2 + 2*8192},
-		{"growing beyond all bounds fails and is free", ">i", "", cat(i32(-1), opMemoryGrow, 0), nil, 2},
-		{"growing a table by 5", ">i", "", cat(opRefNull, typeFuncref, i32(5), opMisc, miscTableGrow, 0), nil, 3 + 5},
-		{"growing a table beyond its maximum fails and is free", ">i", "", cat(opRefNull, typeFuncref, i32(21), opMisc, miscTableGrow, 0), nil, 3},
+		{"growing by 2 pages", ">i", "", cat(i32(2), opMemoryGrow, 0), nil, 2 + gasGrow + 2*8192},
+		{"growing beyond all bounds fails and costs no length", ">i", "", cat(i32(-1), opMemoryGrow, 0), nil, 2 + gasGrow},
+		{"growing a table by 5", ">i", "", cat(opRefNull, typeFuncref, i32(5), opMisc, miscTableGrow, 0), nil, 3 + gasGrow + 5},
+		{"growing a table beyond its maximum fails and costs no length", ">i", "", cat(opRefNull, typeFuncref, i32(21), opMisc, miscTableGrow, 0), nil, 3 + gasGrow},
+		{"a reference to a function", ">", "", cat(opRefFunc, 1, opDrop), nil, gasReference + 1},
 		{"filling 3 elements", ">", "", cat(zero, opRefNull, typeExternref, i32(3), opMisc, miscTableFill, 1), nil, 4 + 3},
 		{"copying 3 elements", ">", "", cat(zero, zero, i32(3), opMisc, miscTableCopy, 0, 0), nil, 4 + 3},
 		{"initialising 2 elements", ">", "", cat(zero, zero, i32(2), opMisc, miscTableInit, 1, 0), nil, 4 + 2},
@@ -98,7 +99,7 @@ func TestGasRunsOut(t *testing.T) {
 		{"after a thousand", gasModule(">", "i", loop), 2 + 1 + 7000, 1000, -7},
 		{"nothing to begin with", gasModule(">", "i", loop), 0, 0, -10},
 		{"calls without a loop", gasModule(">", "", calls), 100 * (6 + 2*gasCall), 100, -(6 + 2*gasCall)},
-		{"a fill that is too long", gasModule(">", "", i32(0), i32(1), i32(800), opMisc, miscMemoryFill, 0), 100, 0, -4},
+		{"a fill that is too long", gasModule(">", "", i32(0), i32(1), i32(800), opMisc, miscMemoryFill, 0), 100 + gasFill, 0, -4},
 		{"a long function without loops", gasModule(">", "", repeat(cat(i32(0), opDrop), 200), i32(0), i32(1), 0x36, 2, 0), 100, 0, 100 - 403},
 	}
 	for _, c := range cases {
@@ -115,9 +116,96 @@ func TestGasRunsOut(t *testing.T) {
 	}
 }
 
+func TestLargeFramesCostGas(t *testing.T) {
+	// What makes the frame large never runs.
+	all := repeat(cat(i32(0), repeat(cat(i32(0), 0x29, 3, 0), 40), repeat(cat(opI64Add), 39), 0x37, 3, 0), 100)
+	i := instantiate(t, "compiler", rewrite(t, gasModule("i>", "", get(0), opIf, blockEmpty, all, i32(0), call(2), opEnd)))
+	_, left, trap := i.run("f", budget, 0)
+	if used, least := budget-left, int64(100*34*depthSet/depthPerGas); used < least || trap != "" {
+		t.Errorf("%d gas used, want %d or more; trap %q", used, least, trap)
+	}
+}
+
+func TestGasAfterTraps(t *testing.T) {
+	// Each round costs 5, and 3 come before.
+	rounds := cat(i32(100), set(0), opLoop, blockEmpty, get(0), i32(-1), 0x6a, tee(0), opBrIf, 0, opEnd)
+	cases := []struct {
+		name string
+		body []byte
+		want int64
+	}{
+		{"unreachable", cat(opUnreachable), gasLocal + 1},
+		{"unreachable after a loop", cat(rounds, i32(0), opDrop, opUnreachable), 3 + 500 + 3},
+		{"unreachable after a call", cat(i32(0), call(0), opDrop, opUnreachable), gasLocal + 1 + gasCall + 2 + 7},
+		{"another trap after a loop", cat(rounds, i32(-1), 0x28, 2, 0, opDrop), 3 + 500},
+	}
+	for _, c := range cases {
+		for engine := range engines {
+			i := instantiate(t, engine, rewrite(t, gasModule(">", "i", c.body)))
+			_, left, trap := i.run("f", budget)
+			if used := budget - left; used != c.want || trap == "" {
+				t.Errorf("%s, %s: %d gas used, want %d; trap %q", c.name, engine, used, c.want, trap)
+			}
+		}
+	}
+}
+
 func TestCallsNestTooDeeply(t *testing.T) {
 	wide := strings.Repeat("i", 200)
+	loads := func(n, from int, load byte) []byte {
+		var all []byte
+		for k := range n {
+			all = append(all, cat(i32(8*(k+from)), load, 3, 0)...)
+		}
+		return all
+	}
+	// sums adds up n loaded operands again and again, which the slots of the engine's
+	// frames add up for.
+	sums := func(n, rounds int, load, add, store byte) []byte {
+		var all []byte
+		for r := range rounds {
+			all = append(all, cat(i32(8*r), loads(n, r, load), repeat(cat(add), n-1), store, 3, 0)...)
+		}
+		return all
+	}
+	// blocks leaves n values of each block, which come from a branch or its end.
+	blocks := func(n int) []byte {
+		a := newAssembly()
+		a.memories = [][]byte{{0, 1}}
+		block := cat(opBlock, sleb(int64(a.typeOf(">"+strings.Repeat("I", n)))), loads(n, 0, 0x29), get(0), opBrIf, 0,
+			repeat(cat(opDrop), n), loads(n, 1, 0x29), opEnd, repeat(cat(opDrop), n))
+		a.export("f", KindFunction, a.function("i>i", "", repeat(block, 200), get(0), call(0)))
+		return a.encode()
+	}
+	// results calls a function of n results again and again.
+	results := func(n int) []byte {
+		a := newAssembly()
+		a.memories = [][]byte{{0, 1}}
+		var params, numbers []byte
+		for k := range n {
+			params, numbers = append(params, get(k)...), append(numbers, i32(k)...)
+		}
+		many := strings.Repeat("i", n)
+		g := a.function(many+">"+many, "", params)
+		a.export("f", KindFunction, a.function("i>i", "", numbers, repeat(call(g), 300), repeat(cat(opDrop), n), get(0), call(g+1)))
+		return a.encode()
+	}
+	// globals adds up more globals than there are registers, twice after each call.
+	globals := func() []byte {
+		a := newAssembly()
+		a.importFunction("env", "host", "i>i")
+		a.memories = [][]byte{{0, 1}}
+		sum := cat(i32(0), i64(0))
+		for x := range 40 {
+			a.globals = append(a.globals, cat(typeI64, 1, i64(0), opEnd))
+			sum = append(sum, cat(opGlobalGet, x, opI64Add)...)
+		}
+		sum = append(sum, cat(0x37, 3, 0)...)
+		a.export("f", KindFunction, a.function("i>i", "", repeat(cat(i32(0), call(0), opDrop, sum, sum), 100), get(0), call(1)))
+		return a.encode()
+	}
 	cases := map[string][]byte{
+		"many globals":               globals(),
 		"small frames":               gasModule(">", "", call(2)),
 		"many locals":                gasModule(">", wide, call(2)),
 		"many vectors":               gasModule("v>v", "v", get(0), opVector, 77, tee(1), call(2), get(1), opVector, 80, get(0), opVector, 80),
@@ -129,6 +217,12 @@ func TestCallsNestTooDeeply(t *testing.T) {
 		"set, then called":           gasModule("i>i", "IIIIIIII", repeat(cat(get(1), get(0), 0xac, opI64Add, set(1), get(2), get(1), opI64Add, set(2), get(3), get(2), opI64Add, set(3), get(0), call(2), opDrop), 700), get(1), get(2), opI64Add, get(3), opI64Add, 0xa7),
 		"set under pressure":         setsUnderPressure("I", 20, 300, []byte{opI64Add}, 0xa7),
 		"vectors set under pressure": setsUnderPressure("v", 24, 200, cat(opVector, leb(0xae)), opVector, 27, 0),
+		"many operands":              gasModule("i>i", "", sums(40, 300, 0x29, opI64Add, 0x37), get(0), call(2)),
+		"less operands":              gasModule("i>i", "", sums(20, 300, 0x29, opI64Add, 0x37), get(0), call(2)),
+		"many operands, stored":      gasModule("i>i", "", sums(40, 300, opF64Load, opF64Add, opF64Store), get(0), call(2)),
+		"results of many calls":      results(255),
+		"results of many blocks":     blocks(40),
+		"few results of many blocks": blocks(6),
 		"many merges":                gasModule("i>i", "ii", repeat(cat(get(0), opIf, blockEmpty, get(1), i32(1), 0x6a, set(1), get(2), i32(2), 0x6c, set(2), opEnd, get(0), call(2), opDrop), 200), get(1), get(2), 0x6a),
 	}
 	for name, wasm := range cases {

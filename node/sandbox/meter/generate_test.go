@@ -525,7 +525,7 @@ func (g *generator) bulk() {
 		g.lengths(1, bulkBytes, noLimit, opMisc, miscMemoryCopy, 0, 0)
 	case 1:
 		three()
-		g.lengths(1, bulkBytes, noLimit, opMisc, miscMemoryFill, 0)
+		g.lengths(1+gasFill, bulkBytes, noLimit, opMisc, miscMemoryFill, 0)
 	case 2:
 		g.address()
 		g.op(1, i32(g.IntN(8)))
@@ -539,7 +539,7 @@ func (g *generator) bulk() {
 			g.op(1, opDrop)
 			g.expr('i', 1)
 		}
-		g.lengths(1, bulkPages, maxPages, opMemoryGrow, 0)
+		g.lengths(1+gasGrow, bulkPages, maxPages, opMemoryGrow, 0)
 		g.op(1, opDrop)
 	case 5:
 		g.op(1, opMemorySize, 0)
@@ -553,7 +553,7 @@ func (g *generator) tables(int) {
 	switch g.IntN(9) {
 	case 0:
 		few(12)
-		g.op(1, opRefFunc, leb(hostCalls))
+		g.op(gasReference, opRefFunc, leb(hostCalls))
 		g.op(1, opTableSet, 1)
 	case 1:
 		few(12)
@@ -563,11 +563,11 @@ func (g *generator) tables(int) {
 	case 2:
 		g.op(1, opRefNull, typeFuncref)
 		few(4)
-		g.lengths(1, bulkElements, maxTable, opMisc, miscTableGrow, 1)
+		g.lengths(1+gasGrow, bulkElements, maxTable, opMisc, miscTableGrow, 1)
 		g.discard('i')
 	case 3:
 		few(8)
-		g.op(1, opRefFunc, leb(hostCalls))
+		g.op(gasReference, opRefFunc, leb(hostCalls))
 		few(4)
 		g.lengths(1, bulkElements, noLimit, opMisc, miscTableFill, 1)
 	case 4:

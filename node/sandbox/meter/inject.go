@@ -119,7 +119,9 @@ func (w *injector) copy(at, end int, edits []edit, fast []store) {
 		case editLoop:
 			w.loop(e.arg)
 		case editFlush:
-			w.flush()
+			if !w.flat {
+				w.flush()
+			}
 		case editReload:
 			w.index(opGlobalGet, w.gasGlobal)
 			w.index(opLocalSet, w.gasLocal)
@@ -137,7 +139,7 @@ func (w *injector) copy(at, end int, edits []edit, fast []store) {
 			case stored < len(fast) && fast[stored].at == at:
 				w.addUp(stored)
 				stored++
-			case s == shapeF64 && w.b[at] == opF64Store:
+			case s == shapeF64 && w.b[at] == opF64Store && at < w.runs.past:
 				at = w.storeTwice(at)
 			default:
 				w.canonicalise(s)

@@ -53,12 +53,14 @@ type Module struct {
 	Wasm        []byte // the metered module
 	Imports     []Import
 	MemoryBytes uint64 // minimum size of the linear memory, 0 without one
+	Cost        int64  // of an instance, in gas, which is taken from what is given to it
 	Entry       bool   // it exports a function _start without parameters or results
 	Start       bool   // it has a StartExport
 }
 
 // Rewrite validates wasm and returns it metered. The error wraps [ErrInvalid],
-// or is a [*CeilingError]. Time and memory are linear in the module's size.
+// or is a [*CeilingError]. Time is linear in the module's size and in the merges
+// of its functions, memory in its size and the merges of one of them.
 func Rewrite(wasm []byte, c Ceilings) (*Module, error) {
 	if n := uint64(len(wasm)); n > c.Bytes {
 		return nil, &CeilingError{What: "the bytes of the module", Value: n, Ceiling: c.Bytes}
@@ -69,7 +71,7 @@ func Rewrite(wasm []byte, c Ceilings) (*Module, error) {
 		return nil, m.err
 	}
 	return &Module{
-		Wasm: m.write(), Imports: m.imports, MemoryBytes: m.memoryBytes,
+		Wasm: m.write(), Imports: m.imports, MemoryBytes: m.memoryBytes, Cost: m.instanceCost(),
 		Entry: m.entry, Start: m.start >= 0,
 	}, nil
 }

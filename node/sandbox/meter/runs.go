@@ -1,12 +1,20 @@
 package meter
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // What a run is bounded by, so that its two forms stay small beside the rest.
 const (
 	runLeast = 3  // stores, or it is not worth it
+	runMost  = 16 // stores: what compiled code keeps for each of them adds up
 	runBytes = 64 // for each store
 	runBases = 8
+
+	// mostTested bounds the stores of a function that branch, in runs and
+	// elsewhere: what takes less time when it runs takes more to compile.
+	mostTested = 256
 )
 
 // run is straight code with several stores of f64 that arithmetic has just
@@ -44,6 +52,8 @@ type runs struct {
 	label  int       // where the straight code began
 	anchor int       // where the next run may start, or -1
 	before int       // how many edits there were at the anchor
+	tested int       // stores that branch
+	past   int       // where those that do not begin, if there are any
 	open   bool      // the last of list is not complete
 	ended  int       // how many of its stores are before its end
 }
@@ -53,6 +63,7 @@ func (r *runs) start(locals, code int) {
 	r.sets = append(r.sets[:0], make([]uint32, locals)...)
 	r.copies = append(r.copies[:0], make([]address, locals)...)
 	r.label, r.anchor, r.open, r.ended = code, -1, false, 0
+	r.tested, r.past = 0, math.MaxInt
 }
 
 // between notes that an instruction starts at a place without operands, where a
@@ -64,7 +75,9 @@ func (r *runs) between(at, edits int) {
 	}
 	if top := &r.list[len(r.list)-1]; len(top.stores) > r.ended {
 		top.end, top.last = at, edits
-		r.ended = len(top.stores)
+		if r.ended = len(top.stores); r.ended >= runMost {
+			r.close()
+		}
 	}
 }
 
@@ -127,17 +140,22 @@ func (f *body) access(o *op, at int, a address, offset uint32, stored producer) 
 	if f.gas.dead {
 		return mixed
 	}
-	fresh := o == &plain[opF64Store] && stored > mixed && f.edits[stored].kind == editCanon && int(f.edits[stored].at) == at
-	if fresh {
-		f.merging() // for the test
-		if !r.open && r.anchor >= 0 {
-			r.open = true
-			r.list = append(r.list, run{start: r.anchor, first: r.before})
-		}
+	made := o == &plain[opF64Store] && stored > mixed && int(f.edits[stored].at) == at
+	switch {
+	case made && r.tested == mostTested:
+		r.past, made = min(r.past, at), false
+	case made:
+		r.tested++
+		f.detour()
+	}
+	fresh := made && f.edits[stored].kind == editCanon
+	if fresh && !r.open && r.anchor >= 0 {
+		r.open = true
+		r.list = append(r.list, run{start: r.anchor, first: r.before})
 	}
 	switch {
 	case !r.open:
-	case fresh && r.takes(a, offset):
+	case fresh && len(r.list[len(r.list)-1].stores) < runMost && r.takes(a, offset):
 		top := &r.list[len(r.list)-1]
 		top.stores = append(top.stores, store{at, a})
 	case o == &plain[opF64Load] && r.takes(a, offset):

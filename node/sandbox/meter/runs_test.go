@@ -218,6 +218,15 @@ func FuzzRuns(f *testing.F) {
 	})
 }
 
+func TestLongRunsAreCut(t *testing.T) {
+	a := newAssembly()
+	a.memories = [][]byte{{0, 1}}
+	a.function("iF>", "", repeat(cat(get(0), get(1), get(1), opF64Add, opF64Store, 3, 0), 2*runMost+runLeast))
+	if runs := bytes.Count(rewrite(t, a.encode()), cat(opBlock, blockEmpty, opLoop, blockEmpty)); runs != 3 {
+		t.Errorf("%d runs, want 3", runs)
+	}
+}
+
 // TestRuns tells what a run is by how many times it has the store.
 func TestRuns(t *testing.T) {
 	store := func(address []byte, offset int) []byte {

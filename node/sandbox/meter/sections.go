@@ -84,6 +84,8 @@ type module struct {
 	data      int    // how many data segments
 	dataBytes uint64 // of all of them
 	calls     uint64 // of all functions so far
+	merges    uint64
+	passed    uint64
 	segmented uint64 // entries of all element segments
 
 	memoryBytes uint64

@@ -62,20 +62,22 @@ func (m *module) tableEntries() []byte {
 
 // newGlobals are the globals for gas and depth, in this order after all others.
 func (m *module) newGlobals() []byte {
-	b := appendSigned([]byte{typeI64, 1, opI64Const}, -int64(m.instanceCost()))
+	b := appendSigned([]byte{typeI64, 1, opI64Const}, -m.instanceCost())
 	b = append(b, opEnd, typeI64, 1, opI64Const)
 	return append(appendSigned(b, MaxDepth), opEnd)
 }
 
 // instanceCost is the gas for what the engine does to make an instance. It is
 // bounded by the ceilings, and far from where an i64 ends.
-func (m *module) instanceCost() uint64 {
+func (m *module) instanceCost() int64 {
 	cost := costGlobal*uint64(len(m.globals)) + costElement*m.segmented +
-		costSegment*uint64(len(m.elements)+m.data) + m.dataBytes>>bytesPerGasLog
+		costSegment*uint64(len(m.elements)+m.data) + m.dataBytes>>bytesPerGasLog +
+		costImport*uint64(len(m.imports)) + costTable*uint64(len(m.tables)) +
+		m.memoryBytes/pageSize<<gasPerPageLog
 	for _, t := range m.tables {
 		cost += uint64(t.minimum)
 	}
-	return cost
+	return int64(cost)
 }
 
 func (m *module) newExports() (names int, b []byte) {
