@@ -45,6 +45,8 @@ type World struct {
 	gas    Gas
 	slept  int64 // nanoseconds
 
+	argsSize, envSize uint64 // their textSize, as a guest may ask for it often
+
 	random *rand.ChaCha8 // kept between guests
 	seeded bool          // with the seed of this one
 
@@ -76,6 +78,7 @@ func (w *World) Reset(c Config) {
 	}
 	clear(w.buffers[:cap(w.buffers)]) // they hold the memory of another instance
 	w.config, w.gas, w.slept, w.seeded, w.files = c, unmetered{}, 0, false, nil
+	w.argsSize, w.envSize = textSize(c.Args), textSize(c.Env)
 	w.table.reset(&w.config)
 }
 
