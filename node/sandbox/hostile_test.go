@@ -132,6 +132,10 @@ func TestCompileBombIsStopped(t *testing.T) {
 	if n := len(pids(p)); n != 0 {
 		t.Errorf("%d processes are left", n)
 	}
+	opened := opens(&x)
+	if _, err := p.Run(t.Context(), x); protocol.CodeOf(err) != protocol.CodeWorker || *opened != 0 {
+		t.Errorf("again, opened %d times: %v", *opened, err)
+	}
 	run(t, p, execution(t, "a", copier(), nil))
 }
 

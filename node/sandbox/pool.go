@@ -84,6 +84,7 @@ type Pool struct {
 	logger      *slog.Logger
 	ceilings    meter.Ceilings
 	cache       *cache
+	failed      failures
 	box         *jail.Box
 	idleTime    time.Duration                         // after which a warm worker is given up
 	idleMemory  uint64                                // bytes that idle workers may hold together

@@ -71,11 +71,16 @@ func (p *Pool) compiled(ctx context.Context, x *Execution) (*entry, error) {
 func (p *Pool) compile(ctx context.Context, x *Execution) error {
 	digest := x.Spec.Module.Sum()
 	defer p.cache.settle(digest)
+	start := time.Now()
+	if err := p.failed.look(digest, start); err != nil {
+		return err
+	}
 	dir, err := p.cache.scratch()
 	if err != nil {
 		return err
 	}
 	proc, err := p.prepare(ctx, roleCompile, filepath.Join(dir, codeDir), x)
+	p.failed.note(digest, err, start, time.Now())
 	if err == nil {
 		p.retire(proc)
 		err = p.cache.adopt(dir, digest)
