@@ -49,25 +49,32 @@ func checkMemory(minimum, limit uint64) error {
 }
 
 // moduleFile is the metered module beside its compiled code: the size that its
-// memory starts with, 8 bytes, little endian, then the WebAssembly.
-const moduleFile = "module"
+// memory starts with and what an instance costs, 8 bytes each, little endian,
+// then the WebAssembly.
+const (
+	moduleFile = "module"
+	moduleHead = 16
+)
 
 // writeMetered leaves a metered module in dir.
 func writeMetered(dir string, m *meter.Module) error {
-	b := binary.LittleEndian.AppendUint64(make([]byte, 0, 8+len(m.Wasm)), m.MemoryBytes)
+	b := binary.LittleEndian.AppendUint64(make([]byte, 0, moduleHead+len(m.Wasm)), m.MemoryBytes)
+	b = binary.LittleEndian.AppendUint64(b, uint64(m.Cost))
 	if err := os.WriteFile(filepath.Join(dir, moduleFile), append(b, m.Wasm...), 0o600); err != nil {
 		return fmt.Errorf("keep metered module: %w", err)
 	}
 	return nil
 }
 
-// readMetered returns what writeMetered has written.
-func readMetered(dir string) (wasm []byte, minimum uint64, err error) {
+// readMetered returns what writeMetered has written: no more of the module than that.
+func readMetered(dir string) (*meter.Module, error) {
 	b, err := os.ReadFile(filepath.Join(dir, moduleFile))
-	if err != nil || len(b) < 8 {
-		return nil, 0, errStale
+	if err != nil || len(b) < moduleHead {
+		return nil, errStale
 	}
-	return b[8:], binary.LittleEndian.Uint64(b), nil
+	return &meter.Module{
+		Wasm: b[moduleHead:], MemoryBytes: binary.LittleEndian.Uint64(b), Cost: int64(binary.LittleEndian.Uint64(b[8:])),
+	}, nil
 }
 
 // rejection says why meter refused the module.

@@ -155,7 +155,7 @@ func TestExecutorsNeverCompile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := readMetered(dir); !errors.Is(err, errStale) {
+	if _, err := readMetered(dir); !errors.Is(err, errStale) {
 		t.Errorf("the module of an empty directory: %v", err)
 	}
 	if _, err := e.load(m.Wasm, dir, 1<<20, wasi.NewWorld()); !errors.Is(err, errStale) {

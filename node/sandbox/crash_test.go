@@ -224,7 +224,7 @@ func TestDataThatCannotBeReadIsNoEnd(t *testing.T) {
 func TestCodeThatCannotBeLoadedIsNotTheModulesFault(t *testing.T) {
 	dir := t.TempDir()
 	compileInto(t, dir, copier())
-	wasm, _, err := readMetered(dir)
+	m, err := readMetered(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ func TestCodeThatCannotBeLoadedIsNotTheModulesFault(t *testing.T) {
 	if err := os.Truncate(files[0], 100); err != nil {
 		t.Fatal(err)
 	}
-	_, err = defaultEngine().load(wasm, dir, 1<<20, wasi.NewWorld())
+	_, err = defaultEngine().load(m.Wasm, dir, 1<<20, wasi.NewWorld())
 	if err == nil || errors.As(err, new(*protocol.Error)) {
 		t.Errorf("%v", err)
 	}

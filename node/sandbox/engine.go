@@ -22,7 +22,7 @@ type engine interface {
 
 // program is a loaded module. It serves one run at a time.
 type program interface {
-	// run runs a fresh instance to its end.
+	// run runs a fresh instance, which is paid for, to its end.
 	run(gas int64) ending
 	// left is how much gas the instance that runs has left, about, and false
 	// when none runs or the engine cannot tell. Another goroutine may call it

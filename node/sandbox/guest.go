@@ -18,6 +18,7 @@ import (
 // at a time; nothing but what may be shared is left of one when the next begins.
 type guest struct {
 	program program
+	cost    int64 // of an instance, in gas
 	world   *wasi.World
 	feed    *feed
 	out     *output
@@ -44,7 +45,10 @@ func (g *guest) run(request *protocol.WorkerRequest, spec *protocol.Spec) *proto
 		GasLimit: limits.GetGas(),
 	})
 	start := time.Now()
-	end := g.program.run(int64(limits.GetGas()))
+	end := ending{gas: int64(limits.GetGas()) - g.cost}
+	if end.gas >= 0 { // or it could not pay for the instance
+		end = g.program.run(end.gas)
+	}
 	reply := &protocol.WorkerReply{
 		WallUs: uint64(time.Since(start).Microseconds()),
 		Gas:    limits.GetGas() - uint64(max(end.gas, 0)),

@@ -368,3 +368,32 @@ func buildGo(t *testing.T, program string) []byte {
 	}
 	return wasm
 }
+
+// unpaid is a program that must not run.
+type unpaid struct {
+	program
+	t *testing.T
+}
+
+func (p unpaid) run(int64) (end ending) {
+	p.t.Error("an instance is made that is not paid for")
+	return end
+}
+
+func TestInstancesArePaidFor(t *testing.T) {
+	g, x := inProcess(t, defaultEngine(), copier(), nil)
+	x.Spec.Limits.Gas = uint64(g.cost) - 1
+	g.program = unpaid{g.program, t}
+	g.out.begin(1, x.Spec.Limits)
+	if r := g.run(&protocol.WorkerRequest{Spec: x.SpecBytes}, x.Spec); r.Code != string(protocol.CodeGasLimit) || r.Gas != x.Spec.Limits.Gas {
+		t.Errorf("less gas than it costs: %v", r)
+	}
+	outside := build{data: map[uint64][]byte{1 << 30: make([]byte, 1000)}}.wasm()
+	for name, e := range engines() {
+		g, x := inProcess(t, e, outside, nil)
+		g.out.begin(1, x.Spec.Limits)
+		if r := g.run(&protocol.WorkerRequest{Spec: x.SpecBytes}, x.Spec); r.Code != string(protocol.CodeTrap) || r.Gas != uint64(g.cost) || g.cost < 1000/8 {
+			t.Errorf("%s: data beyond the memory, cost %d: %v", name, g.cost, r)
+		}
+	}
+}

@@ -183,12 +183,13 @@ func answer(out *output, err error) error {
 // serve runs tasks until the node closes the pipe.
 func serve(e engine, frames *frameReader, out *output, cell *jail.Cell, o orders) error {
 	g := &guest{world: wasi.NewWorld(), feed: &feed{frames: frames}, out: out}
-	wasm, minimum, err := readMetered(o.Dir)
+	m, err := readMetered(o.Dir)
 	if err == nil {
-		err = checkMemory(minimum, o.MemoryLimit)
+		err = checkMemory(m.MemoryBytes, o.MemoryLimit)
 	}
 	if err == nil {
-		g.program, err = e.load(wasm, o.Dir, o.MemoryLimit, g.world)
+		g.cost = m.Cost
+		g.program, err = e.load(m.Wasm, o.Dir, o.MemoryLimit, g.world)
 	}
 	if err == nil {
 		if err := cell.Seal(); err != nil { // nothing hostile has run yet

@@ -92,12 +92,12 @@ func inProcess(t testing.TB, e engine, wasm []byte, change func(*protocol.Spec))
 	if err := prepare(e, wasm, o); err != nil {
 		t.Fatal(err)
 	}
-	metered, _, err := readMetered(dir)
+	metered, err := readMetered(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &guest{world: wasi.NewWorld(), feed: new(feed), out: newOutput(io.Discard)}
-	if g.program, err = e.load(metered, dir, x.Spec.Limits.MemoryBytes, g.world); err != nil {
+	g := &guest{cost: metered.Cost, world: wasi.NewWorld(), feed: new(feed), out: newOutput(io.Discard)}
+	if g.program, err = e.load(metered.Wasm, dir, x.Spec.Limits.MemoryBytes, g.world); err != nil {
 		t.Fatal(err)
 	}
 	return g, x

@@ -179,7 +179,7 @@ func (p *wazeroProgram) run(gas int64) (end ending) {
 	instance, err := p.runtime.InstantiateModule(ctx, p.code, p.instance)
 	if err == nil {
 		p.account.open(instance.ExportedGlobal(meter.GasGlobal).(api.MutableGlobal))
-		p.account.SetLeft(gas + p.account.Left()) // which is what the instance has cost
+		p.account.SetLeft(gas)
 		p.world.Start(p.account)
 		for _, name := range []string{meter.StartExport, entryPoint} {
 			if f := instance.ExportedFunction(name); f != nil && err == nil {
