@@ -24,6 +24,7 @@ while (($# > 0)); do
 	esac
 done
 check_dir "$dir"
+[[ -e $dir/$mark ]] || die "there is no testnet in $dir; name its folder with --dir"
 
 # tell SIGNAL sends a signal to each node that still runs, prints how many.
 tell() {

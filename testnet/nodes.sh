@@ -1,6 +1,10 @@
 # What up.sh and down.sh both know of the node processes of a testnet.
 # shellcheck shell=bash
 
+# mark is a file by which a testnet's folder is known.
+# shellcheck disable=SC2034 # the scripts use it
+readonly mark=.spare-testnet
+
 # default_dir is where a testnet lives that was given no --dir.
 default_dir() {
 	local tmp=${TMPDIR:-/tmp}
@@ -23,7 +27,8 @@ check_dir() {
 # command_line prints the command line of a process, or nothing.
 command_line() {
 	if [[ -r /proc/$1/cmdline ]]; then
-		tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null || true
+		# The process may end meanwhile; the order matters to who complains.
+		tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline" || true
 	else
 		ps -ww -o command= -p "$1" 2>/dev/null || true
 	fi

@@ -59,7 +59,6 @@ check_dir "$dir"
 # The folder is ours when it is empty or was a testnet before.
 (umask 077 && mkdir -p "$dir")
 [[ -O $dir ]] || die "$dir belongs to somebody else; name another folder with --dir"
-readonly mark=.spare-testnet
 if [[ ! -e $dir/$mark && -n $(ls -A "$dir") ]]; then
 	die "$dir holds other things; name another folder with --dir"
 fi
