@@ -17,7 +17,8 @@ const (
 )
 
 const (
-	maxSlots = 1024
+	// MaxSlots is the largest number of slots.
+	MaxSlots = 1024
 	// assumedMemory is taken for the whole memory where it cannot be read: the
 	// least that a machine of today is sold with.
 	assumedMemory = 4 << 30
@@ -34,9 +35,9 @@ type Config struct {
 
 func (c Config) validate() error {
 	switch {
-	case c.Slots < 0 || c.Slots > maxSlots:
+	case c.Slots < 0 || c.Slots > MaxSlots:
 		return protocol.Errorf(protocol.CodeUsage, "%d slots are not possible", c.Slots).
-			WithHint("give 1 to %d, or leave --slots away for one for each CPU", maxSlots)
+			WithHint("give 1 to %d, or leave --slots away for one for each CPU", MaxSlots)
 	case c.MemoryBytes > protocol.MaxMemory || c.MemoryBytes > 0 && c.MemoryBytes < protocol.PageSize:
 		return protocol.Errorf(protocol.CodeUsage, "%d bytes of memory for one task are not possible", c.MemoryBytes).
 			WithHint("give --mem between 64KiB and 4GiB, which is the most that a program can address")
@@ -67,7 +68,7 @@ func Measure(cfg Config) (Capacity, error) {
 	if c.Slots == 0 {
 		// The Go runtime has looked at the affinity mask and, on Linux, at
 		// the CPU quota of the cgroup.
-		c.Slots = min(runtime.GOMAXPROCS(0), maxSlots)
+		c.Slots = min(runtime.GOMAXPROCS(0), MaxSlots)
 	}
 	total, err := totalMemory()
 	if err == nil {

@@ -86,7 +86,7 @@ func (w *watch) state() (protocol.Availability, string) {
 	case !w.known:
 		return protocol.Open, "donating, the owner's activity is not measured yet"
 	case !w.busy:
-		return protocol.Open, "donating, " + use + "; pauses from " + limit
+		return protocol.Open, "donating, " + use + "; pauses when that is " + limit + " or more for a while"
 	case w.quiet.IsZero():
 		return protocol.OwnerBusy, "paused, " + use + ", the limit is " + limit
 	default:

@@ -56,14 +56,14 @@ func TestWatch(t *testing.T) {
 		reason string
 	}{
 		{"nothing measured", nil, protocol.Open, "donating, the owner's activity is not measured yet"},
-		{"quiet", [][]float64{times(5, 0.03)}, protocol.Open, "donating, other programs use 3 % of the CPUs; pauses from 25 %"},
-		{"one burst", [][]float64{{0.02, 0.9}}, protocol.Open, "donating, other programs use 90 % of the CPUs; pauses from 25 %"},
-		{"bursts between quiet times", [][]float64{{0.9, 0.02, 0.9, 0.02, 0.9}}, protocol.Open, "donating, other programs use 90 % of the CPUs; pauses from 25 %"},
+		{"quiet", [][]float64{times(5, 0.03)}, protocol.Open, "donating, other programs use 3 % of the CPUs; pauses when that is 25 % or more for a while"},
+		{"one burst", [][]float64{{0.02, 0.9}}, protocol.Open, "donating, other programs use 90 % of the CPUs; pauses when that is 25 % or more for a while"},
+		{"bursts between quiet times", [][]float64{{0.9, 0.02, 0.9, 0.02, 0.9}}, protocol.Open, "donating, other programs use 90 % of the CPUs; pauses when that is 25 % or more for a while"},
 		{"two busy samples", [][]float64{{0.02, 0.25, 0.61}}, protocol.OwnerBusy, "paused, other programs use 61 % of the CPUs, the limit is 25 %"},
 		{"quiet for 28 s since", [][]float64{{0.5, 0.5}, times(15, 0.01)}, protocol.OwnerBusy, "paused until other programs use less than 25 % for 30s; they use 1 % now"},
-		{"quiet for 30 s since", [][]float64{{0.5, 0.5}, times(16, 0.01)}, protocol.Open, "donating, other programs use 1 % of the CPUs; pauses from 25 %"},
+		{"quiet for 30 s since", [][]float64{{0.5, 0.5}, times(16, 0.01)}, protocol.Open, "donating, other programs use 1 % of the CPUs; pauses when that is 25 % or more for a while"},
 		{"a burst begins the wait anew", [][]float64{{0.5, 0.5}, times(10, 0.01), {0.5}, times(15, 0.01)}, protocol.OwnerBusy, "paused until other programs use less than 25 % for 30s; they use 1 % now"},
-		{"and then it ends", [][]float64{{0.5, 0.5}, times(10, 0.01), {0.5}, times(16, 0.01)}, protocol.Open, "donating, other programs use 1 % of the CPUs; pauses from 25 %"},
+		{"and then it ends", [][]float64{{0.5, 0.5}, times(10, 0.01), {0.5}, times(16, 0.01)}, protocol.Open, "donating, other programs use 1 % of the CPUs; pauses when that is 25 % or more for a while"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
