@@ -92,8 +92,8 @@ func TestTaskJSONIsTheContract(t *testing.T) {
 		`"stdin_digest":"` + empty + `","stdin_bytes":0,` +
 		`"inputs":[],"limits":{"memory_bytes":536870912,"output_bytes":67108864,"wall_ms":3600000,"gas":10000000000000,"file_bytes":268435456,"files":4096},"seed":0,` +
 		`"terms":{"replicas":1,"where":"any"},"attempts":[` +
-		`{"attempt":1,"provider":"` + apitest.Self + `","state":"refused","reason":"least loaded; its slots filled up","rtt_ms":null,"started":null,"ended":"2026-03-01T12:00:00.124Z"},` +
-		`{"attempt":2,"provider":"` + apitest.Other + `","state":"done","reason":"nearest idle peer, \u001b[31m1.5 ms","rtt_ms":1.5,"started":"2026-03-01T12:00:00.125Z","ended":"2026-03-01T12:00:00.165Z"}]}` + "\n"
+		`{"attempt":1,"provider":"` + apitest.Self + `","self":true,"state":"refused","reason":"least loaded; its slots filled up","rtt_ms":null,"started":null,"ended":"2026-03-01T12:00:00.124Z"},` +
+		`{"attempt":2,"provider":"` + apitest.Other + `","self":false,"state":"done","reason":"nearest idle peer, \u001b[31m1.5 ms","rtt_ms":1.5,"started":"2026-03-01T12:00:00.125Z","ended":"2026-03-01T12:00:00.165Z"}]}` + "\n"
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -211,7 +211,7 @@ func TestBadRequestsAreProblems(t *testing.T) {
 		{"wrong method", "DELETE", "/api/v1/tasks/aaa", "", 404, protocol.CodeNotFound},
 		{"no such task", "GET", "/api/v1/tasks/zzz", "", 404, protocol.CodeNotFound},
 		{"ID that is none", "GET", "/api/v1/tasks/A1", "", 404, protocol.CodeNotFound},
-		{"ID too long", "GET", "/api/v1/tasks/aaaaaaaaaaaaa", "", 422, protocol.CodeBadRequest},
+		{"ID too long", "GET", "/api/v1/tasks/aaaaaaaaaaaaa", "", 404, protocol.CodeNotFound},
 		{"wait that is no time", "GET", "/api/v1/tasks/zzz?wait=soon", "", 400, protocol.CodeBadRequest},
 		{"limit too large", "GET", "/api/v1/tasks?limit=1001", "", 422, protocol.CodeBadRequest},
 		{"limit of none", "GET", "/api/v1/tasks?limit=-1", "", 422, protocol.CodeBadRequest},
@@ -240,6 +240,8 @@ func TestBadRequestsAreProblems(t *testing.T) {
 		{"on several peers", "POST", "/api/v1/tasks", `{"module":` + good + `,"terms":{"on":"12D3"}}`, 409, protocol.CodeAmbiguous},
 		{"local and on", "POST", "/api/v1/tasks", `{"module":` + good + `,"terms":{"where":"local","on":"` + apitest.Other + `"}}`, 400, protocol.CodeBadRequest},
 		{"replicas on one peer", "POST", "/api/v1/tasks", `{"module":` + good + `,"terms":{"replicas":2,"on":"` + apitest.Other + `"}}`, 400, protocol.CodeBadRequest},
+		{"on a peer ID too long", "POST", "/api/v1/tasks", `{"module":` + good + `,"terms":{"on":"` + strings.Repeat("z", 129) + `"}}`, 404, protocol.CodeNotFound},
+		{"too many args", "POST", "/api/v1/tasks", `{"module":` + good + `,"args":["a"` + strings.Repeat(`,"a"`, 4095) + `]}`, 400, protocol.CodeUsage},
 		{"inline stdin too large", "POST", "/api/v1/tasks", `{"module":` + good + `,"stdin":` + data(make([]byte, 1<<20+1)) + `}`, 400, protocol.CodeBadRequest},
 		{"too much gas", "POST", "/api/v1/tasks", `{"module":` + good + `,"limits":{"gas":1152921504606846977}}`, 400, protocol.CodeBadRequest},
 		{"too many bytes in files", "POST", "/api/v1/tasks", `{"module":` + good + `,"limits":{"file_bytes":1073741825}}`, 400, protocol.CodeBadRequest},

@@ -10,7 +10,7 @@ import (
 )
 
 type fileInput struct {
-	ID   string `path:"id" maxLength:"10" doc:"Beginning of a task's ID"`
+	ID   string `path:"id" doc:"Beginning of a task's ID"`
 	Path string `path:"path" doc:"A file's path without its first slash, such as out/a.txt"`
 }
 

@@ -136,7 +136,7 @@ func (s *Server) readRoutes(a huma.API) {
 // nodeRoutes ask the node to do something.
 func (s *Server) nodeRoutes(a huma.API) {
 	type who struct {
-		Peer string `path:"peer" maxLength:"128" doc:"Beginning of a peer ID"`
+		Peer string `path:"peer" doc:"Beginning of a peer ID"`
 	}
 	route(a, huma.Operation{
 		OperationID: "ping", Method: http.MethodPost, Path: "/peers/{peer}/ping", Summary: "Measure one round trip",

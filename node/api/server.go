@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -51,6 +53,7 @@ type Server struct {
 	door   *door
 
 	metrics http.Handler
+	self    func() string // the node's peer ID
 }
 
 // New opens the socket and, if wanted, the dashboard's address. The caller
@@ -58,6 +61,7 @@ type Server struct {
 // returns a [protocol.Error] when a path or an address cannot be used.
 func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, door: newDoor(), metrics: newMetrics(cfg.Node)}
+	s.self = sync.OnceValue(func() string { return cfg.Node.Status().Peer }) // which never changes
 	var err error
 	if s.socket, err = listenSocket(cfg.Socket); err != nil {
 		return nil, err
@@ -208,9 +212,12 @@ func CheckDashboard(addr string) error {
 	if addr == "" {
 		return nil
 	}
-	host, _, err := net.SplitHostPort(addr)
+	host, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
 	if err != nil {
-		return protocol.Errorf(protocol.CodeAddress, "dashboard address %q: want HOST:PORT", addr).
+		return protocol.Errorf(protocol.CodeAddress, "dashboard address %q: want HOST:PORT, with a port of at most 65535", addr).
 			WithHint("for example --dashboard 127.0.0.1:0")
 	}
 	if ip := net.ParseIP(host); host != "localhost" && !ip.IsLoopback() {

@@ -15,8 +15,8 @@ import (
 type Submission struct {
 	Name   string   `json:"name,omitempty" maxLength:"256" doc:"The program's name: argv[0], and what people see"`
 	Module Bytes    `json:"module"`
-	Args   []string `json:"args,omitempty" maxItems:"4095" doc:"argv[1:]"`
-	Env    []string `json:"env,omitempty" maxItems:"4096" doc:"NAME=value; nothing is inherited"`
+	Args   []string `json:"args,omitempty" doc:"argv[1:]"`
+	Env    []string `json:"env,omitempty" doc:"NAME=value; nothing is inherited"`
 	Stdin  Bytes    `json:"stdin,omitzero"`
 	Inputs []Input  `json:"inputs,omitempty" maxItems:"2048" doc:"Files below /in, in any order"`
 	Limits Limits   `json:"limits,omitzero"`
@@ -56,13 +56,16 @@ type Terms struct {
 	Quorum   uint32 `json:"quorum,omitempty" maximum:"16" doc:"So many of them must give the same result; 0 and 1: the first one is taken"`
 	Verify   string `json:"verify,omitempty" enum:"default,off,auto,strict" doc:"How results are verified without a quorum: by as many providers as their past makes necessary (auto, strict), or not (off); by default as the node is configured"`
 	Where    string `json:"where,omitempty" enum:"any,local,remote" doc:"any (default), local: only on this node, remote: never on it"`
-	On       string `json:"on,omitempty" maxLength:"128" doc:"Beginning of the peer ID of the only provider wanted"`
+	On       string `json:"on,omitempty" doc:"Beginning of the peer ID of the only provider wanted"`
 	Detached bool   `json:"detached,omitempty" doc:"Nobody waits: it is on disk before it is accepted"`
 }
 
 // understand turns a submission into a Spec and Terms whose blobs are stored,
 // or inline.
 func (s *Server) understand(in *Submission) (*protocol.Spec, *protocol.Terms, error) {
+	if err := in.CheckWords(); err != nil {
+		return nil, nil, err
+	}
 	terms, err := s.terms(&in.Terms)
 	if err != nil {
 		return nil, nil, err
@@ -95,6 +98,36 @@ func (s *Server) understand(in *Submission) (*protocol.Spec, *protocol.Terms, er
 		ClockUnixNs: protocol.DefaultClock.UnixNano(),
 	}
 	return spec, terms, spec.Validate()
+}
+
+// CheckWords returns [protocol.CodeUsage] when the program cannot be given the
+// args or the environment.
+func (in *Submission) CheckWords() error {
+	for _, x := range []struct {
+		what  string
+		words []string
+		most  int
+		size  int // bytes of those that are not in words
+	}{
+		{"args", in.Args, protocol.MaxArgs - 1, len(in.Name) + 1},
+		{"variables of the environment", in.Env, protocol.MaxArgs, 0},
+	} {
+		size := x.size
+		for _, w := range x.words {
+			size += len(w) + 1 // with its NUL
+		}
+		var err *protocol.Error
+		switch {
+		case len(x.words) > x.most:
+			err = protocol.Errorf(protocol.CodeUsage, "%d %s, a program gets at most %d", len(x.words), x.what, x.most)
+		case size > protocol.MaxArgBytes:
+			err = protocol.Errorf(protocol.CodeUsage, "%d bytes of %s, a program gets at most %d", size, x.what, protocol.MaxArgBytes)
+		default:
+			continue
+		}
+		return err.WithHint("give it what is long in a file with -i, or on stdin")
+	}
+	return nil
 }
 
 // spec returns l with defaults for what it leaves out.
@@ -131,6 +164,8 @@ func (s *Server) terms(in *Terms) (*protocol.Terms, error) {
 		return nil, protocol.Errorf(protocol.CodeBadRequest, "local and on exclude each other")
 	case t.Quorum > 1 && t.Verify > protocol.VerifyOff:
 		return nil, protocol.Errorf(protocol.CodeBadRequest, "a quorum and verify %s exclude each other", t.Verify.Word())
+	case in.On != "" && t.Verify > protocol.VerifyOff:
+		return nil, protocol.Errorf(protocol.CodeBadRequest, "on and verify %s exclude each other", t.Verify.Word())
 	case t.Replicas > 1 && (t.Where == protocol.WhereLocal || in.On != ""):
 		return nil, protocol.Errorf(protocol.CodeBadRequest, "%d replicas run on as many peers, and only one is allowed", t.Replicas)
 	}

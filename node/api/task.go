@@ -32,7 +32,7 @@ type Task struct {
 	StderrBytes  uint64     `json:"stderr_bytes"`
 	Files        []File     `json:"files" doc:"What it has left below /out, sorted by path; null before its end and where many tasks are listed"`
 	WallMS       *float64   `json:"wall_ms" doc:"Guest wall time; null when it did not run"`
-	Gas          *uint64    `json:"gas" doc:"What it has used; null without a result"`
+	Gas          *uint64    `json:"gas" doc:"What it has used; null when that is not known"`
 	GasLimit     uint64     `json:"gas_limit" doc:"What it might use"`
 	Error        *TaskError `json:"error" doc:"What went wrong; null when nothing did"`
 	Submitted    Time       `json:"submitted"`
@@ -67,6 +67,7 @@ type TaskError struct {
 type Attempt struct {
 	Attempt  uint32   `json:"attempt"`
 	Provider string   `json:"provider" doc:"Peer ID"`
+	Self     bool     `json:"self" doc:"The provider is this node"`
 	State    string   `json:"state"`
 	Reason   string   `json:"reason" doc:"Why this provider, then why it ended so"`
 	RTTMS    *float64 `json:"rtt_ms" doc:"null when unknown"`
@@ -87,8 +88,8 @@ type Event struct {
 }
 
 // viewTask shows t with its files. Its spec was checked when it was submitted.
-func viewTask(t *protocol.Task) Task {
-	v := listTask(t)
+func (s *Server) viewTask(t *protocol.Task) Task {
+	v := s.listTask(t)
 	spec := new(protocol.Spec)
 	if err := proto.Unmarshal(t.Spec, spec); err == nil {
 		v.Inputs = viewFiles(spec.Inputs)
@@ -108,7 +109,7 @@ func viewFiles(list []*protocol.File) []File {
 }
 
 // listTask shows t without its files, of which there may be thousands.
-func listTask(t *protocol.Task) Task {
+func (s *Server) listTask(t *protocol.Task) Task {
 	v := Task{
 		ID:        t.Id,
 		Name:      t.Name,
@@ -143,7 +144,7 @@ func listTask(t *protocol.Task) Task {
 	}
 	v.Args, v.Env = some(spec.Args), some(spec.Env)
 	for _, r := range t.Replicas {
-		v.Attempts = append(v.Attempts, viewAttempt(r))
+		v.Attempts = append(v.Attempts, s.viewAttempt(r))
 	}
 	if r := t.Result; r != nil {
 		source, stdout, wall := r.ExitSource.Word(), r.Stdout.Sum().String(), float64(r.WallUs)/1000
@@ -152,7 +153,10 @@ func listTask(t *protocol.Task) Task {
 			v.WallMS = &wall
 		}
 		if r.Stdout != nil { // or its guest was never run
-			v.StdoutDigest, v.Gas = &stdout, &r.Gas
+			v.StdoutDigest = &stdout
+		}
+		if r.Gas > 0 { // the least that a guest can use is more
+			v.Gas = &r.Gas
 		}
 		v.StdoutBytes, v.StderrBytes = r.Stdout.GetSize(), r.Stderr.GetSize()
 		if r.Code != "" {
@@ -162,10 +166,11 @@ func listTask(t *protocol.Task) Task {
 	return v
 }
 
-func viewAttempt(r *protocol.Replica) Attempt {
+func (s *Server) viewAttempt(r *protocol.Replica) Attempt {
 	v := Attempt{
 		Attempt:  r.Attempt,
 		Provider: r.Provider,
+		Self:     r.Provider == s.self(),
 		State:    r.State.Word(),
 		Reason:   r.Reason,
 		Started:  moment(r.StartedUnixMs),

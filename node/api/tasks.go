@@ -33,11 +33,11 @@ type listInput struct {
 }
 
 type taskInput struct {
-	ID string `path:"id" maxLength:"10" doc:"Beginning of a task's ID"`
+	ID string `path:"id" doc:"Beginning of a task's ID"`
 }
 
 type waitInput struct {
-	ID   string `path:"id" maxLength:"10" doc:"Beginning of a task's ID"`
+	ID   string `path:"id" doc:"Beginning of a task's ID"`
 	Wait string `query:"wait" maxLength:"32" doc:"Answer when it has ended, or after this time, at most 10m"`
 }
 
@@ -109,7 +109,7 @@ func (s *Server) task(id string) (*reply[Task], error) {
 	if err != nil {
 		return nil, err
 	}
-	return &reply[Task]{viewTask(t)}, nil
+	return &reply[Task]{s.viewTask(t)}, nil
 }
 
 func (s *Server) listTasks(_ context.Context, in *listInput) (*reply[TaskPage], error) {
@@ -128,7 +128,7 @@ func (s *Server) listTasks(_ context.Context, in *listInput) (*reply[TaskPage], 
 		page.Next = tasks[limit-1].Id
 	}
 	for _, t := range tasks {
-		page.Tasks = append(page.Tasks, listTask(t))
+		page.Tasks = append(page.Tasks, s.listTask(t))
 	}
 	return &reply[TaskPage]{page}, nil
 }
@@ -143,7 +143,7 @@ func (s *Server) getTask(ctx context.Context, in *waitInput) (*reply[Task], erro
 		return nil, err
 	}
 	if wait == 0 || t.State.Ended() {
-		return &reply[Task]{viewTask(t)}, nil
+		return &reply[Task]{s.viewTask(t)}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -154,7 +154,7 @@ func (s *Server) getTask(ctx context.Context, in *waitInput) (*reply[Task], erro
 	if err != nil {
 		return nil, err
 	}
-	return &reply[Task]{viewTask(t)}, nil
+	return &reply[Task]{s.viewTask(t)}, nil
 }
 
 func (s *Server) submitTask(ctx context.Context, in *submitInput) (*huma.StreamResponse, error) {
@@ -177,7 +177,7 @@ func (s *Server) submitTask(ctx context.Context, in *submitInput) (*huma.StreamR
 		c.SetHeader("Content-Type", "application/json")
 		c.SetHeader("Location", prefix+"/tasks/"+t.Id)
 		c.SetStatus(http.StatusCreated)
-		_ = json.NewEncoder(c.BodyWriter()).Encode(viewTask(t)) // the client has gone
+		_ = json.NewEncoder(c.BodyWriter()).Encode(s.viewTask(t)) // the client has gone
 	}}, nil
 }
 
@@ -198,7 +198,7 @@ func (s *Server) followed(id protocol.TaskID) *huma.StreamResponse {
 		}
 		changed := func(t *protocol.Task) {
 			if !t.State.Ended() {
-				v := listTask(t)
+				v := s.listTask(t)
 				_ = send(Event{Task: &v}) // the next output, or the end, fails too
 			}
 		}
@@ -217,7 +217,7 @@ func (s *Server) followed(id protocol.TaskID) *huma.StreamResponse {
 			_ = send(Event{Error: problemOf(err)}) // the client has gone
 			return
 		}
-		v := viewTask(t)
+		v := s.viewTask(t)
 		_ = send(Event{Ended: &v}) // the client has gone
 	}}
 }

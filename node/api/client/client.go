@@ -212,7 +212,7 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 		return protocol.Errorf(protocol.CodeNoNode, "no node answers at %s", c.socket).WithHint("start one with 'spare up'")
 	case errors.Is(err, fs.ErrPermission):
 		return protocol.Errorf(protocol.CodeNoNode, "the node at %s belongs to somebody else", c.socket).
-			WithHint("start your own with 'spare up', or choose it with --home or SPARE_HOME")
+			WithHint("choose a home of your own with --home or SPARE_HOME")
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return gone()
 	}

@@ -9,6 +9,7 @@ const at = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.ge
 
 let fresh = 0; // when the data on the page was asked for
 let complaint = "";
+let refused = ""; // why the link opened nothing
 
 async function refresh() {
   try {
@@ -21,7 +22,8 @@ async function refresh() {
     at("tasks").replaceChildren(view.tasks(data.tasks, fresh));
     at("main").hidden = false;
   } catch (error) {
-    complaint = explain(error);
+    // Without a session, what became of the link says more.
+    complaint = (error instanceof Problem && error.status === 401 && refused) || explain(error);
   }
 }
 
@@ -48,7 +50,7 @@ async function run() {
   try {
     await enter();
   } catch (error) {
-    complaint = explain(error);
+    complaint = refused = explain(error);
   }
   for (;;) {
     if (!document.hidden) {
