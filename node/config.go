@@ -2,9 +2,9 @@ package node
 
 import (
 	"cmp"
-	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,6 +15,9 @@ import (
 	"github.com/spare-network/spare/node/sandbox/meter"
 	"github.com/spare-network/spare/protocol"
 )
+
+// MaxSlots is the largest number of slots that a node can have.
+const MaxSlots = donor.MaxSlots
 
 // Config is what a user may decide about a node.
 type Config struct {
@@ -44,7 +47,7 @@ type Ceilings struct {
 	Wall        time.Duration
 	Gas         uint64
 	FileBytes   uint64
-	Files       uint32
+	Files       uint64
 	Module      meter.Ceilings
 }
 
@@ -60,7 +63,7 @@ func Default() Config {
 			Wall:        most.Wall(),
 			Gas:         most.Gas,
 			FileBytes:   most.FileBytes,
-			Files:       most.Files,
+			Files:       uint64(most.Files),
 			Module:      meter.Default(),
 		},
 	}
@@ -76,16 +79,16 @@ func (c *Config) Validate() error {
 		value, least, most uint64
 		text               func(uint64) string
 	}{
-		{"memory", cmp.Or(c.MemoryBytes, protocol.MaxMemory), protocol.PageSize, protocol.MaxMemory, humanize.IBytes},
-		{"output", c.Ceilings.OutputBytes, 1, most.OutputBytes, humanize.IBytes},
-		{"wall", uint64(max(c.Ceilings.Wall, 0)), uint64(time.Millisecond), uint64(most.Wall), func(n uint64) string { return time.Duration(n).String() }},
+		{"memory", cmp.Or(c.MemoryBytes, protocol.MaxMemory), protocol.PageSize, protocol.MaxMemory, bytes},
+		{"output", c.Ceilings.OutputBytes, 1, most.OutputBytes, bytes},
+		{"wall", uint64(c.Ceilings.Wall), uint64(time.Millisecond), uint64(most.Wall), func(n uint64) string { return time.Duration(n).String() }},
 		{"gas", c.Ceilings.Gas, 1, most.Gas, decimal},
-		{"file-bytes", c.Ceilings.FileBytes, 1, most.FileBytes, humanize.IBytes},
-		{"files", uint64(c.Ceilings.Files), 1, uint64(most.Files), decimal},
-		{"module", c.Ceilings.Module.Bytes, 8, most.Module.Bytes, humanize.IBytes},
+		{"file-bytes", c.Ceilings.FileBytes, 1, most.FileBytes, bytes},
+		{"files", c.Ceilings.Files, 1, most.Files, decimal},
+		{"module", c.Ceilings.Module.Bytes, 8, most.Module.Bytes, bytes},
 		{"functions", c.Ceilings.Module.Functions, 1, most.Module.Functions, decimal},
 		{"locals", c.Ceilings.Module.Locals, 1, most.Module.Locals, decimal},
-		{"body", c.Ceilings.Module.Body, 2, most.Module.Body, humanize.IBytes},
+		{"body", c.Ceilings.Module.Body, 2, most.Module.Body, bytes},
 		{"nesting", c.Ceilings.Module.Nesting, 1, most.Module.Nesting, decimal},
 		{"table-elements", c.Ceilings.Module.Elements, 0, most.Module.Elements, decimal},
 	} {
@@ -104,7 +107,16 @@ func (c *Config) Validate() error {
 	return nil
 }
 
-func decimal(n uint64) string { return fmt.Sprint(n) }
+// decimal writes what is below 0 as such: it is beyond every bound, and somebody
+// wrote it so.
+func decimal(n uint64) string { return strconv.FormatInt(int64(n), 10) }
+
+func bytes(n uint64) string {
+	if int64(n) < 0 {
+		return decimal(n)
+	}
+	return humanize.IBytes(n)
+}
 
 // limits are what one task may use.
 func (c *Ceilings) limits(memory uint64) *protocol.Limits {
@@ -114,7 +126,7 @@ func (c *Ceilings) limits(memory uint64) *protocol.Limits {
 		WallMs:      uint64(c.Wall.Milliseconds()),
 		Gas:         c.Gas,
 		FileBytes:   c.FileBytes,
-		Files:       c.Files,
+		Files:       uint32(c.Files),
 	}
 }
 

@@ -84,6 +84,8 @@ func runAttached(ctx context.Context, c *client.Client, in *api.Submission, modu
 		return abandon(ctx, c, id, err)
 	case id != "" && protocol.CodeOf(err) == protocol.CodeInternal:
 		return protocol.Errorf(protocol.CodeInternal, "%v", err).WithHint("'spare show %s' tells how the task goes on", id)
+	case id != "":
+		return ofTask(err, id)
 	default:
 		return err
 	}

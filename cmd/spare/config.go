@@ -78,37 +78,38 @@ func setVerify(to *protocol.Verify) func(any) bool {
 	}
 }
 
-// setNumber takes what is in the range of T.
-func setNumber[T uint32 | uint64](to *T) func(any) bool {
+// setNumber takes any integer: what is beyond its bounds, also by its sign, the
+// node says with them.
+func setNumber(to *uint64) func(any) bool {
 	return func(value any) bool {
 		n, ok := value.(int64)
-		*to = T(n)
-		return ok && n >= 0 && uint64(*to) == uint64(n)
+		*to = uint64(n)
+		return ok
 	}
 }
 
-func setSize(to *uint64) func(any) bool {
-	return func(value any) bool {
-		text, ok := value.(string)
-		if !ok {
-			return setNumber(to)(value)
-		}
-		return (*byteSize)(to).Set(text) == nil
-	}
-}
+func setSize(to *uint64) func(any) bool { return setText(to, readSize) }
 
 // setGas takes 1e9, too, which is no integer in TOML.
 func setGas(to *uint64) func(any) bool {
 	return func(value any) bool {
-		switch v := value.(type) {
-		case string:
-			return (*gasAmount)(to).Set(v) == nil
-		case float64:
+		if v, ok := value.(float64); ok {
 			*to = uint64(v)
 			return v >= 0 && v < 1<<63 && float64(*to) == v
-		default:
+		}
+		return setText(to, readGas)(value)
+	}
+}
+
+// setText takes a text that read understands, or a number.
+func setText(to *uint64, read func(string) (uint64, bool)) func(any) bool {
+	return func(value any) (ok bool) {
+		text, isText := value.(string)
+		if !isText {
 			return setNumber(to)(value)
 		}
+		*to, ok = read(text)
+		return ok
 	}
 }
 
@@ -144,7 +145,8 @@ func readConfig(h home) (node.Config, error) {
 		text, err = os.ReadFile(path)
 	}
 	if err != nil {
-		return cfg, protocol.Errorf(protocol.CodeFile, "cannot read the configuration: %v", err)
+		return cfg, protocol.Errorf(protocol.CodeFile, "cannot read the configuration: %v", err).
+			WithHint("make it a text file that you may read, or move it away")
 	}
 	if err := applyConfig(&cfg, text); err != nil {
 		err.Message = path + ": " + err.Message

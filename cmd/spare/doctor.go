@@ -26,7 +26,7 @@ The exit status is 0 when every layer that config.toml requires is in force and
 nothing that was tried has worked, and 1 otherwise.`,
 		Args: exactly(),
 	}
-	f := addFormat(cmd)
+	f := addFormat(cmd, "table", "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := h.node()
 		if err != nil {

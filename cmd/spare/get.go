@@ -38,7 +38,7 @@ func newGet(h *home) *cobra.Command {
 			}
 			t, err := ask(cmd.Context(), args[0])
 			if err != nil {
-				return err
+				return ofTask(err, args[0])
 			}
 			switch {
 			case t.Ended == nil:

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/spare-network/spare/node/api"
 	"github.com/spare-network/spare/node/api/client"
@@ -32,7 +34,11 @@ func (h home) path() (string, error) {
 	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
-		return "", protocol.Errorf(protocol.CodeFile, "cannot find %s: %v", dir, err)
+		return "", protocol.Errorf(protocol.CodeFile, "cannot find %s: %v", dir, err).WithHint("name a directory with --home or SPARE_HOME")
+	}
+	info, err := os.Stat(dir)
+	if err == nil && !info.IsDir() || errors.Is(err, syscall.ENOTDIR) {
+		return "", protocol.Errorf(protocol.CodeFile, "the home %s is a file, or within one", dir).WithHint("name a directory with --home or SPARE_HOME")
 	}
 	return dir, nil
 }

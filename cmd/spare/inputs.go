@@ -42,6 +42,18 @@ func gatherInputs(flags []string, limits *protocol.Limits) ([]input, error) {
 			return nil, err
 		}
 	}
+	hosts := make(map[string]string) // by path below /in
+	for _, f := range in.files {
+		hosts[f.guest] = f.host
+	}
+	for _, f := range in.files {
+		for dir := path.Dir(f.guest); dir != protocol.InputDir; dir = path.Dir(dir) {
+			if host, ok := hosts[dir]; ok {
+				return nil, protocol.Errorf(protocol.CodeUsage, "%s would be %s, but %s would be the file %s", f.host, f.guest, host, dir).
+					WithHint("give one another name, as in -i FILE:/in/NAME")
+			}
+		}
+	}
 	slices.SortFunc(in.files, func(a, b input) int { return strings.Compare(a.guest, b.guest) })
 	for i := range in.files[:max(len(in.files)-1, 0)] {
 		a, b := in.files[i], in.files[i+1]
@@ -129,7 +141,7 @@ func (in *inputs) walk(dir, guest string) error {
 		return in.file(path.Join(guest, name), host, info, func() (*os.File, error) { return os.OpenInRoot(dir, filepath.FromSlash(name)) })
 	})
 	if err == nil && len(in.files) == before {
-		return protocol.Errorf(protocol.CodeFile, "there is no file in %s", dir)
+		return protocol.Errorf(protocol.CodeFile, "there is no file in %s", dir).WithHint("an input is a file, or a directory with files")
 	}
 	return err
 }
@@ -186,7 +198,8 @@ func prepareInputs(files []input, limits *protocol.Limits) ([]api.Input, error) 
 	}
 	if err := spec.Validate(); err != nil {
 		return nil, protocol.Errorf(protocol.CodeUsage, "the task cannot have these inputs: %s",
-			strings.TrimPrefix(err.Error(), protocol.ErrMalformed.Error()+": "))
+			strings.TrimPrefix(err.Error(), protocol.ErrMalformed.Error()+": ")).
+			WithHint("allow the task more with --files or --file-bytes, or pack them into an archive that the program reads")
 	}
 	return list, nil
 }
@@ -195,7 +208,7 @@ func prepareInputs(files []input, limits *protocol.Limits) ([]api.Input, error) 
 func (f *input) read(room int64) (*protocol.Blob, error) {
 	file, err := f.open()
 	if err != nil {
-		return nil, protocol.Errorf(protocol.CodeFile, "cannot read %s: %v", f.host, err)
+		return nil, protocol.Errorf(protocol.CodeFile, "cannot read %s: %v", f.host, err).WithHint("see to it that you may read it, and that nothing changes it")
 	}
 	defer file.Close()
 	if f.size <= room {
@@ -216,7 +229,7 @@ func (f *input) changed(err error) error {
 	if err == nil {
 		err = errors.New("it changed while it was read")
 	}
-	return protocol.Errorf(protocol.CodeFile, "cannot read %s: %v", f.host, err)
+	return protocol.Errorf(protocol.CodeFile, "cannot read %s: %v", f.host, err).WithHint("see to it that you may read it, and that nothing changes it")
 }
 
 // uploadInputs gives the node those of the files that it lacks. list is what
@@ -252,7 +265,7 @@ func uploadInputs(ctx context.Context, c *client.Client, files []input, list []a
 func (f *input) upload(ctx context.Context, c *client.Client, digest string) error {
 	file, err := f.open()
 	if err != nil {
-		return protocol.Errorf(protocol.CodeFile, "cannot read %s: %v", f.host, err)
+		return protocol.Errorf(protocol.CodeFile, "cannot read %s: %v", f.host, err).WithHint("see to it that you may read it, and that nothing changes it")
 	}
 	defer file.Close()
 	ref, err := c.PutBlob(ctx, io.LimitReader(file, f.size+1))

@@ -22,7 +22,7 @@ func newInspect[T any](h *home, use, short string, args cobra.PositionalArgs,
 	ask func(context.Context, *client.Client, []string) (T, error), text func(io.Writer, T) error,
 ) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Args: args}
-	f := addFormat(cmd)
+	f := addFormat(cmd, "table", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := h.node()
 		if err != nil {
@@ -115,8 +115,7 @@ func balance(received, served uint64) string {
 
 func newOffers(h *home) *cobra.Command {
 	cmd := &cobra.Command{Use: "offers", Short: "Who offers what, and why not when it is not usable", Args: exactly()}
-	f := addFormat(cmd)
-	f.wide = true
+	f := addFormat(cmd, "table", "wide", "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := h.node()
 		if err != nil {
@@ -126,7 +125,7 @@ func newOffers(h *home) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return f.print(cmd.OutOrStdout(), offers, func(w io.Writer) error { return printOffers(w, offers, f.name == "wide") })
+		return f.print(cmd.OutOrStdout(), offers, func(w io.Writer) error { return printOffers(w, offers, f.word == "wide") })
 	}
 	return cmd
 }
@@ -140,10 +139,7 @@ func printOffers(w io.Writer, offers []api.Offer, wide bool) error {
 	head = append(head, "WARM", "MACHINE", "VERSION", "USABLE")
 	var rows [][]string
 	for _, o := range offers {
-		who, usable := shortPeer(o.Provider), "yes"
-		if o.Self {
-			who += " (this node)"
-		}
+		who, usable := peerName(o.Provider, o.Self), "yes"
 		if !o.Usable {
 			usable = "no: " + o.Reason
 		}
@@ -219,9 +215,14 @@ func versionText() string {
 	return text
 }
 
+// versionLine tells of this build in a line.
+func versionLine() string {
+	return fmt.Sprintf("spare %s (%s, %s/%s)\n", versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
 func newVersion() *cobra.Command {
 	cmd := &cobra.Command{Use: "version", Short: "Print the version", Args: exactly()}
-	f := addFormat(cmd)
+	f := addFormat(cmd, "table", "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		v := struct {
 			Version string `json:"version"`
@@ -229,8 +230,10 @@ func newVersion() *cobra.Command {
 			Arch    string `json:"arch"`
 		}{versionText(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
 		return f.print(cmd.OutOrStdout(), v, func(w io.Writer) error {
-			_, err := fmt.Fprintf(w, "spare %s (%s, %s)\n", v.Version, v.Go, v.Arch)
-			return err
+			if _, err := io.WriteString(w, versionLine()); err != nil {
+				return protocol.Errorf(protocol.CodeFile, "cannot write: %v", err)
+			}
+			return nil
 		})
 	}
 	return cmd

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/spare-network/spare/node/sandbox"
 	"github.com/spare-network/spare/protocol"
@@ -39,8 +40,8 @@ func execute(ctx context.Context, root *cobra.Command, stderr io.Writer) int {
 	if !errors.As(err, &e) {
 		e = protocol.Errorf(protocol.CodeInternal, "%v", err)
 	}
-	if h := home(root.PersistentFlags().Lookup("home").Value.String()); e.Code == protocol.CodeNoNode {
-		e.Hint = strings.ReplaceAll(e.Hint, "'spare up'", "'"+h.command()+" up'")
+	if h := home(root.PersistentFlags().Lookup("home").Value.String()); e.Code != protocol.CodeUsage {
+		e.Hint = strings.ReplaceAll(e.Hint, "'spare ", "'"+h.command()+" ")
 	}
 	complain(stderr, e)
 	return e.Code.ExitStatus()
@@ -59,6 +60,28 @@ func usage(cmd *cobra.Command, format string, args ...any) error {
 	return protocol.Errorf(protocol.CodeUsage, format, args...).WithHint("see '%s --help'", cmd.CommandPath())
 }
 
+// flagError says of a flag's value what it must be.
+func flagError(cmd *cobra.Command, err error) error {
+	var bad *pflag.InvalidValueError
+	if !errors.As(err, &bad) {
+		return usage(cmd, "%v", err)
+	}
+	flag, must := bad.GetFlag(), bad.Unwrap().Error()
+	if flag.Value.Type() == "bool" { // whose own words are of a programmer's
+		must = "must be true or false"
+	}
+	return usage(cmd, "--%s %s, not %.100q", flag.Name, must, bad.GetValue())
+}
+
+// noCommand is the error of a word that is no command of root.
+func noCommand(root *cobra.Command, word string) error {
+	err := protocol.Errorf(protocol.CodeUsage, "there is no command %q", word)
+	if near := root.SuggestionsFor(word); len(near) > 0 {
+		return err.WithHint("did you mean 'spare %s'?", strings.Join(near, "' or 'spare "))
+	}
+	return err.WithHint("see 'spare --help'")
+}
+
 func newRoot() *cobra.Command {
 	var home home
 	root := &cobra.Command{
@@ -70,17 +93,27 @@ func newRoot() *cobra.Command {
 			if len(args) == 0 {
 				return nil
 			}
-			err := protocol.Errorf(protocol.CodeUsage, "there is no command %q", args[0])
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				return err.WithHint("did you mean 'spare %s'?", strings.Join(near, "' or 'spare "))
-			}
-			return err.WithHint("see 'spare --help'")
+			return noCommand(cmd, args[0])
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, "%v", err) })
+	root.SetFlagErrorFunc(flagError)
+	root.Version = versionText() // gives it --version
+	root.SetVersionTemplate(versionLine())
+	root.SetHelpCommand(&cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about a command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return noCommand(root, args[0])
+			}
+			cmd.InitDefaultHelpFlag() // to be shown
+			return cmd.Help()
+		},
+	})
 	root.PersistentFlags().StringVar((*string)(&home), "home", "", "the node's `DIR` (default $SPARE_HOME, or spare in $XDG_DATA_HOME or ~/.local/share)")
 	root.AddCommand(
 		newUp(&home), newRun(&home),

@@ -20,7 +20,8 @@ const (
 )
 
 // news tells people why nothing seems to happen. That the program is on its
-// way is only told at a terminal; that the task waits, always.
+// way is only told at a terminal; that the task waits, or is made again since an
+// attempt has failed, always. A provider that vanishes goes unnoticed.
 type news struct {
 	w     io.Writer
 	timer *time.Timer // nil when w is no terminal
@@ -30,6 +31,7 @@ type news struct {
 	over   bool   // the program has shown something, or has ended
 	line   string // what goes on, when it is worth telling
 	waited time.Time
+	failed uint32 // the last attempt whose failure was told
 }
 
 // newNews returns news for w, which the caller stops.
@@ -69,6 +71,12 @@ func (n *news) note(e api.Event, now time.Time) {
 	if waits(e.Task) && now.Sub(n.waited) >= tellEvery {
 		n.waited = now
 		fmt.Fprintf(n.w, "spare: task %s is %s\n", e.Task.ID, protocol.SafeText(e.Task.Reason))
+	}
+	for i, a := range e.Task.Attempts {
+		if a.State == protocol.StateFailed.Word() && a.Attempt > n.failed && i+1 < len(e.Task.Attempts) {
+			n.failed = a.Attempt
+			fmt.Fprintf(n.w, "spare: attempt %d failed on %s, another is made: %s\n", a.Attempt, shortPeer(a.Provider), protocol.SafeText(a.Reason))
+		}
 	}
 	if line := preparation(e.Task); line != n.line {
 		n.line = line

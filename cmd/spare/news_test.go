@@ -73,3 +73,23 @@ func TestWaitingIsToldEvenWithoutATerminalButSeldom(t *testing.T) {
 		t.Errorf("said %q, want %q", got, want)
 	}
 }
+
+func TestAFailedAttemptIsToldOnce(t *testing.T) {
+	var said strings.Builder
+	n := newNews(&said, false)
+	defer n.stop()
+	e := event("running")
+	attempts := []api.Attempt{
+		{Attempt: 1, Provider: apitest.Self, State: "unreachable", Reason: "it is silent"},
+		{Attempt: 2, Provider: apitest.Other, State: "failed", Reason: "near; E-WORKER: \x1b[31mit crashed"},
+		{Attempt: 3, Provider: apitest.Self, State: "running"},
+	}
+	for shown := range attempts { // the last of the first two is not made again yet
+		e.Task.Attempts = attempts[:shown+1]
+		n.note(e, time.Now())
+		n.note(e, time.Now())
+	}
+	if got, want := said.String(), "spare: attempt 2 failed on 12D3KooWHdiAxVd8, another is made: near; E-WORKER: [31mit crashed\n"; got != want {
+		t.Errorf("said %q, want %q", got, want)
+	}
+}

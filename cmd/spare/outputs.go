@@ -32,7 +32,8 @@ func openOutputDir(dir string) (*outputDir, error) {
 		root, err = os.OpenRoot(dir)
 	}
 	if err != nil {
-		return nil, protocol.Errorf(protocol.CodeFile, "cannot use %s for output files: %v", dir, err)
+		return nil, protocol.Errorf(protocol.CodeFile, "cannot use %s for output files: %v", dir, err).
+			WithHint("name a directory with -O that you may write to; it is made when it is not there")
 	}
 	return &outputDir{root}, nil
 }

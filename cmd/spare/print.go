@@ -14,40 +14,18 @@ import (
 )
 
 // format is the value of --output.
-type format struct {
-	name string
-	wide bool // whether there is a wide table
-}
+type format struct{ choice }
 
-func (f *format) String() string { return f.name }
-
-// Type names the flag's values in the help.
-func (f *format) Type() string {
-	if f.wide {
-		return "table|wide|json"
-	}
-	return "table|json"
-}
-
-// Set takes one of the formats.
-func (f *format) Set(s string) error {
-	if s != "table" && s != "json" && (s != "wide" || !f.wide) {
-		return fmt.Errorf("%q is neither table nor json", s)
-	}
-	f.name = s
-	return nil
-}
-
-// addFormat gives cmd the flag -o.
-func addFormat(cmd *cobra.Command) *format {
-	f := &format{name: "table"}
+// addFormat gives cmd the flag -o, whose first word is the default.
+func addFormat(cmd *cobra.Command, words ...string) *format {
+	f := &format{choice{words[0], words}}
 	cmd.Flags().VarP(f, "output", "o", "how to print")
 	return f
 }
 
 // print writes v as JSON, or calls the function that writes its text.
 func (f *format) print(w io.Writer, v any, text func(io.Writer) error) error {
-	if f.name != "json" {
+	if f.word != "json" {
 		return text(w)
 	}
 	enc := json.NewEncoder(w)
@@ -83,6 +61,14 @@ func table(w io.Writer, head []string, rows [][]string) error {
 // shortPeer is the beginning of a peer ID: enough to tell peers apart, and to
 // name one wherever a peer is asked for.
 func shortPeer(id string) string { return id[:min(len(id), 16)] }
+
+// peerName is how tables name a peer.
+func peerName(id string, self bool) string {
+	if self {
+		return shortPeer(id) + " (this node)"
+	}
+	return shortPeer(id)
+}
 
 // millis writes milliseconds, nil as unknown.
 func millis(ms *float64) string {

@@ -1,6 +1,9 @@
 package main
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 func TestGasAmount(t *testing.T) {
 	for text, want := range map[string]uint64{
@@ -9,9 +12,11 @@ func TestGasAmount(t *testing.T) {
 		"0.5K": 500, "1152921504606846976": 1 << 60, "18446744073709551615": 1<<64 - 1,
 	} {
 		t.Run(text, func(t *testing.T) {
-			var g gasAmount
-			if err := g.Set(text); err != nil || uint64(g) != want {
-				t.Errorf("%d (%v), want %d", g, err, want)
+			if got, ok := readGas(text); !ok || got != want {
+				t.Errorf("%d (%v), want %d", got, ok, want)
+			}
+			if got, ok := readGas(exactAmount(want)); !ok || got != want {
+				t.Errorf("%d is written %s", want, exactAmount(want))
 			}
 		})
 	}
@@ -21,9 +26,8 @@ func TestGasAmount(t *testing.T) {
 		"a space": "5 G", "two letters": "5GG", "an underscore": "1_000",
 	} {
 		t.Run(name, func(t *testing.T) {
-			var g gasAmount
-			if err := g.Set(text); err == nil {
-				t.Errorf("%q is %d", text, g)
+			if got, ok := readGas(text); ok {
+				t.Errorf("%q is %d", text, got)
 			}
 		})
 	}
@@ -33,6 +37,23 @@ func TestAmountText(t *testing.T) {
 	for n, want := range map[uint64]string{0: "0", 7: "7", 999: "999", 1000: "1 K", 1_234_567: "1.23 M", 10e12: "10 T", 1 << 60: "1.15 E"} {
 		if got := amount(n); got != want {
 			t.Errorf("%d is %q, want %q", n, got, want)
+		}
+	}
+}
+
+func TestTheLastValueOfANameWins(t *testing.T) {
+	var e environment
+	for _, kv := range []string{"A=1", "AB=x=y", "B=", "A=2"} {
+		if err := e.Set(kv); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []string{"AB=x=y", "B=", "A=2"}; !slices.Equal(e, want) {
+		t.Errorf("%q, want %q", e, want)
+	}
+	for _, kv := range []string{"", "A", "=1"} {
+		if err := e.Set(kv); err == nil {
+			t.Errorf("%q is taken", kv)
 		}
 	}
 }

@@ -2,17 +2,13 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -31,27 +27,37 @@ const smallStdin = protocol.MaxInline
 type runFlags struct {
 	local, remote   bool
 	on              string
-	replicas        uint32
-	quorum          uint32
-	verify          string
-	env             []string
-	timeout         time.Duration
-	mem, output     byteSize
-	gas             gasAmount
-	fileBytes       byteSize
-	files           uint32
-	seed            string
+	replicas        quantity
+	quorum          quantity
+	verify          choice
+	env             environment
+	timeout         quantity
+	mem, output     quantity
+	gas             quantity
+	fileBytes       quantity
+	files           quantity
+	seed            seed
 	inputs          []string
 	outputDir       string
 	noStdin, detach bool
 }
 
 func newRun(h *home) *cobra.Command {
-	var f runFlags
+	f := runFlags{
+		replicas:  quantity{counts, 1, 1, protocol.MaxReplicas},
+		quorum:    quantity{counts, 0, 0, protocol.MaxReplicas},
+		verify:    choice{of: []string{"off", "auto", "strict"}},
+		timeout:   quantity{times, uint64(protocol.DefaultWall), uint64(time.Millisecond), uint64(protocol.MaxWall)},
+		mem:       quantity{sizes, protocol.DefaultMemory, protocol.PageSize, protocol.MaxMemory},
+		output:    quantity{sizes, protocol.DefaultOutput, 1, protocol.MaxOutput},
+		gas:       quantity{gases, protocol.DefaultGas, 1, protocol.MaxGas},
+		fileBytes: quantity{sizes, protocol.DefaultFileBytes, 1, protocol.MaxFileBytes},
+		files:     quantity{counts, protocol.DefaultFiles, 1, protocol.MaxFiles},
+	}
 	cmd := &cobra.Command{
 		Use:   "run [flags] PROGRAM [flags] [-- ARG...]",
 		Short: "Run a WASI program and exit as it does",
-		Long: `Run a WASI program on a nearby idle peer, or here when that is quicker.
+		Long: fmt.Sprintf(`Run a WASI program on a nearby idle peer, or here when that is quicker.
 
 stdin is read to its end first, unless it is a terminal; stdout and stderr are
 the program's as it writes them. Flags up to -- are spare's; everything after
@@ -61,10 +67,14 @@ It sees no files but those given with -i, below /in, and may write below /out;
 -O has what it leaves there written to a directory here, in which it replaces
 files of the same names, when it has ended by itself.
 
-The exit status is the program's own, or:
+It gets at most %d args and as many variables, and %s of either.
+
+The exit status is the program's own (its lowest eight bits; 255 when those of
+a failure are 0), or:
+    2  the command line cannot be
   124  its time is over          125  spare, the network or a limit failed it
   126  it is no valid program    127  not found
-  134  it trapped                130  Ctrl-C: the task goes on, a second one within a second cancels it`,
+  134  it trapped                130  Ctrl-C: the task goes on, a second one within a second cancels it`, protocol.MaxArgs-1, size(protocol.MaxArgBytes)),
 		Example: `  echo hello | spare run --remote wordcount.wasm
   spare run python.wasm --timeout 1m -- -c 'print(6*7)'
   spare run resize.wasm -i photos:/in -O small -- --width 800`,
@@ -122,15 +132,18 @@ The exit status is the program's own, or:
 				if err != nil {
 					return err
 				}
-				_, err = fmt.Fprintln(cmd.OutOrStdout(), t.ID)
-				return err
+				if _, err = fmt.Fprintln(cmd.OutOrStdout(), t.ID); err != nil {
+					return protocol.Errorf(protocol.CodeFile, "cannot write the ID of task %s: %v", t.ID, err).
+						WithHint("it runs all the same; 'spare cancel %s' ends it", t.ID)
+				}
+				return nil
 			}
 			return runAttached(cmd.Context(), c, in, module, out)
 		},
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		if !strings.HasPrefix(err.Error(), "unknown ") {
-			return usage(cmd, "%v", err)
+			return flagError(cmd, err)
 		}
 		return protocol.Errorf(protocol.CodeUsage, "%v", err).WithHint("arguments of the program go after --; see '%s --help'", cmd.CommandPath())
 	})
@@ -138,19 +151,19 @@ The exit status is the program's own, or:
 	flags.BoolVar(&f.local, "local", false, "only on this node")
 	flags.BoolVar(&f.remote, "remote", false, "never on this node")
 	flags.StringVar(&f.on, "on", "", "only on the `PEER` whose ID begins so")
-	flags.Uint32Var(&f.replicas, "replicas", 1, fmt.Sprintf("distinct peers to run it on, `N` at most %d; the first valid result wins", protocol.MaxReplicas))
-	flags.Uint32Var(&f.quorum, "quorum", 0, "so many of them must give the same result, `Q`, before any is shown")
-	flags.StringVar(&f.verify, "verify", "default", "compare results without a quorum: off, `auto` (as often as a peer's past makes necessary) or strict")
-	flags.StringArrayVar(&f.env, "env", nil, "`NAME=value` for the program, which inherits nothing (repeatable)")
-	flags.DurationVar(&f.timeout, "timeout", 0, fmt.Sprintf("the program's wall time, each attempt (default %s)", protocol.DefaultWall))
-	flags.Var(&f.mem, "mem", fmt.Sprintf("the program's memory (default %s)", size(protocol.DefaultMemory)))
-	flags.Var(&f.output, "output-limit", fmt.Sprintf("stdout and stderr together (default %s)", size(protocol.DefaultOutput)))
-	flags.Var(&f.gas, "gas", fmt.Sprintf("the program's instructions, about, such as 1e9 or 2T (default %s)", amount(protocol.DefaultGas)))
-	flags.Var(&f.fileBytes, "file-bytes", fmt.Sprintf("all its files together, inputs included (default %s)", size(protocol.DefaultFileBytes)))
-	flags.Uint32Var(&f.files, "files", protocol.DefaultFiles, "its files and directories, `N`, inputs included")
+	flags.Var(&f.replicas, "replicas", fmt.Sprintf("distinct peers to run it on, `N` at most %d; the first valid result wins", protocol.MaxReplicas))
+	flags.Var(&f.quorum, "quorum", "so many of them must give the same result, `Q`, before any is shown")
+	flags.Var(&f.verify, "verify", "compare results without a quorum: auto is as often as a peer's past makes necessary (default off, or as config.toml says)")
+	flags.Var(&f.env, "env", "a variable for the program, which inherits nothing (repeatable)")
+	flags.Var(&f.timeout, "timeout", "the program's wall time, each attempt")
+	flags.Var(&f.mem, "mem", "the program's memory")
+	flags.Var(&f.output, "output-limit", "stdout and stderr together")
+	flags.Var(&f.gas, "gas", "the program's instructions, about, such as 1e9 or 2T")
+	flags.Var(&f.fileBytes, "file-bytes", "all its files together, inputs included")
+	flags.Var(&f.files, "files", "its files and directories, `N`, inputs included")
 	flags.StringArrayVarP(&f.inputs, "input", "i", nil, "`FILE[:/in/NAME]` or DIR[:/in/NAME] for the program to read (repeatable)")
 	flags.StringVarP(&f.outputDir, "output-dir", "O", "", "the `DIR` for what it leaves below /out, made when it is not there")
-	flags.StringVar(&f.seed, "seed", "0", "a `NUMBER`, or random; equal runs with equal seeds are equal")
+	flags.Var(&f.seed, "seed", "equal runs with equal seeds are equal (default 0)")
 	flags.BoolVarP(&f.noStdin, "no-stdin", "n", false, "give the program an empty stdin")
 	flags.BoolVarP(&f.detach, "detach", "d", false, "print the task's ID and do not wait")
 	return cmd
@@ -162,97 +175,49 @@ func (f *runFlags) submission(cmd *cobra.Command, args []string) (*api.Submissio
 		Args: args[1:],
 		Env:  f.env,
 		Limits: api.Limits{
-			MemoryBytes: uint64(f.mem),
-			OutputBytes: uint64(f.output),
-			WallMS:      uint64(f.timeout.Milliseconds()),
-			Gas:         uint64(f.gas),
-			FileBytes:   uint64(f.fileBytes),
-			Files:       f.files,
+			MemoryBytes: f.mem.n,
+			OutputBytes: f.output.n,
+			WallMS:      f.timeout.n / uint64(time.Millisecond),
+			Gas:         f.gas.n,
+			FileBytes:   f.fileBytes.n,
+			Files:       uint32(f.files.n),
 		},
-		Terms: api.Terms{Replicas: max(f.replicas, f.quorum), Quorum: f.quorum, On: f.on, Detached: f.detach},
+		Seed:  uint64(f.seed),
+		Terms: api.Terms{Replicas: uint32(max(f.replicas.n, f.quorum.n)), Quorum: uint32(f.quorum.n), Verify: f.verify.word, On: f.on, Detached: f.detach},
 	}
+	verified := f.verify.word == "auto" || f.verify.word == "strict"
 	switch {
 	case f.local && f.remote:
 		return nil, usage(cmd, "--local and --remote exclude each other")
 	case f.local && f.on != "":
 		return nil, usage(cmd, "--local and --on exclude each other")
-	case f.local:
-		in.Terms.Where = "local"
-	case f.remote:
-		in.Terms.Where = "remote"
-	}
-	if cmd.Flags().Changed("verify") {
-		verify, err := protocol.ParseVerify(f.verify)
-		if err != nil {
-			return nil, usage(cmd, "--verify must be off, auto or strict, not %q", f.verify)
-		}
-		in.Terms.Verify = verify.Word()
-		if f.quorum > 1 && verify > protocol.VerifyOff {
-			return nil, usage(cmd, "--quorum and --verify exclude each other")
-		}
-	}
-	switch {
+	case f.quorum.n > 1 && verified:
+		return nil, usage(cmd, "--quorum and --verify exclude each other")
+	case f.on != "" && verified:
+		return nil, usage(cmd, "--verify %s wants results of several peers, --on only one", f.verify.word)
 	case cmd.Flags().Changed("on") && f.on == "":
 		return nil, usage(cmd, "--on is empty")
-	case f.replicas < 1 || f.replicas > protocol.MaxReplicas:
-		return nil, usage(cmd, "--replicas must be 1 to %d", protocol.MaxReplicas)
-	case f.quorum > protocol.MaxReplicas:
-		return nil, usage(cmd, "--quorum must be 1 to %d", protocol.MaxReplicas)
-	case cmd.Flags().Changed("replicas") && f.quorum > f.replicas:
-		return nil, usage(cmd, "--quorum %d cannot be had of %d replicas", f.quorum, f.replicas)
+	case cmd.Flags().Changed("replicas") && f.quorum.n > f.replicas.n:
+		return nil, usage(cmd, "--quorum %d cannot be had of %d replicas", f.quorum.n, f.replicas.n)
 	case in.Terms.Replicas > 1 && (f.local || f.on != ""):
 		return nil, usage(cmd, "--replicas and --quorum want distinct peers, --local and --on only one")
-	case cmd.Flags().Changed("timeout") && f.timeout < time.Millisecond:
-		return nil, usage(cmd, "--timeout must be 1ms or more")
-	case f.timeout > protocol.MaxWall:
-		return nil, usage(cmd, "--timeout must be %s or less", protocol.MaxWall)
-	case cmd.Flags().Changed("mem") && f.mem < protocol.PageSize:
-		return nil, usage(cmd, "--mem must be %s or more", size(protocol.PageSize))
-	case uint64(f.mem) > protocol.MaxMemory:
-		return nil, usage(cmd, "--mem must be %s or less", size(protocol.MaxMemory))
-	case cmd.Flags().Changed("output-limit") && f.output == 0:
-		return nil, usage(cmd, "--output-limit must be 1 B or more")
-	case uint64(f.output) > protocol.MaxOutput:
-		return nil, usage(cmd, "--output-limit must be %s or less", size(protocol.MaxOutput))
-	case cmd.Flags().Changed("gas") && f.gas == 0:
-		return nil, usage(cmd, "--gas must be 1 or more")
-	case f.gas > protocol.MaxGas:
-		return nil, usage(cmd, "--gas must be %d or less", uint64(protocol.MaxGas))
-	case cmd.Flags().Changed("file-bytes") && f.fileBytes == 0:
-		return nil, usage(cmd, "--file-bytes must be 1 B or more")
-	case f.fileBytes > protocol.MaxFileBytes:
-		return nil, usage(cmd, "--file-bytes must be %s or less", size(protocol.MaxFileBytes))
-	case f.files < 1 || f.files > protocol.MaxFiles:
-		return nil, usage(cmd, "--files must be 1 to %d", protocol.MaxFiles)
 	case cmd.Flags().Changed("output-dir") && f.outputDir == "":
 		return nil, usage(cmd, "-O is empty")
 	case f.detach && f.outputDir != "":
 		return nil, protocol.Errorf(protocol.CodeUsage, "-d does not wait for the files that -O is for").
 			WithHint("'spare get TASK -O DIR' writes them when it has ended")
+	case f.local:
+		in.Terms.Where = "local"
+	case f.remote:
+		in.Terms.Where = "remote"
 	}
-	for _, kv := range f.env {
-		if strings.IndexByte(kv, '=') < 1 {
-			return nil, usage(cmd, "--env %q is not NAME=value", kv)
-		}
-	}
-	if f.seed == "random" {
-		var b [8]byte
-		rand.Read(b[:])
-		in.Seed = binary.NativeEndian.Uint64(b[:])
-		return in, nil
-	}
-	var err error
-	if in.Seed, err = strconv.ParseUint(f.seed, 10, 64); err != nil {
-		return nil, usage(cmd, "--seed %q is neither a number nor random", f.seed)
-	}
-	return in, nil
+	return in, in.CheckWords()
 }
 
 // limits are those of the task that its files must keep to.
 func (f *runFlags) limits() *protocol.Limits {
 	l := protocol.DefaultLimits()
-	l.FileBytes = cmp.Or(uint64(f.fileBytes), l.FileBytes)
-	l.Files = f.files
+	l.FileBytes, l.Files = f.fileBytes.n, uint32(f.files.n)
 	return l
 }
 
@@ -271,7 +236,7 @@ func readProgram(path string) ([]byte, error) {
 		b, err = os.ReadFile(path)
 	}
 	if err != nil {
-		return nil, protocol.Errorf(protocol.CodeFile, "cannot read the program: %v", err)
+		return nil, protocol.Errorf(protocol.CodeFile, "cannot read the program: %v", err).WithHint("give the path of a .wasm file that you may read")
 	}
 	return b, nil
 }
@@ -290,7 +255,7 @@ func spoolStdin(ctx context.Context, c *client.Client, stdin *os.File) (api.Byte
 	}
 	head, err := io.ReadAll(io.LimitReader(stdin, smallStdin+1))
 	if err != nil {
-		return api.Bytes{}, protocol.Errorf(protocol.CodeFile, "cannot read stdin: %v", err)
+		return api.Bytes{}, protocol.Errorf(protocol.CodeFile, "cannot read stdin: %v", err).WithHint("-n gives the program an empty one")
 	}
 	if len(head) <= smallStdin {
 		return api.Bytes{Data: head}, nil

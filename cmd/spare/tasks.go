@@ -17,11 +17,11 @@ import (
 )
 
 func newPs(h *home) *cobra.Command {
-	var limit int
+	limit := quantity{counts, 50, 1, 1000}
 	var more bool
 	cmd := newInspect(h, "ps", "Tasks of this node, newest first", exactly(),
 		func(ctx context.Context, c *client.Client, _ []string) ([]api.Task, error) {
-			page, err := c.Tasks(ctx, limit, "")
+			page, err := c.Tasks(ctx, int(limit.n), "")
 			more = page.Next != ""
 			return page.Tasks, err
 		},
@@ -32,31 +32,32 @@ func newPs(h *home) *cobra.Command {
 				if t.WallMS != nil {
 					wall = millis(t.WallMS)
 				}
-				rows = append(rows, []string{t.ID, stateText(&t), t.Name, shortPeer(whereOf(&t)), span(time.Since(time.Time(t.Submitted))), wall})
+				rows = append(rows, []string{t.ID, stateText(&t), t.Name, whereOf(&t), span(time.Since(time.Time(t.Submitted))), wall})
 			}
 			return table(w, []string{"TASK", "STATE", "PROGRAM", "WHERE", "AGE", "TIME"}, rows)
 		})
-	cmd.Flags().IntVarP(&limit, "limit", "l", 50, "how many at most, 1 to 1000")
+	cmd.Flags().VarP(&limit, "limit", "l", "how many at most, `N` from 1 to 1000")
 	cmd.PostRun = func(cmd *cobra.Command, _ []string) {
 		if more {
-			fmt.Fprintf(cmd.ErrOrStderr(), "spare: there are older tasks than these %d; 'spare ps --limit N' shows more, at most 1000\n", limit)
+			fmt.Fprintf(cmd.ErrOrStderr(), "spare: there are older tasks than these %d; 'spare ps --limit N' shows more, at most 1000\n", limit.n)
 		}
 	}
 	return cmd
 }
 
-// whereOf returns the provider that gave the result; before there is one, or
+// whereOf names the provider that gave the result; before there is one, or
 // without, that of the attempt that runs, else of the last.
 func whereOf(t *api.Task) string {
 	for _, state := range []protocol.State{protocol.StateDone, protocol.StateRunning} {
 		for _, a := range t.Attempts {
 			if a.State == state.Word() {
-				return a.Provider
+				return peerName(a.Provider, a.Self)
 			}
 		}
 	}
 	if n := len(t.Attempts); n > 0 {
-		return t.Attempts[n-1].Provider
+		last := t.Attempts[n-1]
+		return peerName(last.Provider, last.Self)
 	}
 	return ""
 }
@@ -125,16 +126,21 @@ func printTask(w io.Writer, t api.Task) error {
 		if a.Gas > 0 {
 			gas = amount(a.Gas)
 		}
-		rows = append(rows, []string{fmt.Sprint(a.Attempt), shortPeer(a.Provider), a.State, millis(a.RTTMS), clock(a.Started), clock(a.Ended), gas, a.Result[:min(len(a.Result), 12)], a.Reason})
+		rows = append(rows, []string{fmt.Sprint(a.Attempt), peerName(a.Provider, a.Self), a.State, millis(a.RTTMS), clock(a.Started), clock(a.Ended), gas, a.Result[:min(len(a.Result), 12)], a.Reason})
 	}
 	return table(w, []string{"ATTEMPT", "PROVIDER", "STATE", "RTT", "STARTED", "ENDED", "GAS", "RESULT", "REASON"}, rows)
 }
 
 // placed says what was asked of the placement.
 func placed(t *api.Terms) string {
-	said := fmt.Sprintf("%s, %d replicas", t.Where, t.Replicas)
+	said := t.Where
+	if t.On != "" {
+		said = "on " + shortPeer(t.On)
+	}
 	if t.Replicas == 1 {
-		said = fmt.Sprintf("%s, 1 replica", t.Where)
+		said += ", 1 replica"
+	} else {
+		said += fmt.Sprintf(", %d replicas", t.Replicas)
 	}
 	if t.Quorum > 1 {
 		said += fmt.Sprintf(", a quorum of %d", t.Quorum)
@@ -185,9 +191,9 @@ func newLogs(h *home) *cobra.Command {
 					return write(os.Stderr, e.Stderr)
 				})
 				if errors.Is(err, errOutput) {
-					return protocol.Errorf(protocol.CodeFile, "%v", err)
+					return protocol.Errorf(protocol.CodeFile, "%v", err).WithHint("the task goes on; 'spare logs %s' has its output", args[0])
 				}
-				return err
+				return ofTask(err, args[0])
 			}
 			for fd, w := range []io.Writer{1: cmd.OutOrStdout(), 2: cmd.ErrOrStderr()} {
 				if w == nil {
@@ -207,17 +213,17 @@ func newLogs(h *home) *cobra.Command {
 func copyOutput(ctx context.Context, c *client.Client, id string, fd int, w io.Writer) error {
 	out, err := c.Output(ctx, id, fd)
 	if err != nil {
-		return err
+		return ofTask(err, id)
 	}
 	defer out.Close()
 	if _, err := io.Copy(w, out); err != nil {
-		return protocol.Errorf(protocol.CodeFile, "the output broke off: %v", err)
+		return protocol.Errorf(protocol.CodeFile, "the output broke off: %v", err).WithHint("'spare logs %s' has it from its start", id)
 	}
 	return nil
 }
 
 func newWait(h *home) *cobra.Command {
-	var timeout time.Duration
+	timeout := quantity{unit: times, least: uint64(time.Millisecond)}
 	cmd := &cobra.Command{
 		Use:   "wait TASK",
 		Short: "Wait for a task and exit as it did",
@@ -228,22 +234,22 @@ func newWait(h *home) *cobra.Command {
 				return err
 			}
 			ctx := cmd.Context()
-			if timeout > 0 {
+			if timeout.n > 0 {
 				var cancel context.CancelFunc
-				ctx, cancel = context.WithTimeout(ctx, timeout)
+				ctx, cancel = context.WithTimeout(ctx, time.Duration(timeout.n))
 				defer cancel()
 			}
 			t, err := c.Wait(ctx, args[0])
 			if errors.Is(err, context.DeadlineExceeded) {
-				return protocol.Errorf(protocol.CodeTimeout, "the task has not ended within %s", timeout).WithHint("it goes on; see 'spare show %s'", args[0])
+				return protocol.Errorf(protocol.CodeTimeout, "the task has not ended within %s", &timeout).WithHint("it goes on; see 'spare show %s'", args[0])
 			}
 			if err != nil {
-				return err
+				return ofTask(err, args[0])
 			}
 			return endOf(&t)
 		},
 	}
-	cmd.Flags().DurationVar(&timeout, "timeout", 0, "give up after this time (exit status 124); the task goes on")
+	cmd.Flags().Var(&timeout, "timeout", "give up after this time (exit status 124); the task goes on")
 	return cmd
 }
 
@@ -257,10 +263,27 @@ func newCancel(h *home) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = c.Cancel(cmd.Context(), args[0])
+			t, err := c.Task(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if t.Ended != nil {
+				fmt.Fprintf(cmd.ErrOrStderr(), "spare: task %s has ended already: %s\n", t.ID, stateText(&t))
+				return nil
+			}
+			_, err = c.Cancel(cmd.Context(), t.ID)
 			return err
 		},
 	}
+}
+
+// ofTask names the task in the error of a node that has gone.
+func ofTask(err error, id string) error {
+	var e *protocol.Error
+	if errors.As(err, &e) && e.Code == protocol.CodeShutdown {
+		return e.WithHint("'spare show %s' tells of the task when the node runs again", id)
+	}
+	return err
 }
 
 // endOf is the error that makes the command line exit as the task did: a

@@ -3,11 +3,13 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
-	"strconv"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -20,10 +22,12 @@ import (
 
 func newUp(h *home) *cobra.Command {
 	var (
-		cfg    = node.Default()
-		memory byteSize
+		said   = node.Default() // by flags
+		memory = quantity{sizes, 0, protocol.PageSize, protocol.MaxMemory}
+		slots  = quantity{counts, 0, 0, node.MaxSlots}
+		donate = choice{said.Donate, []string{"idle", "always"}}
+		level  = choice{"warn", []string{"debug", "info", "warn", "error"}}
 		noPage bool
-		level  string
 	)
 	cmd := &cobra.Command{
 		Use:   "up",
@@ -45,50 +49,49 @@ what this node requires of its sandbox and the most that it gives to a task:
                     # body, nesting and table-elements of a program`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			switch {
-			case cfg.Donate != "idle" && cfg.Donate != "always":
-				return usage(cmd, "--donate %q is neither idle nor always", cfg.Donate)
-			case cfg.Slots < 0:
-				return usage(cmd, "--slots must be 1 or more, or 0 for as many as fit")
-			case cmd.Flags().Changed("mem") && memory < protocol.PageSize:
-				return usage(cmd, "--mem must be %s or more", size(protocol.PageSize))
-			case memory > protocol.MaxMemory:
-				return usage(cmd, "--mem must be %s or less", size(protocol.MaxMemory))
-			}
-			logger, err := newLogger(level)
+			logger, err := newLogger(level.word)
 			if err != nil {
-				return usage(cmd, "--log-level %q is none of debug, info, warn, error", level)
+				return err
 			}
 			if noPage {
-				cfg.Dashboard = ""
+				said.Dashboard = ""
 			}
 			file, err := readConfig(*h)
 			if err != nil {
 				return err
 			}
-			cfg.Home, cfg.Ceilings, cfg.Require, cfg.Logger = file.Home, file.Ceilings, file.Require, logger
-			cfg.MemoryBytes = cmp.Or(uint64(memory), file.MemoryBytes)
+			said.Slots, said.MemoryBytes, said.Donate = int(slots.n), memory.n, donate.word
+			cfg := withFlags(file, said)
 			// The home is not made for a node that cannot be.
 			if err := api.CheckDashboard(cfg.Dashboard); err != nil {
-				return err
+				return asUsage(err)
 			}
-			cfg.Version = versionText()
+			cfg.Version, cfg.Logger = versionText(), logger
 			cfg.Ready = func(i node.Info) { announce(cmd.OutOrStdout(), cmd.ErrOrStderr(), i, cfg, *h) }
 			return up(cmd.Context(), cfg)
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringArrayVar(&cfg.Listen, "listen", nil, "`MULTIADDR` to listen on (repeatable; default loopback, TCP and QUIC on a free port)")
-	flags.StringArrayVar(&cfg.Announce, "announce", nil, "`MULTIADDR` to tell others instead of those listened on (repeatable)")
-	flags.StringArrayVar(&cfg.Bootstrap, "bootstrap", nil, "`MULTIADDR` of a peer to join, ending in /p2p/PEER (repeatable)")
-	flags.StringVar(&cfg.Network, "network", cfg.Network, "`NAME` of the network")
-	flags.IntVar(&cfg.Slots, "slots", 0, "tasks to run at once, `N`; 0 is as many as fit")
+	flags.Var(&addresses{list: &said.Listen}, "listen", "address to listen on (repeatable; default loopback, TCP and QUIC on a free port)")
+	flags.Var(&addresses{list: &said.Announce}, "announce", "address to tell others instead of those listened on (repeatable)")
+	flags.Var(&addresses{list: &said.Bootstrap, peer: true}, "bootstrap", "address of a peer to join, ending in /p2p/PEER (repeatable)")
+	flags.StringVar(&said.Network, "network", said.Network, "`NAME` of the network")
+	flags.Var(&slots, "slots", "tasks to run at once, `N`; 0 is one for each CPU")
 	flags.Var(&memory, "mem", "memory for one task (default as much as fits)")
-	flags.StringVar(&cfg.Donate, "donate", cfg.Donate, "when to take tasks of others: `idle|always`")
-	flags.StringVar(&cfg.Dashboard, "dashboard", cfg.Dashboard, "loopback `HOST:PORT` of the dashboard")
+	flags.Var(&donate, "donate", "when to take tasks of others")
+	flags.StringVar(&said.Dashboard, "dashboard", said.Dashboard, "loopback `HOST:PORT` of the dashboard")
 	flags.BoolVar(&noPage, "no-dashboard", false, "serve no dashboard")
-	flags.StringVar(&level, "log-level", "warn", "`debug|info|warn|error`")
+	flags.Var(&level, "log-level", "what to log")
 	return cmd
+}
+
+// withFlags returns what config.toml says with what flags say, of which it can
+// have the memory alone.
+func withFlags(file, said node.Config) node.Config {
+	file.Network, file.Dashboard, file.Donate, file.Slots = said.Network, said.Dashboard, said.Donate, said.Slots
+	file.Listen, file.Announce, file.Bootstrap = said.Listen, said.Announce, said.Bootstrap
+	file.MemoryBytes = cmp.Or(said.MemoryBytes, file.MemoryBytes)
+	return file
 }
 
 // up runs a node until a signal. A second signal ends the process at once.
@@ -97,10 +100,28 @@ func up(ctx context.Context, cfg node.Config) error {
 	defer stop()
 	defer context.AfterFunc(ctx, stop)()
 	n, err := node.New(ctx, cfg)
-	if err != nil {
+	var e *protocol.Error
+	switch {
+	case err == nil:
+		return n.Run(ctx)
+	case !errors.As(err, &e):
+		return err
+	case e.Code == protocol.CodeBadRequest: // the name of --network
+		return asUsage(err)
+	case e.Code == protocol.CodeFile && e.Hint == "":
+		return e.WithHint("see to it that you may write to %s, or choose another home with --home or SPARE_HOME", cfg.Home)
+	default:
 		return err
 	}
-	return n.Run(ctx)
+}
+
+// asUsage makes what a node says of a flag's value an error of the command line.
+func asUsage(err error) error {
+	var e *protocol.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	return protocol.Errorf(protocol.CodeUsage, "%s", e.Message).WithHint("%s", e.Hint)
 }
 
 // announce tells a person what has started and what to do next.
@@ -128,6 +149,10 @@ func announce(w, stderr io.Writer, i node.Info, cfg node.Config, h home) {
 	case i.NewSecret:
 		rows = append(rows, []string{"new secret", i.SecretFile + " (copy it to the other members)"})
 	}
+	if mode, ok := othersMayRead(i.SecretFile); ok {
+		complain(stderr, protocol.Errorf(protocol.CodeNetwork, "%s has mode %04o, and whoever can read it is a member", i.SecretFile, mode).
+			WithHint("chmod 600 %s", i.SecretFile))
+	}
 	for _, text := range narrow(cfg.Ceilings) {
 		rows = append(rows, []string{"refuses", text})
 	}
@@ -136,6 +161,15 @@ func announce(w, stderr io.Writer, i node.Info, cfg node.Config, h home) {
 		[]string{"next", h.command() + " run PROGRAM.wasm"})
 	// A closed stdout must not end the node.
 	_ = table(w, nil, rows)
+}
+
+// othersMayRead reports whether a file is for more than its owner, and its mode.
+func othersMayRead(path string) (fs.FileMode, bool) {
+	info, err := os.Stat(path)
+	if err != nil || runtime.GOOS == "windows" { // where modes say nothing
+		return 0, false
+	}
+	return info.Mode().Perm(), info.Mode().Perm()&0o077 != 0
 }
 
 // narrow tells which ceilings refuse a task whose user names no limit.
@@ -150,7 +184,7 @@ func narrow(c node.Ceilings) (texts []string) {
 		{"--timeout", uint64(plain.Wall()), uint64(c.Wall), func(n uint64) string { return time.Duration(n).String() }},
 		{"--gas", plain.Gas, c.Gas, amount},
 		{"--file-bytes", plain.FileBytes, c.FileBytes, size},
-		{"--files", uint64(plain.Files), uint64(c.Files), func(n uint64) string { return strconv.FormatUint(n, 10) }},
+		{"--files", uint64(plain.Files), c.Files, decimal},
 	} {
 		if x.gives < x.asks {
 			texts = append(texts, fmt.Sprintf("runs without %s: they ask for %s, this node gives %s", x.flag, x.text(x.asks), x.text(x.gives)))

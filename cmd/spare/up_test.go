@@ -1,6 +1,11 @@
 package main
 
 import (
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -60,5 +65,46 @@ func TestNarrowCeilingsAreTold(t *testing.T) {
 	}
 	if texts := narrow(c); !slices.Equal(texts, want) {
 		t.Errorf("%q, want %q", texts, want)
+	}
+}
+
+func TestASecretForOthersToReadIsToldOf(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("modes say nothing there")
+	}
+	path := filepath.Join(t.TempDir(), "lab.secret")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for mode, want := range map[os.FileMode]string{
+		0o600: "",
+		0o644: "spare: E-NETWORK-SECRET: " + path + " has mode 0644, and whoever can read it is a member\n  hint: chmod 600 " + path + "\n",
+	} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		var stderr strings.Builder
+		announce(io.Discard, &stderr, node.Info{Network: "lab", SecretFile: path}, node.Config{Donate: "idle"}, "/h")
+		if stderr.String() != want {
+			t.Errorf("with mode %o: %q, want %q", mode, stderr.String(), want)
+		}
+	}
+}
+
+func TestFlagsLeaveWhatConfigSays(t *testing.T) {
+	file := node.Default()
+	if err := applyConfig(&file, []byte("tasks.verify = 'strict'\nsandbox.require = ['process']\nlimits = { memory = '1GiB', files = 7 }")); err != nil {
+		t.Fatal(err)
+	}
+	said := node.Default()
+	said.Network, said.Listen, said.Slots = "lab", []string{"/ip4/127.0.0.1/tcp/1"}, 3
+	want := file
+	want.Network, want.Listen, want.Slots = said.Network, said.Listen, said.Slots
+	if got := withFlags(file, said); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	said.MemoryBytes, want.MemoryBytes = 2<<30, 2<<30
+	if got := withFlags(file, said); !reflect.DeepEqual(got, want) {
+		t.Errorf("with --mem %+v, want %+v", got, want)
 	}
 }
