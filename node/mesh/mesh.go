@@ -124,12 +124,19 @@ func (m *Mesh) close() error {
 	return nil
 }
 
-// closeStale closes the connections to earlier runs of the peer that c has
-// just connected. libp2p prefers the connection with the most streams, and
-// those of a peer that was killed hang on a dead one for 45 s.
+// dialsOverlap is how much older than another a connection can be that was
+// dialled at the same time from the other side.
+const dialsOverlap = reachTimeout + handshakeTimeout
+
+// closeStale closes the connections that c, which the peer has just made, shows
+// to be dead: those to earlier runs of it, and those that it must have given up,
+// as it does behind a link that was cut, since it dials nobody with whom it is
+// connected. libp2p prefers the connection with the most streams, and what is
+// opened on a dead one hangs for 45 s or is lost.
 func closeStale(n network.Network, c network.Conn) {
 	for _, other := range n.ConnsToPeer(c.RemotePeer()) {
-		if instanceOf(other) != instanceOf(c) {
+		givenUp := c.Stat().Direction == network.DirInbound && c.Stat().Opened.Sub(other.Stat().Opened) > dialsOverlap
+		if instanceOf(other) != instanceOf(c) || givenUp {
 			_ = other.Close() // nobody is at its other end
 		}
 	}
