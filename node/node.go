@@ -227,7 +227,7 @@ func (n *Node) makeRoles() (err error) {
 		Speed:        n.capacity.Speed,
 		Version:      n.cfg.Version,
 		Arch:         n.capacity.Arch,
-		Runner:       runner{n.sandbox},
+		Runner:       n.runner(),
 		Blobs:        n.store.Blobs(),
 		Results:      n.store,
 		Ledger:       n.ledger,
