@@ -39,7 +39,12 @@ type (
 		Network string    `json:"network"`
 		Addrs   []string  `json:"addrs"`
 		PID     int       `json:"pid"`
+		Running int       `json:"running"`
+		Queued  int       `json:"queued"`
 		Refused []refusal `json:"refused"`
+		Sandbox struct {
+			Tasks int `json:"tasks"` // run so far
+		} `json:"sandbox"`
 	}
 	refusal struct {
 		Peer    string `json:"peer"`
@@ -165,6 +170,12 @@ func logs(t *testing.T, dir string) map[string][]byte {
 // secret is that of the network, 64 characters of hex; none: one is made.
 func startNode(t *testing.T, network, secret string, flags ...string) *node {
 	t.Helper()
+	return startWithin(t, nil, network, secret, flags...)
+}
+
+// startWithin is startNode by a command that is the beginning of the node's own.
+func startWithin(t *testing.T, within []string, network, secret string, flags ...string) *node {
+	t.Helper()
 	dir, err := os.MkdirTemp(scratch, "one")
 	if err != nil {
 		t.Fatal(err)
@@ -187,7 +198,8 @@ func startNode(t *testing.T, network, secret string, flags ...string) *node {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(n.binary, append([]string{"up", "--home", home, "--network", network, "--donate", "always", "--slots", "2", "--mem", "1GiB", "--no-dashboard"}, flags...)...)
+	command := slices.Concat(within, []string{n.binary, "up", "--home", home, "--network", network, "--donate", "always", "--slots", "2", "--mem", "1GiB", "--no-dashboard"}, flags)
+	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
