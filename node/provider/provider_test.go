@@ -308,6 +308,7 @@ func TestLoadTellsOfLongRunsBeforeTheyEnd(t *testing.T) {
 		mean := func() time.Duration { return time.Duration(s.provider.Load().MeanRunUs) * time.Microsecond }
 		s.ask(1, s.spec())
 		s.next()
+		synctest.Wait()
 		if got := mean(); got != time.Millisecond {
 			t.Errorf("at first a run takes %v", got)
 		}
@@ -317,6 +318,7 @@ func TestLoadTellsOfLongRunsBeforeTheyEnd(t *testing.T) {
 		}
 		s.ask(2, s.spec())
 		s.next()
+		synctest.Wait()
 		if got := mean(); got < 14*time.Second || got > 16*time.Second {
 			t.Errorf("30 s and none are %v in the mean", got)
 		}

@@ -81,12 +81,12 @@ type attempt struct {
 	slow        bool        // a spare was started because of that
 
 	seeking  atomic.Bool   // a goroutine looks for its provider, to claim it
-	patience time.Duration // how long it may fail before a spare is started
+	patience time.Duration // how long that may fail before a spare is started
 
 	// What the pair has heard of it.
-	answered atomic.Bool  // an outcome
-	named    atomic.Int64 // unix ns of its lease, then of the last beat that named it; 0 before
-	beat     atomic.Int32 // state in that beat
+	answered atomic.Bool               // an outcome
+	named    atomic.Pointer[time.Time] // of its lease, then of the last beat that named it; nil before
+	beat     atomic.Int32              // state in that beat
 
 	speed      float64 // of its provider
 	progressMu sync.Mutex
@@ -198,13 +198,14 @@ func (a *attempt) expect(d time.Duration, err error) {
 func (a *attempt) leased(state protocol.State) {
 	a.timer.Stop()
 	a.adrift = false
-	a.named.CompareAndSwap(0, time.Now().UnixNano())
+	now := time.Now()
+	a.named.CompareAndSwap(nil, &now)
 	a.setState(state, "")
 }
 
 // heard takes what a beat says of the attempt.
 func (a *attempt) heard(now time.Time, p *protocol.Progress) {
-	a.named.Store(now.UnixNano())
+	a.named.Store(&now)
 	wall := time.Duration(min(p.WallUs, uint64(protocol.MaxWall.Microseconds())*2)) * time.Microsecond
 	if wall > a.t.spec.Limits.Wall()+wallGrace {
 		a.send(event{kind: evFailed, err: errOverdue})
@@ -220,11 +221,12 @@ func (a *attempt) heard(now time.Time, p *protocol.Progress) {
 // although it has promised to run it and has not answered.
 func (a *attempt) forgotten(now time.Time) bool {
 	named := a.named.Load()
-	return named != 0 && !a.answered.Load() && now.Sub(time.Unix(0, named)) > forgottenAfter
+	return named != nil && !a.answered.Load() && now.Sub(*named) > forgottenAfter
 }
 
 // begin asks the provider for a lease. With a stream at hand that is one
-// write; otherwise a goroutine dials.
+// write, and beats tell whether it is there; otherwise a goroutine dials, which
+// may take longer than a spare should wait.
 func (a *attempt) begin() {
 	a.expect(leaseTimeout, errNoLease)
 	if p := a.t.r.pairs.ready(a.provider); p != nil {
@@ -232,6 +234,8 @@ func (a *attempt) begin() {
 		return
 	}
 	a.t.r.wg.Go(func() {
+		late := time.AfterFunc(suspectAfter, func() { a.send(event{kind: evSuspected}) })
+		defer late.Stop()
 		p, err := a.t.r.pairs.get(a.ctx, a.provider)
 		if err != nil {
 			a.t.r.cfg.Logger.Debug("cannot reach a provider", "provider", a.provider, "err", err)

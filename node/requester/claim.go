@@ -3,6 +3,7 @@ package requester
 import (
 	"context"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -27,8 +28,11 @@ const (
 	// maxClaims bounds how often one attempt is claimed: a provider that breaks
 	// off each time is of no use.
 	maxClaims = 16
-	// seekAtOnce is how long reaching it may take before a spare is started.
-	seekAtOnce = suspectAfter
+	// seekAtOnce is how long the first try may take before a spare is started:
+	// most connections that end by themselves are made anew sooner.
+	seekAtOnce = protocol.BeatEvery
+	// tryFor bounds each try.
+	tryFor = suspectAfter
 )
 
 // takeUp claims the attempts of an earlier run of the node that may still live.
@@ -43,7 +47,8 @@ func (c *conductor) takeUp() {
 		providers = append(providers, provider)
 		a := c.adopt(provider, nonce, record)
 		c.excluded[provider] = whyRunning
-		a.named.Store(time.Now().UnixNano())
+		now := time.Now()
+		a.named.Store(&now)
 		a.timer, a.patience = time.NewTimer(0), settleNew // the node does not know its peers yet
 		a.claim(c.resumption(a))
 	}
@@ -102,9 +107,11 @@ func (a *attempt) seek(what claimed) {
 	ctx, cancel := context.WithTimeout(a.ctx, seekFor)
 	defer cancel()
 	rng := rand.New(dice{})
-	told, start := false, time.Now()
+	start, tell := time.Now(), sync.OnceFunc(func() { a.send(event{kind: evCut, err: errUnreachable}) })
+	late := time.AfterFunc(max(a.patience, seekAtOnce), tell)
+	defer late.Stop()
 	for try := 0; ; try++ {
-		within, cancel := context.WithTimeout(ctx, seekAtOnce)
+		within, cancel := context.WithTimeout(ctx, tryFor)
 		p, err := a.t.r.pairs.get(within, a.provider)
 		cancel()
 		if err == nil {
@@ -112,9 +119,8 @@ func (a *attempt) seek(what claimed) {
 			p.claim(a, what)
 			return
 		}
-		if !told && time.Since(start) >= a.patience {
-			told = true
-			a.send(event{kind: evCut, err: errUnreachable})
+		if time.Since(start) >= a.patience {
+			tell()
 		}
 		timer := time.NewTimer(market.Backoff(rng, market.Patience+try))
 		select {
@@ -129,7 +135,8 @@ func (a *attempt) seek(what claimed) {
 // claim asks for an attempt on this stream.
 func (p *pair) claim(a *attempt, what claimed) {
 	p.forget(a)
-	a.named.Store(time.Now().UnixNano()) // what it was silent for says nothing of whether it knows the attempt
+	now := time.Now()
+	a.named.Store(&now) // what it was silent for says nothing of whether it knows the attempt
 	id, err := p.add(&exchange{attempt: a})
 	if err == nil {
 		err = p.conn.Send(&protocol.Ask{Id: id, Body: &protocol.Ask_Claim{Claim: &protocol.Claim{

@@ -16,15 +16,19 @@ import (
 )
 
 const (
-	// maxFailures is how many attempts of one task may be lost or fail at
-	// their provider before it is given up: by then the task is the likelier
-	// cause. Refusals do not count, nor do peers that cannot be reached.
+	// maxFailures is how many attempts of one task may fail at their provider
+	// before it is given up, and maxLosses how many may be lost with theirs: by
+	// then the task is the likelier cause. Refusals do not count, nor do peers
+	// that cannot be reached.
 	maxFailures = 10
+	maxLosses   = 50
 	// tellAfter is how long a task waits before its follower is told: longer
 	// than a new node gives its peers, which may end the task with one line.
 	tellAfter = settleNew + time.Second
-	// spareFresh is how long the spares of a placement are worth asking.
-	spareFresh = 5 * time.Second
+	// spareFresh is how long the spares of a placement are worth asking: as long
+	// as it takes the chosen one to refuse. When that one has died, others may
+	// have too, and only who answers a probe then is worth the time.
+	spareFresh = protocol.BeatEvery
 )
 
 // conduct is the way of one task: place it, follow its attempts, start others
@@ -74,6 +78,7 @@ type conductor struct {
 	sparesAt time.Time
 	excluded map[peer.ID]string // peers not to be asked again, and why
 	failures int
+	losses   int
 	refusals int       // in a row, without a lease between them
 	pauses   int       // likewise
 	pausedAt time.Time // when the first of them began
@@ -363,8 +368,10 @@ func (c *conductor) cut(a *attempt, err error) (*protocol.Result, error) {
 	switch {
 	case a.bound && a.claimed == claimNothing:
 		return nil, nil
-	case a.named.Load() == 0, a.claims >= maxClaims:
+	case a.named.Load() == nil, a.claims >= maxClaims:
 		return c.lose(a, err)
+	case errors.Is(err, errUnreachable) && !a.seeking.Load():
+		return nil, nil // it was reached meanwhile
 	}
 	a.timer.Stop()
 	switch {
@@ -395,8 +402,11 @@ func (c *conductor) lose(a *attempt, err error) (*protocol.Result, error) {
 		state, what = protocol.StateUnreachable, market.Unreachable
 	}
 	c.end(a, state, protocol.SafeText(err.Error()))
-	if !errors.Is(err, errUnreachable) {
+	switch {
+	case state == protocol.StateFailed:
 		c.failures++
+	case !errors.Is(err, errUnreachable):
+		c.losses++
 	}
 	c.settled = time.Now().Add(settleLost)
 	if gone := c.missing(); gone != nil {
@@ -407,8 +417,8 @@ func (c *conductor) lose(a *attempt, err error) (*protocol.Result, error) {
 		return nil, final(protocol.CodeDiverged, "attempt %d wrote other output than was shown before", a.record.Attempt)
 	case errors.Is(err, errKeep):
 		return nil, fmt.Errorf("%w: %w", errFinal, keepError(err))
-	case c.failures >= maxFailures:
-		return nil, final(protocol.CodeLost, "%d attempts failed, the last one: %s", c.failures, protocol.SafeText(err.Error()))
+	case c.failures >= maxFailures, c.losses >= maxLosses:
+		return nil, final(protocol.CodeLost, "%d attempts failed, the last one: %s", c.failures+c.losses, protocol.SafeText(err.Error()))
 	}
 	return c.step(a, what)
 }

@@ -39,7 +39,8 @@ func (in *intake) beginFile(h *protocol.FileHeader) error {
 		return err
 	}
 	c.pace.moved(protocol.MaxPath)
-	in.filesBy.Store(c.begun.Add(c.taken.Allowance()).UnixNano())
+	by := c.begun.Add(c.taken.Allowance())
+	in.filesBy.Store(&by)
 	return nil
 }
 
@@ -62,11 +63,10 @@ func (in *intake) writeFile(p []byte) error {
 // filesUntil returns when all files begun so far must have come, or zero when
 // none was begun.
 func (in *intake) filesUntil() time.Time {
-	by := in.filesBy.Load()
-	if by == 0 {
-		return time.Time{}
+	if by := in.filesBy.Load(); by != nil {
+		return *by
 	}
-	return time.Unix(0, by)
+	return time.Time{}
 }
 
 // fileList returns the output files that came whole.

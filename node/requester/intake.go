@@ -20,8 +20,8 @@ type intake struct {
 	ctx    context.Context
 	stop   context.CancelFunc
 
-	written [2]int64     // how much of stdout and stderr; read and set in turn
-	filesBy atomic.Int64 // unix ns by which all files begun must have come; 0: none was begun
+	written [2]int64                  // how much of stdout and stderr; read and set in turn
+	filesBy atomic.Pointer[time.Time] // by when all files begun must have come; nil: none was begun
 
 	// Of the goroutine that reads the stream, and of the conductor when that
 	// has told the stream's end.

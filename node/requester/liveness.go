@@ -72,8 +72,9 @@ func (r *Requester) others(about peer.ID) (list []peer.ID) {
 // keepWatch beats to the provider and hears its beats while attempts are open
 // there. Silence makes the attempts suspected, then lost.
 func (p *pair) keepWatch() {
-	var heard atomic.Int64 // unix ns
-	heard.Store(time.Now().UnixNano())
+	var heard atomic.Pointer[time.Time]
+	begun := time.Now()
+	heard.Store(&begun)
 	ctx, cancel := context.WithCancel(p.ctx)
 	defer cancel()
 	streams := make(chan *protocol.Conn, 1)
@@ -90,7 +91,7 @@ func (p *pair) keepWatch() {
 		var taken time.Time
 		for conn.Recv(beat) == nil && len(beat.Progress) <= protocol.MaxProgress {
 			now := time.Now()
-			heard.Store(now.UnixNano())
+			heard.Store(&now)
 			if now.Sub(taken) >= watchEvery { // however fast it beats
 				taken = now
 				p.progress(now, beat)
@@ -154,7 +155,7 @@ type watch struct {
 	ctx       context.Context
 	health    health
 	vouched   atomic.Bool // another peer has reached the provider since it fell silent
-	heard     *atomic.Int64
+	heard     *atomic.Pointer[time.Time]
 	conn      *protocol.Conn
 	beat      protocol.Beat
 	sent      time.Time
@@ -175,7 +176,7 @@ func (w *watch) tick(now time.Time) bool {
 	if w.vouched.Load() {
 		lost = max(lost, vouchedAfter)
 	}
-	switch silence := now.Sub(time.Unix(0, w.heard.Load())); {
+	switch silence := now.Sub(*w.heard.Load()); {
 	case silence >= lost:
 		w.fail(errSilent)
 		w.r.cfg.Book.Remove(w.peer)

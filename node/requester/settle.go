@@ -43,7 +43,7 @@ func (s *settlements) take() map[peer.ID][][]byte {
 // settle has the providers of a task that has ended forget its attempts.
 func (c *conductor) settle() {
 	for _, a := range c.attempts {
-		if a.named.Load() != 0 {
+		if a.named.Load() != nil {
 			c.r.unsettled.add(a.provider, a.nonce)
 		}
 	}
