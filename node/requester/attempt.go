@@ -234,7 +234,7 @@ func (a *attempt) begin() {
 		return
 	}
 	a.t.r.wg.Go(func() {
-		late := time.AfterFunc(suspectAfter, func() { a.send(event{kind: evSuspected}) })
+		late := time.AfterFunc(a.dialWait(), func() { a.send(event{kind: evSuspected}) })
 		defer late.Stop()
 		p, err := a.t.r.pairs.get(a.ctx, a.provider)
 		if err != nil {
@@ -246,6 +246,16 @@ func (a *attempt) begin() {
 		}
 		p.run(a)
 	})
+}
+
+// dialWait is how long dialling the provider may take before a spare is
+// started: five round trips and then some.
+func (a *attempt) dialWait() time.Duration {
+	rtt, known := a.t.r.cfg.Network.RTT(a.provider)
+	if !known {
+		return suspectAfter
+	}
+	return min(suspectAfter, protocol.BeatEvery+5*rtt)
 }
 
 // send passes an event to the conductor.

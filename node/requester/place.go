@@ -76,6 +76,10 @@ func (c *conductor) probe(need market.Need, drawn []market.Candidate) []market.C
 	return c.ask(need, drawn)
 }
 
+// answerWait is how much longer an answer is waited for when too few came in
+// time: to give a task to somebody who may be dead costs more.
+const answerWait = protocol.BeatEvery
+
 // ask asks the drawn candidates for their load, all at once, until no
 // outstanding answer could be better than those that came. It returns the
 // scored first.
@@ -87,18 +91,24 @@ func (c *conductor) ask(need market.Need, drawn []market.Candidate) []market.Can
 			break
 		}
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, timeout)
+	ctx, cancel := context.WithTimeout(c.ctx, timeout+answerWait)
 	defer cancel()
+	inTime := time.NewTimer(timeout)
+	defer inTime.Stop()
+	late := false
 	answers := make(chan answer, len(drawn))
 	for _, candidate := range drawn {
 		c.r.wg.Go(func() { answers <- c.r.ask(ctx, candidate.Provider) })
 	}
 	var scored []market.Candidate
 	outstanding := slices.Clone(drawn)
-	for range drawn {
+	for len(outstanding) > 0 && (!late || len(scored) < need.Replicas) {
 		var got answer
 		select {
 		case got = <-answers:
+		case <-inTime.C:
+			late = true
+			continue
 		case <-ctx.Done():
 			return append(scored, outstanding...)
 		}
