@@ -16,6 +16,7 @@ type frame struct {
 	targeted        bool // a branch leads to its label
 	params, results []byte
 	height          int   // of the stack below its parameters
+	sets            int   // of locals before it
 	head            int   // of a loop, its charge
 	fork            int   // of an if; of a block, where the only branch to its label is; or -1
 	table           int   // the br_table that looked at it last
@@ -327,7 +328,7 @@ func (f *body) local(at int, code byte) {
 		return
 	}
 	v := f.take(kind)
-	f.depth.set(kind)
+	f.depth.setLocal(x, kind)
 	f.set(x, v.from)
 	f.runs.set(x, at, v.address)
 	if code == opLocalTee {

@@ -4,7 +4,7 @@ package meter
 func (f *body) enter(op byte, t signature) {
 	f.frames = append(f.frames, frame{
 		op: op, params: t.params, results: t.results, line: f.flow.line, path: f.flow.path,
-		height: len(f.stack), deadBefore: f.gas.dead, fork: -1, table: -1, merges: -1,
+		height: len(f.stack), sets: f.depth.order, deadBefore: f.gas.dead, fork: -1, table: -1, merges: -1,
 	})
 	f.within("the blocks within blocks of one function", uint64(len(f.frames)-1), f.m.ceilings.Nesting)
 	f.floor = len(f.stack)
@@ -181,6 +181,7 @@ func (f *body) orElse(at int) {
 	f.enter(opElse, signature{params: closed.params, results: closed.results})
 	top := &f.frames[len(f.frames)-1]
 	top.targeted, top.thenDead, top.merges, top.ways = closed.targeted, dead, closed.merges, closed.ways
+	top.sets = closed.sets
 	f.gas.segment(f)
 	f.gas.meet(closed.fork)
 }
@@ -207,6 +208,9 @@ func (f *body) end(at int) {
 	f.pushAll(closed.results)
 	for _, k := range closed.results {
 		f.depth.set(k)
+	}
+	if joins || closed.targeted {
+		f.depth.join(f.kinds, closed.sets)
 	}
 	switch closed.op {
 	case opLoop:

@@ -1,5 +1,7 @@
 package meter
 
+import "slices"
+
 // MaxDepth is how many units of stack a guest has. A unit is a byte of the
 // native stack of compiled code, of which the engine has at least 50 MB: what
 // is estimated here is to run out first, so that the end is the same on every
@@ -21,10 +23,14 @@ type depth struct {
 	passed  int // most parameters and results of a call
 	low     int // lowest operand stack since the last call
 	vectors bool
+	order   int   // locals set so far
+	latest  []int // order when each local was set last, from 1
 }
 
 func (d *depth) start(kinds []byte, results int) {
-	*d = depth{locals: len(kinds), results: results}
+	latest := slices.Grow(d.latest[:0], len(kinds))[:len(kinds)]
+	clear(latest)
+	*d = depth{locals: len(kinds), results: results, latest: latest}
 	for _, k := range kinds {
 		if k == typeV128 {
 			d.locals++
@@ -39,9 +45,12 @@ const (
 	depthSet       = 10
 	depthSetVector = 28
 
-	depthFree   = 1 << 10 // units of a frame that cost no gas
-	depthPerGas = 64      // of others
+	depthPerGas = 64 // units of a frame beyond those that cost no gas
 )
+
+// depthFree are the units of a frame that cost no gas. It is a variable for the
+// tests' reference alone, which knows nothing of frames.
+var depthFree int64 = 1 << 10
 
 // set notes a value that a local is set to, or another one that lives as long.
 func (d *depth) set(kind byte) {
@@ -57,6 +66,23 @@ func (d *depth) pushed(kind byte, height int) {
 	d.stack = max(d.stack, height)
 	if height > depthFew {
 		d.set(kind)
+	}
+}
+
+// setLocal notes that local x is set.
+func (d *depth) setLocal(x uint32, kind byte) {
+	d.set(kind)
+	d.order++
+	d.latest[x] = d.order
+}
+
+// join notes that ways meet which have been apart since: each local that was
+// set meanwhile is another value from here on.
+func (d *depth) join(kinds []byte, since int) {
+	for x, at := range d.latest {
+		if at > since {
+			d.set(kinds[x])
+		}
 	}
 }
 

@@ -204,7 +204,22 @@ func TestCallsNestTooDeeply(t *testing.T) {
 		a.export("f", KindFunction, a.function("i>i", "", repeat(cat(i32(0), call(0), opDrop, sum, sum), 100), get(0), call(1)))
 		return a.encode()
 	}
+	// joins sets locals deep within branches, all of which are other values after
+	// each of them.
+	joins := func(depth int) []byte {
+		var sets, sum []byte
+		for x := 1; x <= 30; x++ {
+			sets = append(sets, cat(get(x), get(0), 0xac, opI64Add, set(x))...)
+			sum = append(sum, cat(get(x), opI64Add)...)
+		}
+		for range depth {
+			sets = cat(get(0), opIf, blockEmpty, sets, opEnd)
+		}
+		return gasModule("i>i", strings.Repeat("I", 30), sets, get(0), call(2), opDrop, sets, i64(0), sum, 0xa7)
+	}
 	cases := map[string][]byte{
+		"set within some branches":   joins(10),
+		"set within many branches":   joins(200),
 		"many globals":               globals(),
 		"small frames":               gasModule(">", "", call(2)),
 		"many locals":                gasModule(">", wide, call(2)),

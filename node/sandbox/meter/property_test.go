@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"math"
 	"testing"
 )
 
@@ -44,7 +45,10 @@ func TestMeteredBehavesLikeReference(t *testing.T) {
 // behaves compares a generated module, and returns whether it ran to its end.
 func behaves(t *testing.T, seed uint64, g *generator) (ended bool) {
 	t.Helper()
+	free := depthFree
+	depthFree = math.MaxInt64
 	metered, reference := rewrite(t, g.module(false)), g.module(true)
+	depthFree = free
 	for engine := range engines {
 		got := runMain(t, engine, metered)
 		if got.left < 0 {
