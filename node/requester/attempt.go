@@ -280,7 +280,10 @@ func (a *attempt) setState(state protocol.State, why string) {
 		}
 		switch {
 		case state.Ended():
-			a.record.EndedUnixMs = now
+			// What was lost ended then, and not when its task did.
+			if a.record.EndedUnixMs == 0 || state == protocol.StateDone {
+				a.record.EndedUnixMs = now
+			}
 		case state == protocol.StateCommitted:
 			a.record.EndedUnixMs = 0
 		default:

@@ -310,7 +310,7 @@ func mend(code protocol.Code) string {
 	case protocol.CodeOutputLimit:
 		return "allow it more with --output-limit"
 	case protocol.CodeFileLimit:
-		return "allow it more with --files or --file-bytes, or have it name its files more plainly"
+		return "if they are too many or too large, allow more with --files or --file-bytes; if it is a name, have it choose a plainer one"
 	case protocol.CodeMemoryLimit:
 		return "allow it more with --mem"
 	case protocol.CodeGasLimit:

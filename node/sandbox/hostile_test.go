@@ -126,8 +126,8 @@ func TestCompileBombIsStopped(t *testing.T) {
 		locals = append(locals, cat(get(i), []byte{0x04, 0x40}, set(i+1, get(i)), []byte{0x0b})...)
 	}
 	x := execution(t, "a", build{body: append(locals, 0x0b)}.wasm(), nil)
-	if _, err := p.Run(t.Context(), x); protocol.CodeOf(err) != protocol.CodeWorker || !strings.Contains(err.Error(), "within 2s") {
-		t.Errorf("%v", err)
+	if _, err := p.Run(t.Context(), x); protocol.CodeOf(err) != protocol.CodeWorker {
+		t.Errorf("it is not stopped by its processor time: %v", err)
 	}
 	if n := len(pids(p)); n != 0 {
 		t.Errorf("%d processes are left", n)

@@ -88,7 +88,7 @@ type Pool struct {
 	box         *jail.Box
 	idleTime    time.Duration                         // after which a warm worker is given up
 	idleMemory  uint64                                // bytes that idle workers may hold together
-	prepareTime func(moduleSize uint64) time.Duration // in which a module must be compiled or loaded
+	prepareTime func(moduleSize uint64) time.Duration // in which an idle machine must compile or load a module
 
 	running sync.WaitGroup // Runs
 	readers sync.WaitGroup // of workers

@@ -100,13 +100,19 @@ func (p *Pool) count(n *uint64) {
 	p.mu.Unlock()
 }
 
+// busyTimes is how many times longer than on an idle machine a preparation may
+// take: workers get what processor time is left over. What it takes of that is
+// bounded by the system.
+const busyTimes = 5
+
 // prepare starts a worker, feeds it x's module if it is to compile it, and
 // waits for its answer.
 func (p *Pool) prepare(ctx context.Context, role, dir string, x *Execution) (*process, error) {
 	size := x.Spec.Module.Size
 	limit := p.prepareTime(size)
-	ctx, cancel := context.WithTimeoutCause(ctx, limit,
-		protocol.Errorf(protocol.CodeWorker, "the module could not be prepared within %s", limit))
+	wall := busyTimes * limit
+	ctx, cancel := context.WithTimeoutCause(ctx, wall,
+		protocol.Errorf(protocol.CodeBusy, "this machine was too busy to prepare the module within %s", wall))
 	defer cancel()
 	o := orders{
 		Dir: dir, MemoryLimit: x.Spec.Limits.MemoryBytes, FileLimit: x.Spec.Limits.FileBytes,
@@ -123,7 +129,8 @@ func (p *Pool) prepare(ctx context.Context, role, dir string, x *Execution) (*pr
 		}
 		defer func() { _ = f.Close() }() // it was only read
 		module, o.ModuleSize = f, size
-		o.Largest, o.CPUSeconds = uint64(p.cache.most), uint64(compileWorkers*limit/time.Second)
+		// Code takes 2 to 5 times a module's size.
+		o.Largest, o.CPUSeconds = min(uint64(p.cache.most), 64<<20+64*size), uint64(compileWorkers*limit/time.Second)
 	}
 	proc, err := p.spawn(role, o)
 	if err != nil {

@@ -31,6 +31,7 @@ type options struct {
 	lies                   string
 	share                  float64 // of a liar's answers
 	logLevel               string
+	resume                 time.Duration // target of each fault of one node
 }
 
 // liars is how many of the providers lie: the first ones.
@@ -63,6 +64,7 @@ func parse() (o options) {
 	flag.Float64Var(&o.liarShare, "liars", 0, "fraction of the providers that lie")
 	flag.StringVar(&o.lies, "lies", "together", "how they do: alone or together")
 	flag.Float64Var(&o.share, "share", 1, "fraction of the tasks about which they lie")
+	flag.DurationVar(&o.resume, "resume", 1500*time.Millisecond, "work that a fault of one node hit goes on within it, in 99 of 100 cases")
 	flag.StringVar(&o.logLevel, "log-level", "warn", "of the nodes")
 	flag.Func("faults", "`LIST` of those that happen, of "+strings.Join(kindWords(), ",")+" (default all)", func(s string) error {
 		for word := range strings.SplitSeq(s, ",") {

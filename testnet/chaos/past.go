@@ -87,5 +87,5 @@ func (p past) resumed(t *api.Task, f *fault) (took time.Duration, hit bool) {
 		}
 	}
 	took = next.Sub(f.at)
-	return took, anew || took > resumeTarget
+	return took, anew || took > noticed
 }

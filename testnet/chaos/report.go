@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	// resumeTarget is how soon work goes on elsewhere that a fault of one node
-	// hit, in 99 of 100 cases.
-	resumeTarget = 1500 * time.Millisecond
+	// noticed is how long a fault may go unnoticed: a provider that is well again
+	// sooner has not been given up.
+	noticed = 1500 * time.Millisecond
 	// vainTarget is how much work may be done in vain without faults.
 	vainTarget = 0.05
 )
@@ -118,7 +118,7 @@ func (r *report) met(o options) bool {
 		return met && r.share() <= vainTarget
 	}
 	for k, list := range r.hits {
-		met = met && (kind(k) == parted || quantile(list, .99) <= resumeTarget)
+		met = met && (kind(k) == parted || quantile(list, .99) <= o.resume)
 	}
 	return met
 }
@@ -153,7 +153,7 @@ func (r *report) print(out io.Writer, o options) error {
 			fmt.Fprintf(w, "%s\t%d\n", kind(k), r.faults[k])
 			continue
 		case len(list) > 0 && kind(k) != parted: // which takes the spares, too
-			judged = verdict(fmt.Sprintf("p99 <= %s", resumeTarget), quantile(list, .99) <= resumeTarget)
+			judged = verdict(fmt.Sprintf("p99 <= %s", o.resume), quantile(list, .99) <= o.resume)
 		}
 		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%s\t%s\n", kind(k), r.faults[k], len(list), quantile(list, .5), quantile(list, .99), quantile(list, 1), judged)
 	}
@@ -166,7 +166,7 @@ func (r *report) print(out io.Writer, o options) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	r.details(out)
+	r.details(out, o.resume)
 	return nil
 }
 
@@ -178,7 +178,7 @@ func verdict(text string, met bool) string {
 }
 
 // details tells of the tasks that missed a target.
-func (r *report) details(out io.Writer) {
+func (r *report) details(out io.Writer, resume time.Duration) {
 	for _, t := range r.bad {
 		why := t.State
 		if t.Error != nil {
@@ -189,7 +189,7 @@ func (r *report) details(out io.Writer) {
 	}
 	for k, list := range r.hits {
 		for _, h := range list {
-			if h.took > resumeTarget {
+			if h.took > resume {
 				fmt.Fprintf(out, "\n%s at %s, task %s went on after %s:\n", kind(k), clock(h.at), h.task.ID, h.took.Round(time.Millisecond))
 				course(out, h.task)
 			}
