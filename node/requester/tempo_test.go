@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
 	"github.com/spare-network/spare/protocol"
 )
 
@@ -21,31 +23,34 @@ func worksFor(d time.Duration) func(*exchangeWithFake) {
 	}
 }
 
-// A provider that beats, and whose guest does not come along, is as good as
-// dead.
-func TestStuckReplicaGetsASpare(t *testing.T) {
+// A provider that beats, and whose guest does not come along, is as good as dead;
+// and what waits behind others goes to whoever is idle, however short the wait was
+// to be.
+func TestReplicaThatDoesNotComeAlongGoesElsewhere(t *testing.T) {
+	remote := func(peer.ID) *protocol.Terms { return &protocol.Terms{Where: protocol.WhereRemote} }
+	on := func(p peer.ID) *protocol.Terms { return &protocol.Terms{On: p.String()} }
 	for _, c := range []struct {
-		name  string
-		stuck bool
-		terms *protocol.Terms
-		want  string
-		took  time.Duration
+		name          string
+		stuck, queues bool   // the first provider's replicas
+		running       uint32 // at the other one
+		terms         func(first peer.ID) *protocol.Terms
+		want          string
+		took          time.Duration
 	}{
-		{"it uses no gas", true, &protocol.Terms{Where: protocol.WhereRemote}, "cancelled done", 3 * time.Second},
-		{"it comes along", false, &protocol.Terms{Where: protocol.WhereRemote}, "done", time.Minute},
-		{"nobody else is wanted", true, &protocol.Terms{On: "first"}, "done", time.Minute},
+		{"it comes along", false, false, 0, remote, "done", time.Minute},
+		{"it uses no gas", true, false, 0, remote, "cancelled done", 3 * time.Second},
+		{"it uses no gas, and nobody else is wanted", true, false, 0, on, "done", time.Minute},
+		{"it waits, and another is idle", false, true, 0, remote, "cancelled done", 3 * time.Second},
+		{"it waits, and all are busy", false, true, 2, remote, "done", time.Minute},
+		{"it waits, and nobody else is wanted", false, true, 0, on, "done", time.Minute},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			first, spare := newFakeProvider(t, worksFor(time.Minute)), newFakeProvider(t, honest)
-			first.speed, first.tells, first.stuck = 4, true, c.stuck
-			inWorld(t, nil, func(t *testing.T, w *world) {
-				w.offer(first)
-				w.offer(spare)
-				if c.terms.On != "" {
-					c.terms.On = first.id.String()
-				}
+			first, other := newFakeProvider(t, worksFor(time.Minute)), newFakeProvider(t, honest)
+			first.speed, first.tells, first.stuck, first.queues = 16, true, c.stuck, c.queues
+			other.load = &protocol.Load{Slots: 2, Running: c.running, MeanRunUs: 1e9}
+			inWorld(t, []*fakeProvider{first, other}, func(t *testing.T, w *world) {
 				start := time.Now()
-				task := w.do(c.terms)
+				task := w.do(c.terms(first.id))
 				check(t, task, protocol.StateDone, 0, "")
 				if took := time.Since(start); states(task) != c.want || took > c.took+time.Second {
 					t.Errorf("the attempts ended %s after %s, want %s after %s", states(task), took, c.want, c.took)
@@ -82,39 +87,4 @@ func TestSparesOfTheSlowAreBounded(t *testing.T) {
 			t.Errorf("%d spares were started, want 1", n)
 		}
 	})
-}
-
-// What waits behind others goes to a provider that is idle, however short the
-// wait was to be.
-func TestWaitingReplicaMovesToAnIdleProvider(t *testing.T) {
-	for _, c := range []struct {
-		name    string
-		running uint32 // at the other provider
-		terms   *protocol.Terms
-		want    string
-		took    time.Duration
-	}{
-		{"another is idle", 0, &protocol.Terms{Where: protocol.WhereRemote}, "cancelled done", 3 * time.Second},
-		{"all are busy", 2, &protocol.Terms{Where: protocol.WhereRemote}, "done", time.Minute},
-		{"no other is wanted", 0, &protocol.Terms{On: "first"}, "done", time.Minute},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			first, other := newFakeProvider(t, worksFor(time.Minute)), newFakeProvider(t, honest)
-			first.speed, first.tells, first.queues = 16, true, true
-			other.load = &protocol.Load{Slots: 2, Running: c.running, MeanRunUs: 1e9}
-			inWorld(t, nil, func(t *testing.T, w *world) {
-				w.offer(first)
-				w.offer(other)
-				if c.terms.On != "" {
-					c.terms.On = first.id.String()
-				}
-				start := time.Now()
-				task := w.do(c.terms)
-				check(t, task, protocol.StateDone, 0, "")
-				if took := time.Since(start); states(task) != c.want || took > c.took+time.Second {
-					t.Errorf("the attempts ended %s after %s, want %s after %s", states(task), took, c.want, c.took)
-				}
-			})
-		})
-	}
 }
