@@ -223,10 +223,11 @@ func (c *Course) judge() Todo {
 	ballots := c.Ballots()
 	ruling := c.rule(ballots)
 	if ruling.Accepted && !slices.ContainsFunc(ballots, func(b Ballot) bool { return b.Digest == ruling.Digest && c.has(b.Attempt) }) {
-		// Nobody is left who could send what was agreed on, nothing of it was
-		// shown, and what cannot be had is nobody's result.
-		ballots = slices.DeleteFunc(ballots, func(b Ballot) bool { return !c.has(b.Attempt) })
-		ruling = c.rule(ballots)
+		// Nobody is left who could send what was agreed on. Another must run it
+		// again; what was found wrong does not become right by that.
+		if ruling = (Ruling{More: 1}); len(ballots) >= c.Most {
+			ruling = Ruling{Hopeless: "those who agreed are gone, and it cannot be had any more what they agreed on"}
+		}
 	}
 	switch {
 	case ruling.Accepted:
@@ -275,6 +276,8 @@ func (c *Course) fetch(accepted protocol.Digest) Todo {
 	for i := range c.attempts {
 		t := &c.attempts[i]
 		switch {
+		case t.phase == fetching && t.digest != accepted:
+			t.phase = revealed // it was the one until then
 		case t.digest != accepted || t.phase < revealed:
 		case t.phase == answered:
 			return c.finish(&End{Attempt: i + 1, Dissenting: c.dissenting(accepted)})

@@ -49,7 +49,7 @@ type event struct {
 	gas        uint64          // of evStride: used so far
 	slow       bool            // of evStride: less than it should be
 	commitment protocol.Digest // of evCommitted
-	in         *intake         // of evOutputEnd, and when it is a stream's end: whose
+	in         *intake         // of what a stream or a reply brings: of which asking
 }
 
 func (ev event) why() string {
@@ -75,6 +75,7 @@ type attempt struct {
 	claimed     claimed
 	claims      int
 	outcome     *protocol.Outcome
+	out         output // all that it wrote, if it votes
 	outputEnded bool
 	timer       *time.Timer // ends the attempt when what it must do next does not come
 	late        *pace       // of output whose end is awaited; nil: none is
@@ -237,6 +238,9 @@ func (a *attempt) begin() {
 		late := time.AfterFunc(a.dialWait(), func() { a.send(event{kind: evSuspected}) })
 		defer late.Stop()
 		p, err := a.t.r.pairs.get(a.ctx, a.provider)
+		if a.ctx.Err() != nil {
+			return // which says nothing of its provider
+		}
 		if err != nil {
 			a.t.r.cfg.Logger.Debug("cannot reach a provider", "provider", a.provider, "err", err)
 			// Until it says something new it is nobody to be asked, or shown.
@@ -329,7 +333,11 @@ func (a *attempt) verify() error {
 	if err := a.verifyReceipt(); err != nil {
 		return err
 	}
-	if !a.t.seal(r) {
+	if a.votes {
+		a.t.turn <- struct{}{}
+		a.out, in.out = in.out, output{}
+		a.t.pass()
+	} else if !a.t.seal(r) {
 		return errDiverged // it ended before what was shown before
 	}
 	return nil

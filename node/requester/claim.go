@@ -2,6 +2,7 @@ package requester
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -145,7 +146,11 @@ func (p *pair) claim(a *attempt, what claimed) {
 			Commit:      a.votes,
 		}}})
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errClosed):
+	case err == nil && a.ctx.Err() != nil:
+		p.forget(a) // it has closed since
+	case err != nil:
 		p.remove(id)
 		p.r.pairs.forget(p.peer, p.slot) // if its failure is not through with that yet
 		a.send(event{kind: evCut, err: errEnded})

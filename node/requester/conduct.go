@@ -41,6 +41,7 @@ func (r *Requester) conduct(t *task) {
 		rng:      rand.New(dice{}),
 		excluded: make(map[peer.ID]string),
 	}
+	defer c.discard()
 	result, err := c.run()
 	// Whatever ended the context is why the task ends: what failed because of
 	// that tells nothing of its own.
@@ -56,6 +57,14 @@ func (r *Requester) conduct(t *task) {
 	}
 	t.conclude(result, err)
 	c.settle()
+}
+
+// discard frees the output of attempts that were not chosen.
+func (c *conductor) discard() {
+	for _, a := range c.attempts {
+		a.out.discard()
+		a.in.Load().discard()
+	}
 }
 
 // dice is the random source of all conductors: the runtime's, which needs
@@ -157,7 +166,11 @@ func (c *conductor) pause(err error) (*protocol.Result, error) {
 		return nil, nil
 	case !runs && !mayChange: // nobody there could ever run it
 		if c.settleForFewer() {
-			return c.do(c.course.Next())
+			result, err := c.do(c.course.Next())
+			if err != nil {
+				return c.pause(err)
+			}
+			return result, nil
 		}
 		return nil, err
 	}
@@ -434,6 +447,9 @@ func (c *conductor) finish(end *market.End) (*protocol.Result, error) {
 		return nil, fmt.Errorf("%w: %w", errFinal, c.noQuorum(end.Hopeless))
 	}
 	chosen := c.attempts[end.Attempt-1]
+	if chosen.votes {
+		c.show(&chosen.out)
+	}
 	result := chosen.outcome.Result
 	result.Receipts = []*protocol.Receipt{chosen.receipt}
 	c.judged(chosen.said, result)
@@ -444,9 +460,8 @@ func (c *conductor) finish(end *market.End) (*protocol.Result, error) {
 func (c *conductor) end(a *attempt, state protocol.State, why string) {
 	a.close()
 	if why != "" {
-		if c.course.Rule == nil {
-			c.excluded[a.provider] = why
-		} else {
+		c.excluded[a.provider] = why
+		if a.bound || !a.said.IsZero() {
 			c.excluded[a.provider] = whyVoted
 		}
 	}

@@ -44,6 +44,7 @@ func (p *pair) dispatch(reply *protocol.Reply) error {
 	if err != nil {
 		return err
 	}
+	ev.in = x.in
 	x.attempt.send(ev)
 	return nil
 }

@@ -21,6 +21,7 @@ type intake struct {
 	stop   context.CancelFunc
 
 	written [2]int64                  // how much of stdout and stderr; read and set in turn
+	out     output                    // the same, of one that votes: it is shown to nobody before the verdict; likewise
 	filesBy atomic.Pointer[time.Time] // by when all files begun must have come; nil: none was begun
 
 	// Of the goroutine that reads the stream, and of the conductor when that
@@ -60,14 +61,15 @@ func (r *Requester) ServeOutput(ctx context.Context, conn *protocol.Conn) {
 	}
 	in.sums = [2]hash.Hash{sha256.New(), sha256.New()}
 	defer in.files.discard()
+	defer in.discard()
 	err := in.receive(conn)
 	in.files.pace.stop()
 	switch {
 	case err == nil:
 		conn.Reset()
 		a.send(event{kind: evOutputEnd, in: in})
-		if in.files.taken != nil {
-			<-in.ctx.Done() // until then the conductor may keep the files
+		if in.files.taken != nil || in.votes {
+			<-in.ctx.Done() // until then the conductor may keep what came
 		}
 	case errors.Is(err, errBroken):
 		a.send(event{kind: evCut, in: in, err: err})

@@ -114,7 +114,11 @@ func (p *pair) keepWatch() {
 			w.conn = conn
 		case <-ticker.C:
 			now := time.Now()
-			w.health.note(now.Sub(last) - watchEvery)
+			late := now.Sub(last) - watchEvery
+			w.health.note(late)
+			if late > watchEvery {
+				w.deafUntil = now // what was said meanwhile is still to be read
+			}
 			last = now
 			if !w.tick(now) {
 				return
@@ -160,6 +164,7 @@ type watch struct {
 	beat      protocol.Beat
 	sent      time.Time
 	suspected bool
+	deafUntil time.Time // our own process did not run before
 }
 
 // tick beats and judges. It returns false when the watch is over.
@@ -176,7 +181,11 @@ func (w *watch) tick(now time.Time) bool {
 	if w.vouched.Load() {
 		lost = max(lost, vouchedAfter)
 	}
-	switch silence := now.Sub(*w.heard.Load()); {
+	since := *w.heard.Load()
+	if since.Before(w.deafUntil) {
+		since = w.deafUntil
+	}
+	switch silence := now.Sub(since); {
 	case silence >= lost:
 		w.fail(errSilent)
 		w.r.cfg.Book.Remove(w.peer)

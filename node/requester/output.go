@@ -50,6 +50,10 @@ func (t *task) write(in *intake, fd int, p []byte) error {
 	if uint64(in.written[0]+in.written[1])+uint64(len(p)) > t.spec.Limits.OutputBytes {
 		return errTooMuch
 	}
+	if in.votes {
+		in.written[i] += int64(len(p))
+		return in.out.write(t, i, p)
+	}
 	spool, at := t.out[i].Load(), in.written[i]
 	if spool == nil {
 		spool = t.r.cfg.Blobs.NewSpool(int64(t.spec.Limits.OutputBytes))
@@ -76,6 +80,46 @@ func (t *task) write(in *intake, fd int, p []byte) error {
 	}
 	t.wake()
 	return nil
+}
+
+// output is the stdout and stderr of one attempt, apart from all others.
+type output [2]*store.Spool
+
+func (o *output) write(t *task, i int, p []byte) error {
+	if o[i] == nil {
+		o[i] = t.r.cfg.Blobs.NewSpool(int64(t.spec.Limits.OutputBytes))
+	}
+	if _, err := o[i].Write(p); err != nil {
+		return fmt.Errorf("%w: %w", errKeep, err)
+	}
+	return nil
+}
+
+func (o *output) discard() {
+	for i, spool := range o {
+		if spool != nil {
+			spool.Discard()
+			o[i] = nil
+		}
+	}
+}
+
+// discard frees what nobody has taken.
+func (in *intake) discard() {
+	in.t.turn <- struct{}{}
+	defer in.t.pass()
+	in.out.discard()
+}
+
+// show makes the output of the attempt that was chosen the task's.
+func (t *task) show(o *output) {
+	t.turn <- struct{}{}
+	defer t.pass()
+	for i, spool := range o {
+		t.out[i].Store(spool)
+		o[i] = nil
+	}
+	t.sealed = true
 }
 
 // pass gives the turn to write to whoever waits for it.

@@ -78,7 +78,7 @@ func (ps *pairs) dial(slot *pairSlot, to peer.ID) {
 	} else {
 		slot.pair = newPair(ps.r, slot, conn)
 		ps.r.wg.Go(slot.pair.read)
-		context.AfterFunc(ps.r.ctx, func() { slot.pair.fail(errStopping) })
+		context.AfterFunc(slot.pair.ctx, func() { slot.pair.fail(errStopping) }) // unless it has failed by itself
 	}
 	close(slot.ready)
 }
@@ -114,6 +114,8 @@ func (ps *pairs) closeIdle(now time.Time) {
 var (
 	errIdle  = errors.New("unused for a while")
 	errEnded = errors.New("its connection ended")
+	// errClosed is of attempts that are over before their provider is asked.
+	errClosed = errors.New("it is not wanted any more")
 )
 
 // pair is the task stream with one provider: many exchanges, each an Ask and
@@ -140,6 +142,7 @@ type pair struct {
 // reply.
 type exchange struct {
 	attempt *attempt
+	in      *intake              // of the attempt when it was asked for: what it brings later is of no use
 	answer  chan *protocol.Reply // has room for one
 	replies int                  // so far
 }
@@ -165,6 +168,12 @@ func (p *pair) add(x *exchange) (uint64, error) {
 	defer p.mu.Unlock()
 	if p.err != nil {
 		return 0, p.err
+	}
+	if x.attempt != nil {
+		if x.attempt.ctx.Err() != nil {
+			return 0, errClosed
+		}
+		x.in = x.attempt.in.Load()
 	}
 	p.last++
 	p.exchanges[p.last] = x
@@ -202,6 +211,10 @@ func (p *pair) run(a *attempt) {
 			Detached: a.t.terms.Detached,
 			Commit:   a.votes,
 		}}})
+	}
+	if err == nil && a.ctx.Err() != nil { // since, and nobody has withdrawn it
+		p.withdraw(a)
+		return
 	}
 	if err != nil {
 		p.remove(id)

@@ -165,3 +165,73 @@ func TestWorkIsCountersignedOnce(t *testing.T) {
 		}
 	})
 }
+
+// A provider that reveals what is right and then sends something else spoils
+// neither the result nor what is shown of it.
+func TestOutputOfOneVoterDoesNotSpoilAnothers(t *testing.T) {
+	for name, streamed := range map[string]bool{"in its outcome": false, "as a stream": true} {
+		t.Run(name, func(t *testing.T) {
+			liar, a, b := newVoter(t, "right\n", "right\n"), newVoter(t, "right\n", "right\n"), newVoter(t, "right\n", "right\n")
+			liar.speed = 16
+			reveal := liar.claimed
+			liar.claimed = func(x *exchangeWithFake) {
+				if x.claim.ReceiptOnly {
+					reveal(x)
+					return
+				}
+				o := x.outcome(0, "right\n")
+				if !streamed {
+					o.Stdout = []byte("wrong\n")
+					x.finish(o)
+					return
+				}
+				o.Streamed, o.Stdout = true, nil
+				conn := x.stream()
+				write(conn, 1, "wrong\n")
+				x.finish(o)
+				write(conn, 0, "")
+			}
+			inWorld(t, []*fakeProvider{liar, a, b}, func(t *testing.T, w *world) {
+				for range 10 {
+					task := w.do(&protocol.Terms{Where: protocol.WhereRemote, Quorum: 2, Replicas: 2})
+					check(t, task, protocol.StateDone, 0, "")
+					if got := w.text(task, 1); got != "right\n" {
+						t.Fatalf("the result is %q, from attempts that ended %s", got, states(task))
+					}
+					time.Sleep(11 * time.Minute) // it is barred for ten
+					for _, p := range []*fakeProvider{liar, a, b} {
+						w.offer(p)
+					}
+				}
+				if n := w.temporaries(); n != 0 {
+					t.Errorf("%d temporary files are left", n)
+				}
+			})
+		})
+	}
+}
+
+// Who refused a task whose results are compared may be asked again.
+func TestVotersThatAreBusyAreAskedAgain(t *testing.T) {
+	var providers []*fakeProvider
+	for range 3 {
+		p, refused := newVoter(t, "right\n", "right\n"), false
+		run := p.run
+		p.run = func(x *exchangeWithFake) {
+			if !refused {
+				refused = true
+				x.refuse(protocol.CodeBusy)
+				return
+			}
+			run(x)
+		}
+		providers = append(providers, p)
+	}
+	inWorld(t, providers, func(t *testing.T, w *world) {
+		time.Sleep(time.Minute) // longer than a new node waits for its peers
+		for _, p := range providers {
+			w.offer(p)
+		}
+		check(t, w.do(&protocol.Terms{Where: protocol.WhereRemote, Quorum: 3, Replicas: 3}), protocol.StateDone, 0, "")
+	})
+}

@@ -30,10 +30,16 @@ func (c *conductor) plan() {
 // arbitrate has the own node run the task as well, since answers differ, if it
 // can.
 func (c *conductor) arbitrate(todo market.Todo) (*protocol.Result, error) {
+	if slices.ContainsFunc(c.attempts, func(a *attempt) bool { return a.provider == c.r.cfg.Self && !a.over }) {
+		return nil, c.start(todo.Start) // it is at it
+	}
 	need := c.need(1)
 	need.On = c.r.cfg.Self
 	feasible, rejected := c.rank(need)
 	placement, err := market.Place(need, slices.Concat(c.probe(need, feasible), rejected))
+	if protocol.CodeOf(err) == protocol.CodeBusy {
+		return nil, err
+	}
 	if err != nil {
 		c.policy.Arbiter = false
 		return c.do(c.course.Next())
@@ -84,7 +90,7 @@ func (c *conductor) countNetworks() {
 func (c *conductor) settleForFewer() bool {
 	bound := 0
 	for _, a := range c.attempts {
-		if a.bound && !a.over {
+		if a.bound && !a.over && !a.adrift {
 			bound++
 		}
 	}
