@@ -85,13 +85,15 @@ type conductor struct {
 	rng      *rand.Rand
 	spares   []market.Candidate
 	sparesAt time.Time
-	excluded map[peer.ID]string // peers not to be asked again, and why
-	failures int
-	losses   int
-	refusals int       // in a row, without a lease between them
-	pauses   int       // likewise
-	pausedAt time.Time // when the first of them began
-	retry    <-chan time.Time
+
+	discovered time.Time          // when more providers were looked for last
+	excluded   map[peer.ID]string // peers not to be asked again, and why
+	failures   int
+	losses     int
+	refusals   int       // in a row, without a lease between them
+	pauses     int       // likewise
+	pausedAt   time.Time // when the first of them began
+	retry      <-chan time.Time
 }
 
 // run returns the task's result, or why there is none.

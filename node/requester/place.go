@@ -15,6 +15,10 @@ import (
 // dialled first.
 const dialAllowance = 300 * time.Millisecond
 
+// discoverEvery is how often one task asks the DHT for more providers: where
+// there are too few, that takes a second each time, and finds the same ones.
+const discoverEvery = 10 * time.Second
+
 // place chooses providers for n more replicas: the Book, and the DHT when the
 // Book is thin; then rank, draw, probe, and place.
 func (c *conductor) place(n int) (market.Placement, error) {
@@ -23,7 +27,8 @@ func (c *conductor) place(n int) (market.Placement, error) {
 		c.countNetworks()
 	}
 	feasible, rejected := c.rank(need)
-	if len(feasible) < n && c.terms.Where != protocol.WhereLocal && need.On == "" {
+	if len(feasible) < n && c.terms.Where != protocol.WhereLocal && need.On == "" && time.Since(c.discovered) > discoverEvery {
+		c.discovered = time.Now()
 		if err := c.r.cfg.Network.Discover(c.ctx, c.spec.Limits.MemoryBytes); err != nil {
 			c.r.cfg.Logger.Debug("discovery failed", "err", err)
 		}
