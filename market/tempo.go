@@ -17,9 +17,9 @@ const (
 	leastRun = 10 * time.Millisecond
 	// slowShare is the share of the expected gas below which a replica is slow.
 	slowShare = 0.25
-	// stride is over how long progress is judged: longer than a busy machine
+	// Stride is over how long progress is judged: longer than a busy machine
 	// keeps a program waiting now and then.
-	stride = 2 * time.Second
+	Stride = 2 * time.Second
 )
 
 // Tempo is what results have shown of the programs of one module, in terms of a
@@ -72,7 +72,7 @@ func (p *Progress) Seen(now time.Time, gas uint64, expected float64) (over, slow
 	took := now.Sub(p.since)
 	switch {
 	case p.since.IsZero():
-	case took < stride:
+	case took < Stride:
 		return false, false
 	default:
 		over = true

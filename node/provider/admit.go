@@ -164,7 +164,7 @@ func (p *Provider) enqueue(r *replica, from phase) bool {
 	if r.phase != from || r.ctx.Err() != nil || p.stopping {
 		return false
 	}
-	r.phase = phaseWaiting
+	r.phase, r.state = phaseWaiting, protocol.StateQueued
 	a := r.account
 	if a.ready++; a.ready == 1 {
 		p.waiting = append(p.waiting, a)

@@ -93,6 +93,7 @@ type attempt struct {
 	progressMu sync.Mutex
 	progress   market.Progress
 	progressOf protocol.State // of which progress is
+	own        *time.Timer    // of an attempt at the own node
 
 	in atomic.Pointer[intake] // set by the conductor
 
@@ -202,6 +203,15 @@ func (a *attempt) leased(state protocol.State) {
 	now := time.Now()
 	a.named.CompareAndSwap(nil, &now)
 	a.setState(state, "")
+	if a.provider == a.t.r.cfg.Self && a.own == nil {
+		a.own = time.AfterFunc(market.Stride, a.lookAtOwn)
+	}
+}
+
+// lookAtOwn judges an attempt at the own node, which does not beat: whether it
+// still waits is known.
+func (a *attempt) lookAtOwn() {
+	a.send(event{kind: evStride, state: protocol.StateQueued})
 }
 
 // heard takes what a beat says of the attempt.
@@ -292,9 +302,19 @@ func (a *attempt) setState(state protocol.State, why string) {
 			a.record.EndedUnixMs = 0
 		default:
 			a.record.EndedUnixMs = 0 // it may have come back
-			record.State, record.Reason = state, ""
+			record.State, record.Reason = furthest(record.Replicas), ""
 		}
 	})
+}
+
+// furthest is the state of the replica that has come furthest of those that go on.
+func furthest(replicas []*protocol.Replica) (state protocol.State) {
+	for _, r := range replicas {
+		if r.State <= protocol.StateRunning {
+			state = max(state, r.State)
+		}
+	}
+	return state
 }
 
 // verify checks that the outcome is of this attempt and of what was received,
@@ -385,6 +405,9 @@ func (a *attempt) close() {
 	a.over = true
 	a.timer.Stop()
 	a.late.stop()
+	if a.own != nil {
+		a.own.Stop()
+	}
 	a.cancel()
 	if p := a.t.r.pairs.ready(a.provider); p != nil {
 		p.forget(a)

@@ -203,8 +203,8 @@ func (c *conductor) start(n int) error {
 		candidate, ok := c.nextSpare()
 		if !ok {
 			placement, err := c.place(left)
-			if protocol.CodeOf(err) == protocol.CodeBusy && left > 1 {
-				placement, err = c.place(1) // those that are free need not wait for the others
+			if left > 1 && (protocol.CodeOf(err) == protocol.CodeBusy || err != nil && c.course.Rule != nil && len(c.attempts) > 0) {
+				placement, err = c.place(1) // those that are there need not wait for the others
 			}
 			if err != nil {
 				return err
@@ -281,6 +281,12 @@ func (c *conductor) handle(ev event) (*protocol.Result, error) {
 	case evHeard:
 		return c.step(a, market.Heard)
 	case evStride:
+		if a.own != nil {
+			if a.record.State != protocol.StateQueued {
+				return nil, nil
+			}
+			a.own.Reset(market.Stride)
+		}
 		return c.stride(a, ev)
 	case evCut:
 		return c.cut(a, ev.err)

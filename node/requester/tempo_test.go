@@ -88,3 +88,41 @@ func TestSparesOfTheSlowAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// The own node does not beat; what waits there moves all the same.
+func TestReplicaThatWaitsAtTheOwnNodeMoves(t *testing.T) {
+	for name, runs := range map[string]bool{"it waits": false, "it runs": true} {
+		t.Run(name, func(t *testing.T) {
+			own, other := newFakeProvider(t, nil), newFakeProvider(t, honest)
+			own.run = func(x *exchangeWithFake) {
+				x.lease()
+				if runs {
+					x.reply(&protocol.Reply{Body: &protocol.Reply_Progress{Progress: protocol.StateRunning}})
+				}
+				select {
+				case <-time.After(time.Minute):
+					x.finish(x.outcome(0, "hello\n"))
+				case <-x.gone:
+				}
+			}
+			own.speed = 16
+			inWorld(t, []*fakeProvider{other}, func(t *testing.T, w *world) {
+				own.id, own.key = w.self, w.key
+				w.offer(own)
+				start := time.Now()
+				task, err := w.requester.Do(t.Context(), w.spec(), &protocol.Terms{}, "prog")
+				if err != nil {
+					t.Fatal(err)
+				}
+				check(t, task, protocol.StateDone, 0, "")
+				want := "cancelled done"
+				if runs {
+					want = "done"
+				}
+				if took := time.Since(start); states(task) != want || !runs && took > 3*time.Second {
+					t.Errorf("the attempts ended %s after %s, want %s", states(task), took, want)
+				}
+			})
+		})
+	}
+}
