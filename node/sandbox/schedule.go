@@ -122,7 +122,7 @@ func (p *Pool) abandon(c *call) {
 		<-delivering
 	}
 	if c.fed != nil {
-		_ = <-c.fed // however that went, nobody waits for the guest
+		<-c.fed //nolint:errcheck // however that went, nobody waits for the guest
 	}
 }
 
