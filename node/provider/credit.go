@@ -57,13 +57,15 @@ func (s *session) sign() {
 	s.unsigned = nil
 	s.receiptsMu.Unlock()
 	// What was claimed twice is signed once: the requester has no use for a
-	// batch that names a nonce again.
+	// batch that names a nonce again, nor for what it has countersigned.
 	signs := make(map[*debt]bool, len(debts))
+	s.mu.Lock()
 	debts = slices.DeleteFunc(debts, func(d *debt) bool {
-		again := signs[d]
+		again := signs[d] || d.paid
 		signs[d] = true
 		return again
 	})
+	s.mu.Unlock()
 	for batch := range slices.Chunk(debts, protocol.MaxReceipts) {
 		signed, err := protocol.SignReceipts(s.cfg.NetworkID, s.cfg.Key, receiptsOf(batch))
 		if err != nil {

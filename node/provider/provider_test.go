@@ -408,3 +408,39 @@ func TestOffersArePublishedEagerlyThenOnChangeThenRarely(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatIsCountersignedIsNotSignedAgain(t *testing.T) {
+	inScene(t, &fakeRunner{run: echo, warm: true}, func(t *testing.T, s *scene) {
+		run := s.ask(1, s.spec())
+		receipts := []*protocol.Receipt{s.outcome().Receipt}
+		if s.next().GetReceipts() == nil {
+			t.Fatal("nothing is signed")
+		}
+		batch, err := protocol.CountersignReceipts(testNetwork, s.requesterKey, receipts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, ask := range []*protocol.Ask{
+			{Body: &protocol.Ask_Countersigned{Countersigned: batch}},
+			{Id: 2, Body: &protocol.Ask_Claim{Claim: &protocol.Claim{Nonce: run.Nonce}}},
+		} {
+			if err := s.tasks.Send(ask); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.outcome()
+		time.Sleep(2 * signDelay)
+		if err := s.tasks.Send(&protocol.Ask{Id: 3, Body: &protocol.Ask_Probe{Probe: &protocol.Probe{}}}); err != nil {
+			t.Fatal(err)
+		}
+		if reply := s.next(); reply.GetLoad() == nil {
+			t.Errorf("after the outcome: %v", reply)
+		}
+		synctest.Wait()
+		s.ledger.mu.Lock()
+		defer s.ledger.mu.Unlock()
+		if got := s.ledger.served[s.requester]; got != 77 {
+			t.Errorf("%d gas are noted, of 77", got)
+		}
+	})
+}
