@@ -65,6 +65,13 @@ type Progress struct {
 // Pause notes that the replica does not run now.
 func (p *Progress) Pause() { p.since = time.Time{} }
 
+// Hasten has the stride that has begun end sooner, by a share of its length.
+func (p *Progress) Hasten(share float64) {
+	if !p.since.IsZero() {
+		p.since = p.since.Add(-time.Duration(share * float64(Stride)))
+	}
+}
+
 // Seen takes how much gas a running replica has used by now. It reports
 // whether a stride of 2 s is over, and whether the replica used less than a
 // quarter of the gas in it that is expected, in gas per second.
@@ -85,7 +92,8 @@ func (p *Progress) Seen(now time.Time, gas uint64, expected float64) (over, slow
 const (
 	// hedgeShare is how much work may be done twice for being slow, of all work.
 	hedgeShare = 0.05
-	// hedgeMost bounds what is saved up for it.
+	// hedgeMost bounds what is saved up for it, and what is owed for one spare
+	// that was expected to cost more: that must not end hedging for good.
 	hedgeMost = time.Minute
 )
 
@@ -105,6 +113,6 @@ func (h *Hedge) Spend(cost time.Duration) bool {
 	if h.saved < 0 {
 		return false
 	}
-	h.saved -= cost
+	h.saved = max(h.saved-cost, -hedgeMost)
 	return true
 }

@@ -73,6 +73,10 @@ func TestProgress(t *testing.T) {
 	if over, _ := p.Seen(start.Add(time.Minute), 0, expected); over {
 		t.Error("the time of a pause counts")
 	}
+	p.Hasten(0.75)
+	if over, _ := p.Seen(start.Add(time.Minute+500*time.Millisecond), 0, expected); !over {
+		t.Error("a stride that was hastened by 1.5 s takes 2 s")
+	}
 }
 
 // However many are slow, no more is done twice than the budget has.
@@ -100,5 +104,14 @@ func TestHedgeIsBounded(t *testing.T) {
 	}
 	if n != 61 {
 		t.Errorf("%d spares of a second were saved up for, want 61", n)
+	}
+	var indebted market.Hedge
+	indebted.Spend(1000 * time.Hour)
+	n = 0
+	for ; !indebted.Spend(0); n++ {
+		indebted.Earn(time.Second)
+	}
+	if n != 20*60 {
+		t.Errorf("after %d seconds of work the dearest spare is paid for, want 1200", n)
 	}
 }

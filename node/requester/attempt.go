@@ -1,6 +1,7 @@
 package requester
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,14 +87,20 @@ type attempt struct {
 
 	// What the pair has heard of it.
 	answered atomic.Bool               // an outcome
+	held     atomic.Bool               // the provider is bound to its result; claims of that have their own time
 	named    atomic.Pointer[time.Time] // of its lease, then of the last beat that named it; nil before
 	beat     atomic.Int32              // state in that beat
 
-	speed      float64 // of its provider
+	begun      time.Time // by our monotonic clock; of an earlier run of the node: by the clock on the wall
+	speed      float64   // of its provider; 0: unknown
 	progressMu sync.Mutex
 	progress   market.Progress
-	progressOf protocol.State // of which progress is
-	own        *time.Timer    // of an attempt at the own node
+	progressOf protocol.State                    // of which progress is
+	since      [protocol.StateDone + 1]time.Time // when beats told first of a state, by our clock
+	sinceOf    *intake                           // of which the last of these is
+	delayed    bool                              // a spare was started because one took too long
+
+	own *time.Timer // of an attempt at the own node
 
 	in atomic.Pointer[intake] // set by the conductor
 
@@ -131,7 +138,11 @@ func (c *conductor) newAttempt(candidate market.Candidate) *attempt {
 func (c *conductor) adopt(provider peer.ID, nonce protocol.Nonce, record *protocol.Replica) *attempt {
 	a := &attempt{
 		t: c.task, provider: provider, nonce: nonce, record: record, votes: c.course.Rule != nil,
-		speed: c.r.speedOf(provider),
+		begun: time.Now(), speed: c.r.speedOf(provider),
+	}
+	if record != nil && record.StartedUnixMs > 0 {
+		ran := time.Since(time.UnixMilli(record.StartedUnixMs))
+		a.begun = a.begun.Add(-max(0, min(ran, protocol.MaxWall)))
 	}
 	a.number = c.course.Begin(provider)
 	c.attempts = append(c.attempts, a)
@@ -184,7 +195,7 @@ var (
 	errUnreachable = errors.New("it cannot be reached")
 	errNoLease     = errors.New("it gave no answer")
 	errNoOutput    = errors.New("its output did not come")
-	errOverdue     = errors.New("it lets the guest run beyond its deadline")
+	errOverdue     = errors.New("it keeps the task beyond its limits")
 	errForgotten   = errors.New("it knows of this no more")
 )
 
@@ -198,7 +209,9 @@ func (a *attempt) expect(d time.Duration, err error) {
 
 // leased notes that the provider has promised to run it.
 func (a *attempt) leased(state protocol.State) {
-	a.timer.Stop()
+	if !a.bound { // or it has ended, and a lease is not what is awaited
+		a.timer.Stop()
+	}
 	a.adrift = false
 	now := time.Now()
 	a.named.CompareAndSwap(nil, &now)
@@ -218,14 +231,73 @@ func (a *attempt) lookAtOwn() {
 func (a *attempt) heard(now time.Time, p *protocol.Progress) {
 	a.named.Store(&now)
 	wall := time.Duration(min(p.WallUs, uint64(protocol.MaxWall.Microseconds())*2)) * time.Microsecond
-	if wall > a.t.spec.Limits.Wall()+wallGrace {
+	late, over := a.overdue(now, p.State)
+	switch limits := a.t.spec.Limits; {
+	case over, wall > limits.Wall()+wallGrace, p.Gas > limits.Gas:
 		a.send(event{kind: evFailed, err: errOverdue})
 		return
+	case late:
+		a.send(event{kind: evSuspected})
 	}
 	a.comesAlong(now, p)
 	if p.State > protocol.StateQueued && p.State <= protocol.StateRunning && a.beat.Swap(int32(p.State)) != int32(p.State) {
 		a.send(event{kind: evProgress, state: p.State})
 	}
+}
+
+// Allowances for what a provider does beside transfers and the guest: beats by
+// which it tells of that may go on for ever.
+const (
+	// compileGrace is for preparing a module, which may compile for 5 minutes on
+	// a busy machine.
+	compileGrace = 6 * time.Minute
+	// runGrace is added to wallGrace, since the guest's time is taken here from
+	// the beats: they come late, and the way to the provider may be lost for a while.
+	runGrace = time.Minute
+)
+
+// allowance is for how long beats may tell of a state, 0 for ever: a guest has
+// its time, everything else twice what it should take at most. How long an
+// attempt waits in a queue is not bounded.
+func (a *attempt) allowance(state protocol.State) time.Duration {
+	l := a.t.spec.Limits
+	switch state {
+	case protocol.StateFetching, protocol.StateCompiling:
+		var bytes uint64
+		for _, b := range a.t.blobs {
+			bytes += b.Size
+		}
+		return 2 * (protocol.AtSlowest(bytes) + compileGrace)
+	case protocol.StateRunning:
+		return l.Wall() + wallGrace + runGrace
+	case protocol.StateDone:
+		return 2 * (protocol.AtSlowest(l.OutputBytes+l.FileBytes) + outputGrace)
+	default:
+		return 0
+	}
+}
+
+// overdue judges the state that a beat tells of by when one told of it first,
+// by our own clock. It reports, once, that a spare is worth its cost, since half
+// of the allowance is over and nothing else judges how the attempt comes along;
+// and that all of it is.
+func (a *attempt) overdue(now time.Time, state protocol.State) (late, over bool) {
+	most, in := a.allowance(state), a.in.Load()
+	if most == 0 || a.answered.Load() || a.held.Load() {
+		return false, false
+	}
+	a.progressMu.Lock()
+	defer a.progressMu.Unlock()
+	if a.sinceOf != in { // output that is asked for anew has its time anew
+		a.sinceOf, a.since[protocol.StateDone] = in, time.Time{}
+	}
+	if a.since[state].IsZero() {
+		a.since[state] = now
+	}
+	took := now.Sub(a.since[state])
+	late = took > most/2 && state != protocol.StateRunning && !a.delayed
+	a.delayed = a.delayed || late
+	return late, took > most
 }
 
 // forgotten reports whether the provider beats without naming the attempt,
@@ -383,6 +455,7 @@ func (a *attempt) verifyReceipt() error {
 // commit notes that the provider is bound to one result.
 func (a *attempt) commit(to protocol.Digest) {
 	a.timer.Stop()
+	a.held.Store(a.votes)
 	a.bound, a.commitment, a.claimed, a.adrift = true, to, claimNothing, false
 	a.setState(protocol.StateCommitted, "")
 }
@@ -391,7 +464,8 @@ func (a *attempt) commit(to protocol.Digest) {
 // what that tells of its module.
 func (a *attempt) tell(r *protocol.Result) {
 	if a.said.IsZero() {
-		a.t.r.tempos.learn(a.t.spec.Module.Sum(), r, a.speed)
+		speed := cmp.Or(a.speed, a.t.r.speedOf(a.provider)) // which may have come to be known
+		a.t.r.tempos.learn(a.t.spec.Module.Sum(), r, time.Since(a.begun), speed)
 	}
 	digest := protocol.Digest(r.Digest)
 	a.said = digest

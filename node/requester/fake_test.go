@@ -34,11 +34,12 @@ type fakeProvider struct {
 	load   *protocol.Load
 	speed  float64
 	mu     sync.Mutex
-	frozen bool      // neither beats nor answers
-	tells  bool      // its beats name what it has been asked to run, as honest ones do
-	stuck  bool      // what it runs uses no gas
-	queues bool      // what it is to run waits
-	first  time.Time // when it told of what it runs first
+	frozen bool                                  // neither beats nor answers
+	tells  bool                                  // its beats name what it has been asked to run, as honest ones do
+	stuck  bool                                  // what it runs uses no gas
+	queues bool                                  // what it is to run waits
+	beats  func(nonce []byte) *protocol.Progress // what they tell instead; or nil
+	first  map[string]time.Time                  // when it told first of what it runs, by nonce
 	nonces [][]byte
 	asked  int // Runs seen
 	probed int
@@ -83,6 +84,18 @@ func (f *fakeProvider) isFrozen() bool {
 	return f.frozen
 }
 
+func (f *fakeProvider) loadNow() *protocol.Load {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.load
+}
+
+func (f *fakeProvider) setLoad(l *protocol.Load) {
+	f.mu.Lock()
+	f.load = l
+	f.mu.Unlock()
+}
+
 func (f *fakeProvider) runs() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -108,11 +121,11 @@ func (x *exchangeWithFake) reply(r *protocol.Reply) {
 }
 
 func (x *exchangeWithFake) lease() {
-	x.reply(&protocol.Reply{Body: &protocol.Reply_Lease{Lease: &protocol.Lease{Load: x.load}}})
+	x.reply(&protocol.Reply{Body: &protocol.Reply_Lease{Lease: &protocol.Lease{Load: x.loadNow()}}})
 }
 
 func (x *exchangeWithFake) refuse(code protocol.Code) {
-	x.reply(&protocol.Reply{Body: &protocol.Reply_Refusal{Refusal: &protocol.Refusal{Code: string(code), Message: "no", Load: x.load}}})
+	x.reply(&protocol.Reply{Body: &protocol.Reply_Refusal{Refusal: &protocol.Refusal{Code: string(code), Message: "no", Load: x.loadNow()}}})
 }
 
 // outcome is an honest one.
@@ -176,10 +189,7 @@ func (f *fakeProvider) serveTasks(w *world, conn *protocol.Conn) {
 			f.probed++
 			f.mu.Unlock()
 			if !f.isFrozen() {
-				f.mu.Lock()
-				load := f.load
-				f.mu.Unlock()
-				_ = conn.Send(&protocol.Reply{Id: ask.Id, Body: &protocol.Reply_Load{Load: load}})
+				_ = conn.Send(&protocol.Reply{Id: ask.Id, Body: &protocol.Reply_Load{Load: f.loadNow()}})
 			}
 		case *protocol.Ask_Settle:
 			f.mu.Lock()
@@ -267,17 +277,22 @@ func (f *fakeProvider) beat() *protocol.Beat {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	beat := &protocol.Beat{Padding: make([]byte, protocol.MinBeat)}
-	if f.first.IsZero() {
-		f.first = time.Now()
+	if f.first == nil {
+		f.first = make(map[string]time.Time)
 	}
 	for _, nonce := range f.nonces {
-		if f.tells {
+		if f.first[string(nonce)].IsZero() {
+			f.first[string(nonce)] = time.Now()
+		}
+		if f.beats != nil {
+			beat.Progress = append(beat.Progress, f.beats(nonce))
+		} else if f.tells {
 			one := &protocol.Progress{Nonce: nonce, State: protocol.StateRunning}
 			if f.queues {
 				one.State = protocol.StateQueued
 			}
 			if !f.stuck {
-				one.Gas = uint64(time.Since(f.first)) // 1e9 a second
+				one.Gas = uint64(time.Since(f.first[string(nonce)])) // 1e9 a second
 			}
 			beat.Progress = append(beat.Progress, one)
 		}
@@ -435,7 +450,7 @@ func (w *world) Discover(ctx context.Context, _ uint64) error {
 func (w *world) spec() *protocol.Spec {
 	return &protocol.Spec{
 		Module: w.module, Args: []string{"prog"}, Stdin: protocol.NewBlob(nil), Profile: protocol.Profile,
-		Limits: &protocol.Limits{MemoryBytes: 1 << 20, OutputBytes: 1 << 20, WallMs: 60_000, Gas: 1e9, FileBytes: 1 << 20, Files: 10},
+		Limits: &protocol.Limits{MemoryBytes: 1 << 20, OutputBytes: 1 << 20, WallMs: 60_000, Gas: 1e12, FileBytes: 1 << 20, Files: 10},
 	}
 }
 

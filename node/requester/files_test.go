@@ -364,6 +364,7 @@ func TestProviderThatStopsAmongFilesIsGivenUp(t *testing.T) {
 				defer cancel()
 				spec := w.spec()
 				spec.Limits.FileBytes = 32 << 20
+				spec.Limits.WallMs = 300_000 // of which the spare takes three minutes
 				task, err := w.requester.Do(ctx, spec, &protocol.Terms{Where: protocol.WhereRemote}, "prog")
 				if err != nil {
 					t.Fatal(err)

@@ -55,7 +55,9 @@ func (p *pair) signed(batch *protocol.ReceiptBatch) error {
 	return nil
 }
 
-// countersign gives a provider its due, unless that is known to lie.
+// countersign gives a provider its due, unless that is known to lie: for each
+// attempt once, however often its outcome is claimed. What is signed again is
+// countersigned again, since the first time may have been lost on the way.
 func (p *pair) countersign(receipts []*protocol.Receipt) {
 	if p.peer == p.r.cfg.Self || p.r.trust.barred(p.peer, time.Now()) != "" {
 		return
@@ -67,8 +69,12 @@ func (p *pair) countersign(receipts []*protocol.Receipt) {
 	}
 	var gas uint64 // no sum of so few, each within a task's limits, is too large
 	for _, receipt := range receipts {
-		gas += receipt.Gas
+		if again, _ := p.r.paid.ContainsOrAdd(protocol.Nonce(receipt.Nonce), struct{}{}); !again {
+			gas += receipt.Gas
+		}
 	}
-	p.r.cfg.Ledger.Received(p.peer, gas)
+	if gas > 0 {
+		p.r.cfg.Ledger.Received(p.peer, gas)
+	}
 	_ = p.conn.SendSoon(&protocol.Ask{Body: &protocol.Ask_Countersigned{Countersigned: batch}}) // a dead stream ends its pair
 }

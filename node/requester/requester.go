@@ -88,6 +88,8 @@ const (
 	maxOpen = 1 << 17
 	// maxWarm bounds the pairs of provider and module known to be warm.
 	maxWarm = 1 << 14
+	// maxPaid bounds the attempts known to be credited to their providers.
+	maxPaid = 1 << 16
 	// saveEvery is how often open tasks are journaled while they change.
 	saveEvery = 100 * time.Millisecond
 	// While a node that has just started meets its peers, a task for which
@@ -108,11 +110,13 @@ type Requester struct {
 	started time.Time
 	pairs   pairs
 	warm    *lru.Cache[warmKey, struct{}]
+	paid    *lru.Cache[protocol.Nonce, struct{}] // attempts whose gas the Ledger has
 	wg      sync.WaitGroup
 
-	unsettled settlements
+	unsettled *settlements
 	trust     *trust
 	tempos    *tempos
+	moves     gate
 
 	mu       sync.Mutex
 	tasks    map[protocol.TaskID]*task
@@ -132,6 +136,14 @@ func New(cfg Config) (*Requester, error) {
 	if err != nil {
 		return nil, fmt.Errorf("remember warm providers: %w", err)
 	}
+	paid, err := lru.New[protocol.Nonce, struct{}](maxPaid)
+	if err != nil {
+		return nil, fmt.Errorf("remember what is paid: %w", err)
+	}
+	unsettled, err := newSettlements()
+	if err != nil {
+		return nil, fmt.Errorf("remember what to settle: %w", err)
+	}
 	known, err := openTrust(cfg.Standings)
 	if err != nil {
 		return nil, err
@@ -141,14 +153,16 @@ func New(cfg Config) (*Requester, error) {
 		return nil, fmt.Errorf("remember tempos: %w", err)
 	}
 	r := &Requester{
-		cfg:      cfg,
-		trust:    known,
-		tempos:   tempos,
-		started:  time.Now(),
-		self:     cfg.Self.String(),
-		warm:     warm,
-		tasks:    make(map[protocol.TaskID]*task),
-		attempts: make(map[protocol.Nonce]*attempt),
+		cfg:       cfg,
+		trust:     known,
+		tempos:    tempos,
+		started:   time.Now(),
+		self:      cfg.Self.String(),
+		warm:      warm,
+		paid:      paid,
+		unsettled: unsettled,
+		tasks:     make(map[protocol.TaskID]*task),
+		attempts:  make(map[protocol.Nonce]*attempt),
 	}
 	r.ctx, r.stop = context.WithCancelCause(context.Background())
 	r.pairs = pairs{r: r, byPeer: make(map[peer.ID]*pairSlot)}

@@ -235,3 +235,38 @@ func TestVotersThatAreBusyAreAskedAgain(t *testing.T) {
 		check(t, w.do(&protocol.Terms{Where: protocol.WhereRemote, Quorum: 3, Replicas: 3}), protocol.StateDone, 0, "")
 	})
 }
+
+// A vote and the output are two outcomes of one attempt, and both may be signed.
+func TestWorkIsCreditedOnce(t *testing.T) {
+	signs := func() *fakeProvider {
+		p := newVoter(t, "right\n", "right\n")
+		p.claimed = func(x *exchangeWithFake) {
+			if !x.claim.ReceiptOnly {
+				time.Sleep(time.Second) // so that its vote is signed and paid
+			}
+			reveals("right\n")(x)
+			batch, err := protocol.SignReceipts(testNetwork, x.key, []*protocol.Receipt{x.outcome(0, "right\n").Receipt})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			time.Sleep(time.Millisecond)
+			x.reply(&protocol.Reply{Body: &protocol.Reply_Receipts{Receipts: batch}})
+		}
+		return p
+	}
+	a, b := signs(), signs()
+	inWorld(t, []*fakeProvider{a, b}, func(t *testing.T, w *world) {
+		check(t, w.do(&protocol.Terms{Where: protocol.WhereRemote, Quorum: 2, Replicas: 2}), protocol.StateDone, 0, "")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if a.claims+b.claims != 3 || a.countersigned+b.countersigned != 3 {
+			t.Errorf("%d claims, %d batches countersigned", a.claims+b.claims, a.countersigned+b.countersigned)
+		}
+		if w.received[a.id] != 500 || w.received[b.id] != 500 {
+			t.Errorf("%d and %d gas are noted, of 500 each", w.received[a.id], w.received[b.id])
+		}
+	})
+}
