@@ -91,6 +91,9 @@ func (p *pair) eventOf(reply *protocol.Reply, a *attempt) (event, error) {
 		if err := body.Commitment.Validate(); err != nil {
 			return event{}, err
 		}
+		if !a.votes {
+			return event{}, fmt.Errorf("%w: a commitment that nobody wants", protocol.ErrMalformed)
+		}
 		return event{kind: evCommitted, commitment: protocol.Digest(body.Commitment.Digest)}, nil
 	case *protocol.Reply_Outcome:
 		if err := body.Outcome.Validate(); err != nil {

@@ -1,6 +1,7 @@
 package requester
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -279,7 +280,7 @@ func (p *pair) ask(ctx context.Context, ask *protocol.Ask) (*protocol.Reply, err
 	case reply := <-x.answer:
 		return reply, nil
 	case <-p.ctx.Done():
-		return nil, p.failure()
+		return nil, cmp.Or(p.failure(), context.Cause(p.ctx)) // the node may stop before the pair fails of that
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
