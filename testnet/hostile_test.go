@@ -53,7 +53,8 @@ func hostiles() []hostile {
 		{name: "looks for a way out of its files", args: []string{"escape"}, stdout: "6 ways tried\n"},
 		{name: "has 40,000 locals that live across 20,000 branches", wasm: manyLocals(40_000), exit: 126, code: "E-BAD-MODULE", says: "locals"},
 		{name: "has 20,000 locals that live across 10,000 branches", wasm: manyLocals(20_000), exit: 126, code: "E-BAD-MODULE", says: "too large"},
-		{name: "has 5,000 locals that live across 2,500 branches, as it may", wasm: manyLocals(5_000)},
+		{name: "has 5,000 locals that live across 2,500 branches", wasm: manyLocals(5_000), exit: 126, code: "E-BAD-MODULE", says: "branches of one function"},
+		{name: "has 1,600 locals that live across 800 branches, as it may", wasm: manyLocals(1_600)},
 		{name: "nests 50,000 blocks", wasm: deepBlocks(), exit: 126, code: "E-BAD-MODULE", says: "blocks within blocks"},
 		{name: "has 1000 functions of 50,000 locals", wasm: manyFrames(), exit: 126, code: "E-BAD-MODULE", says: "locals"},
 	}
