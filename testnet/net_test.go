@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -136,9 +137,13 @@ func startNet(t *testing.T, n int, flags ...string) ([]*node, string) {
 func showLogs(t *testing.T, dir string) {
 	t.Helper()
 	for path, b := range logs(t, dir) {
-		t.Logf("%s ends:\n%s", path, b[max(0, len(b)-4000):])
+		b = bytes.TrimSpace(greeting.ReplaceAll(b, nil)) // which would hide why a test fails
+		t.Logf("%s ends: %s", path, b[max(0, len(b)-4000):])
 	}
 }
+
+// greeting is what spare up prints once its node runs.
+var greeting = regexp.MustCompile(`(?m)^[a-z]+ {2,}.*\n`)
 
 // checkLogs looks for panics that a server caught and went on after.
 func checkLogs(t *testing.T, dir string) {

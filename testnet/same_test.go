@@ -73,8 +73,13 @@ func (p program) run(t *testing.T, requester, provider *node, flags []string) ou
 	t.Helper()
 	end := requester.spare(t, []byte(p.Stdin), append([]string{"run", "--on", provider.Peer}, flags...)...)
 	shown := requester.lastTask(t)
-	if shown.StdoutDigest == nil || shown.Gas == nil || len(shown.Attempts) != 1 || shown.Attempts[0].Provider != provider.Peer {
+	// A provider that could not be heard for a while may have been asked twice.
+	elsewhere := slices.ContainsFunc(shown.Attempts, func(a attempt) bool { return a.Provider != provider.Peer })
+	if shown.StdoutDigest == nil || shown.Gas == nil || elsewhere {
 		t.Fatalf("exit %d, %s; shown as %+v", end.code, end.stderr, shown)
+	}
+	if len(shown.Attempts) > 1 {
+		t.Logf("attempts: %+v", shown.Attempts)
 	}
 	return outcome{end.code, *shown.StdoutDigest, fmt.Sprint(shown.Files), *shown.Gas}
 }
