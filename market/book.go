@@ -35,7 +35,10 @@ type Entry struct {
 	LoadAt   time.Time             // when Load came
 
 	near bool // its provider was connected when the offer came
+	away bool // its provider could not be reached since
 }
+
+func (e Entry) valid(now time.Time) bool { return now.Before(e.Expires()) }
 
 // Expires returns when the offer ends.
 func (e Entry) Expires() time.Time { return e.Received.Add(e.Offer.TTL()) }
@@ -86,13 +89,13 @@ func (b *Book) Put(now time.Time, author peer.ID, signed *protocol.SignedOffer, 
 		e.Load, e.LoadAt = o.Load, now
 	}
 	if found {
-		if old := b.entries[i]; e.Load == nil && now.Before(old.Expires()) {
+		if old := b.entries[i]; e.Load == nil && old.valid(now) {
 			e.Load, e.LoadAt = old.Load, old.LoadAt
 		}
 		b.entries[i] = e
 	} else {
 		if len(b.entries) >= maxProviders {
-			b.entries = slices.DeleteFunc(b.entries, func(e Entry) bool { return !now.Before(e.Expires()) })
+			b.entries = slices.DeleteFunc(b.entries, func(e Entry) bool { return !e.valid(now) })
 			if len(b.entries) >= maxProviders && (!near || !b.dropOldest()) {
 				return false
 			}
@@ -109,23 +112,38 @@ func (b *Book) Get(now time.Time, p peer.ID) (Entry, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	i, found := b.find(p)
-	if !found || !now.Before(b.entries[i].Expires()) {
+	if !found || b.entries[i].away || !b.entries[i].valid(now) {
 		return Entry{}, false
 	}
 	return b.entries[i], true
 }
 
-// All returns the entries whose offers are valid now, sorted by provider.
+// All returns the entries whose offers are valid now, sorted by provider,
+// without those that are away.
 func (b *Book) All(now time.Time) []Entry {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	valid := make([]Entry, 0, len(b.entries))
+	all := make([]Entry, 0, len(b.entries))
 	for _, e := range b.entries {
-		if now.Before(e.Expires()) {
-			valid = append(valid, e)
+		if !e.away && e.valid(now) {
+			all = append(all, e)
 		}
 	}
-	return valid
+	return all
+}
+
+// Providers returns those whose offers are valid now, sorted, with those that
+// are away.
+func (b *Book) Providers(now time.Time) []peer.ID {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := make([]peer.ID, 0, len(b.entries))
+	for _, e := range b.entries {
+		if e.valid(now) {
+			all = append(all, e.Provider)
+		}
+	}
+	return all
 }
 
 // SetLoad notes the load that p stated in a reply. It changes nothing when p
@@ -138,18 +156,24 @@ func (b *Book) SetLoad(now time.Time, p peer.ID, l *protocol.Load) {
 		return
 	}
 	e := &b.entries[i]
-	if !now.Before(e.Expires()) || e.Load != nil && now.Before(e.LoadAt) {
+	if !e.valid(now) || e.Load != nil && now.Before(e.LoadAt) {
 		return
 	}
 	e.Load, e.LoadAt = l, now
 }
 
-// Remove drops the offer of p. Only a newer one brings p back.
-func (b *Book) Remove(p peer.ID) {
+// Away notes that p cannot be reached: its offer counts for nothing until p is
+// [Book.Back], or a newer one comes.
+func (b *Book) Away(p peer.ID) { b.setAway(p, true) }
+
+// Back notes that p has been reached.
+func (b *Book) Back(p peer.ID) { b.setAway(p, false) }
+
+func (b *Book) setAway(p peer.ID, away bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if i, found := b.find(p); found {
-		b.entries = slices.Delete(b.entries, i, i+1)
+		b.entries[i].away = away
 	}
 }
 

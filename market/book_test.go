@@ -118,20 +118,34 @@ func TestBookLoad(t *testing.T) {
 	want("a capability long after", 3*ttl, nil, 0)
 }
 
-func TestBookRemoveOutlivesReplay(t *testing.T) {
+func TestBookHidesWhoIsAway(t *testing.T) {
 	b := market.NewBook()
+	there := func(what string, want bool) {
+		t.Helper()
+		_, got := b.Get(start, "p")
+		if all := len(b.All(start)) > 0; got != want || all != want {
+			t.Fatalf("%s: Get tells %v and All %v, want %v", what, got, all, want)
+		}
+		if known := b.Providers(start); !slices.Equal(known, []peer.ID{"p"}) {
+			t.Fatalf("%s: the providers are %q", what, known)
+		}
+	}
 	b.Put(start, "p", nil, offerAt(5, nil), false)
-	b.Remove("p")
-	b.Remove("stranger")
-	if _, ok := b.Get(start, "p"); ok {
-		t.Fatal("removed and still there")
-	}
+	b.Away("p")
+	b.Away("stranger")
+	there("away", false)
 	if b.Put(start, "p", nil, offerAt(5, nil), false) {
-		t.Error("the removed offer is taken again")
+		t.Error("the same offer is taken again")
 	}
+	there("after a replay", false)
+	b.Back("p")
+	b.Back("stranger")
+	there("back", true)
+	b.Away("p")
 	if !b.Put(start, "p", nil, offerAt(6, nil), false) {
-		t.Error("a newer offer after Remove is refused")
+		t.Error("a newer offer is refused")
 	}
+	there("with a newer offer", true)
 }
 
 func TestBookIsBounded(t *testing.T) {
@@ -225,7 +239,10 @@ func TestBookConcurrently(t *testing.T) {
 				b.Get(now, p)
 				b.All(now)
 				if i%50 == 0 {
-					b.Remove(p)
+					b.Away(p)
+				}
+				if i%70 == 0 {
+					b.Back(p)
 				}
 			}
 		})
@@ -244,6 +261,7 @@ func FuzzBook(f *testing.F) {
 		type known struct {
 			entry   market.Entry
 			present bool
+			away    bool
 			newest  uint64
 		}
 		b, model, now := market.NewBook(), map[peer.ID]*known{}, start
@@ -277,7 +295,7 @@ func FuzzBook(f *testing.F) {
 				case valid:
 					e.Load, e.LoadAt = k.entry.Load, k.entry.LoadAt
 				}
-				*k = known{e, true, o.Sequence}
+				*k = known{e, true, false, o.Sequence}
 			case 1:
 				now = now.Add(time.Duration(y) * time.Second / 4)
 			case 2:
@@ -287,12 +305,15 @@ func FuzzBook(f *testing.F) {
 					k.entry.Load, k.entry.LoadAt = l, now
 				}
 			case 3:
-				b.Remove(p)
-				k.present = false
+				if k.away = y%2 == 0; k.away {
+					b.Away(p)
+				} else {
+					b.Back(p)
+				}
 			}
 			var want []market.Entry
 			for _, k := range model {
-				if k.present && now.Before(k.entry.Received.Add(ttl)) {
+				if k.present && !k.away && now.Before(k.entry.Received.Add(ttl)) {
 					want = append(want, k.entry)
 				}
 			}

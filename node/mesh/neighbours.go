@@ -126,6 +126,7 @@ func (m *Mesh) attendMembers(ctx context.Context) error {
 // again and again, until it is gone or ctx ends.
 func (m *Mesh) attend(ctx context.Context, p peer.ID) {
 	m.remember(p)
+	m.book.Back(p)
 	every := probeEvery
 	for _, b := range m.bootstrap {
 		if b.ID == p {
@@ -258,12 +259,12 @@ func (m *Mesh) keepNeighbours(ctx context.Context) {
 func (m *Mesh) renew(prospects map[peer.ID]*prospect, now time.Time) {
 	wanted := make(map[peer.ID]time.Time) // when to dial whom
 	addrs := make(map[peer.ID][]multiaddr.Multiaddr)
-	for _, e := range m.book.All(now) {
-		wanted[e.Provider] = now
-		if e.Provider < m.self {
+	for _, p := range m.book.Providers(now) {
+		wanted[p] = now
+		if p < m.self {
 			// Two nodes that learn of each other at the same time need only
 			// one connection: the other one dials first.
-			wanted[e.Provider] = now.Add(lookEvery)
+			wanted[p] = now.Add(lookEvery)
 		}
 	}
 	for _, r := range m.cfg.Remembered {

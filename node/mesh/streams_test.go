@@ -230,6 +230,19 @@ func TestDropClosesAndAllowsToDialAgain(t *testing.T) {
 	}
 }
 
+func TestOfferOfWhoIsBackCountsAgain(t *testing.T) {
+	a := start(t)
+	b := start(t, via(a))
+	b.publish(t)
+	eventually(t, "the offer is known", func() bool { return a.knows(b) })
+	a.book.Away(b.Self())
+	if a.knows(b) {
+		t.Fatal("the offer of who is away counts")
+	}
+	a.Drop(b.Self())
+	eventually(t, "it is reached again", func() bool { return a.knows(b) })
+}
+
 func TestRTTIsTheLeastOfAWindow(t *testing.T) {
 	r, p := newRTTs(), newID(t)
 	if rtt, known := r.min(p); known || rtt != 0 {

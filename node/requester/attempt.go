@@ -245,8 +245,8 @@ func (a *attempt) begin() {
 		}
 		if err != nil {
 			a.t.r.cfg.Logger.Debug("cannot reach a provider", "provider", a.provider, "err", err)
-			// Until it says something new it is nobody to be asked, or shown.
-			a.t.r.cfg.Book.Remove(a.provider)
+			// Until it is heard of again it is nobody to be asked, or shown.
+			a.t.r.cfg.Book.Away(a.provider)
 			a.send(event{kind: evCut, err: errUnreachable})
 			return
 		}

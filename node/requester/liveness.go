@@ -188,7 +188,7 @@ func (w *watch) tick(now time.Time) bool {
 	switch silence := now.Sub(since); {
 	case silence >= lost:
 		w.fail(errSilent)
-		w.r.cfg.Book.Remove(w.peer)
+		w.r.cfg.Book.Away(w.peer)
 		w.r.cfg.Network.Drop(w.peer)
 		return false
 	case silence < w.health.stretch(suspectAfter):
