@@ -39,7 +39,8 @@ func openLedger(s *store.Store, log *slog.Logger) (*ledger, error) {
 	for p, record := range records {
 		var a market.Account
 		if err := json.Unmarshal(record, &a); err != nil {
-			return nil, fmt.Errorf("read the account of %s: %w", p, err)
+			log.Warn("an account cannot be read and begins anew", "peer", p, "err", err)
+			continue
 		}
 		accounts.Add(p, a)
 	}
@@ -66,10 +67,10 @@ func (l *ledger) Received(provider peer.ID, gas uint64) {
 
 func (l *ledger) change(p peer.ID, by func(*market.Account)) {
 	l.mu.Lock()
+	defer l.mu.Unlock() // records are saved, which takes no time, in the order of the changes
 	a, _ := l.accounts.Get(p)
 	by(&a)
 	l.accounts.Add(p, a)
-	l.mu.Unlock()
 	record, err := json.Marshal(a)
 	if err == nil {
 		err = l.store.SaveCredit(p, record)

@@ -74,7 +74,8 @@ type attempt struct {
 	said        protocol.Digest   // the digest of its result, or zero
 	receipt     *protocol.Receipt // of that
 	claimed     claimed
-	claims      int
+	claims      int    // since it has come further
+	claimGas    uint64 // how far it had come by the last claim
 	outcome     *protocol.Outcome
 	out         output // all that it wrote, if it votes
 	outputEnded bool
@@ -126,7 +127,7 @@ func (c *conductor) newAttempt(candidate market.Candidate) *attempt {
 			Reason:   candidate.Reason,
 			RttUs:    rtt,
 		}
-		record.Replicas = append(forgetRefused(record.Replicas), a.record)
+		record.Replicas = append(c.forgetOldest(record.Replicas), a.record)
 		record.Reason = "asking a provider"
 		c.waiting = ""
 	})
@@ -158,16 +159,20 @@ func (c *conductor) adopt(provider peer.ID, nonce protocol.Nonce, record *protoc
 func (a *attempt) runs() bool { return !a.over && !a.adrift && !a.bound }
 
 // maxReplicasKept bounds the record of a task that waits for long: beyond it
-// the oldest refusals are forgotten.
+// the oldest of those that came to nothing are forgotten.
 const maxReplicasKept = 64
 
-func forgetRefused(list []*protocol.Replica) []*protocol.Replica {
+func (c *conductor) forgetOldest(list []*protocol.Replica) []*protocol.Replica {
 	if len(list) < maxReplicasKept {
 		return list
 	}
-	i := slices.IndexFunc(list, func(r *protocol.Replica) bool { return r.State == protocol.StateRefused })
+	i := slices.IndexFunc(list, func(r *protocol.Replica) bool {
+		return !slices.ContainsFunc(c.attempts, func(a *attempt) bool {
+			return a.record == r && (!a.over || !a.said.IsZero())
+		})
+	})
 	if i < 0 {
-		return list // at most maxFailures and the replicas wanted are not refused
+		return list
 	}
 	return slices.Delete(list, i, i+1)
 }

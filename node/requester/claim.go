@@ -26,8 +26,8 @@ const (
 	// seekFor is how long a provider is looked for that cannot be reached. It
 	// keeps an attached replica for less, and a detached one for as long.
 	seekFor = 10 * time.Minute
-	// maxClaims bounds how often one attempt is claimed: a provider that breaks
-	// off each time is of no use.
+	// maxClaims bounds how often one attempt is claimed without coming further: a
+	// provider that breaks off each time is of no use.
 	maxClaims = 16
 	// seekAtOnce is how long the first try may take before a spare is started:
 	// most connections that end by themselves are made anew sooner.
@@ -54,6 +54,7 @@ func (c *conductor) takeUp() {
 		a.claim(c.resumption(a))
 	}
 	if len(providers) > 0 {
+		c.countNetworks()
 		c.want(providers)
 	}
 }
@@ -83,6 +84,9 @@ func (c *conductor) resumption(a *attempt) claimed {
 // the stream that is open to its provider, or on a new one.
 func (a *attempt) claim(what claimed) {
 	a.claimed = what
+	if a.record.Gas > a.claimGas {
+		a.claims, a.claimGas = 0, a.record.Gas
+	}
 	a.claims++
 	a.outcome, a.outputEnded = nil, false
 	a.late.stop()

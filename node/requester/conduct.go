@@ -389,7 +389,7 @@ func (c *conductor) cut(a *attempt, err error) (*protocol.Result, error) {
 	switch {
 	case a.bound && a.claimed == claimNothing:
 		return nil, nil
-	case a.named.Load() == nil, a.claims >= maxClaims:
+	case a.named.Load() == nil, a.claims >= maxClaims && a.record.Gas <= a.claimGas:
 		return c.lose(a, err)
 	case errors.Is(err, errUnreachable) && !a.seeking.Load():
 		return nil, nil // it was reached meanwhile

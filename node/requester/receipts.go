@@ -7,9 +7,9 @@ import (
 	"github.com/spare-network/spare/protocol"
 )
 
-// maxUnverified bounds the receipts of one provider that await a signature;
-// beyond it the oldest knowledge is dropped, since a receipt only serves as
-// evidence later.
+// maxUnverified bounds the receipts of one provider that await a signature:
+// honest ones are signed within a second. Beyond it all are dropped, since a
+// receipt only serves as evidence later.
 const maxUnverified = 16 * protocol.MaxReceipts
 
 // expectSignature keeps a receipt until the batch that signs it comes.

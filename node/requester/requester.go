@@ -144,7 +144,7 @@ func New(cfg Config) (*Requester, error) {
 	if err != nil {
 		return nil, fmt.Errorf("remember what to settle: %w", err)
 	}
-	known, err := openTrust(cfg.Standings)
+	known, err := openTrust(cfg.Standings, cfg.Logger)
 	if err != nil {
 		return nil, err
 	}

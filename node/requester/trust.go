@@ -3,6 +3,7 @@ package requester
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,7 +41,7 @@ type trust struct {
 	byPeer *simplelru.LRU[peer.ID, market.Standing]
 }
 
-func openTrust(store Standings) (*trust, error) {
+func openTrust(store Standings, log *slog.Logger) (*trust, error) {
 	known, err := simplelru.NewLRU[peer.ID, market.Standing](maxStandings, nil)
 	if err != nil {
 		return nil, fmt.Errorf("remember standings: %w", err)
@@ -53,7 +54,8 @@ func openTrust(store Standings) (*trust, error) {
 	for p, record := range records {
 		var s market.Standing
 		if err := json.Unmarshal(record, &s); err != nil {
-			return nil, fmt.Errorf("read the standing of %s: %w", p, err)
+			log.Warn("a standing cannot be read and begins anew", "peer", p, "err", err)
+			continue
 		}
 		t.put(p, s)
 	}
@@ -86,10 +88,10 @@ func (t *trust) wrong(p peer.ID, why string) {
 // be, costs what was learned of one task.
 func (t *trust) change(p peer.ID, by func(*market.Standing)) {
 	t.mu.Lock()
+	defer t.mu.Unlock() // records are saved, which takes no time, in the order of the changes
 	s, _ := t.byPeer.Get(p)
 	by(&s)
 	t.put(p, s)
-	t.mu.Unlock()
 	if record, err := json.Marshal(s); err == nil {
 		_ = t.store.SaveStanding(p, record)
 	}

@@ -1,6 +1,7 @@
 package requester
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -125,7 +126,10 @@ func TestProviderFoundWrongIsNotChosenForAWhile(t *testing.T) {
 			t.Errorf("without it there are too few: %s: %s", short.Result.Code, short.Result.Message)
 		}
 
-		known, err := openTrust(w.store)
+		if err := w.store.SaveStanding(a.id, []byte("of another version")); err != nil {
+			t.Fatal(err)
+		}
+		known, err := openTrust(w.store, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
