@@ -14,6 +14,7 @@ import (
 	"github.com/spare-network/spare/node/sandbox"
 	"github.com/spare-network/spare/node/sandbox/meter"
 	"github.com/spare-network/spare/protocol"
+	"github.com/spare-network/spare/store"
 )
 
 // MaxSlots is the largest number of slots that a node can have.
@@ -73,6 +74,9 @@ func Default() Config {
 // and fails with [protocol.CodeConfig]. The rest is checked by the rooms that
 // it is for.
 func (c *Config) Validate() error {
+	if err := store.CheckNetworkName(c.Network); err != nil {
+		return err
+	}
 	most := Default().Ceilings
 	for _, x := range []struct {
 		key                string

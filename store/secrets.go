@@ -55,11 +55,14 @@ func parseIdentity(data []byte) (crypto.PrivKey, error) {
 	return key, nil
 }
 
+// CheckNetworkName returns an error for what [Store.NetworkSecret] does not take.
+func CheckNetworkName(name string) error { return checkName("network name", name) }
+
 // NetworkSecret returns the secret of the network name, and true when it was
 // made because it was absent. A name is 1 to 32 lower-case letters, digits and
 // hyphens.
 func (s *Store) NetworkSecret(name string) (secret protocol.NetworkSecret, made bool, err error) {
-	if err := checkName("network name", name); err != nil {
+	if err := CheckNetworkName(name); err != nil {
 		return secret, false, err
 	}
 	file := path.Join(networkDir, name+".secret")

@@ -48,6 +48,7 @@ while (($# > 0)); do
 		shift 2
 		;;
 	*)
+		echo "${0##*/}: there is no $1" >&2
 		usage >&2
 		exit 2
 		;;

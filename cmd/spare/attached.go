@@ -35,7 +35,7 @@ func (s signalled) Error() string { return s.String() }
 
 // runAttached runs a task and stays with it: its output becomes ours, its end
 // our end. What it leaves is written to out unless that is nil.
-func runAttached(ctx context.Context, c *client.Client, in *api.Submission, module []byte, out *outputDir) error {
+func runAttached(ctx context.Context, h home, c *client.Client, in *api.Submission, module []byte, out *outputDir) error {
 	// A write to a closed pipe must come back as an error, to cancel the task.
 	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 2)
@@ -75,9 +75,9 @@ func runAttached(ctx context.Context, c *client.Client, in *api.Submission, modu
 		}
 		return endOf(t)
 	case errors.As(context.Cause(watched), &by):
-		err := detach(ctx, c, id, by, signals)
+		err := detach(ctx, h, c, id, by, signals)
 		if out != nil && id != "" {
-			fmt.Fprintf(os.Stderr, "spare: 'spare get %s -O DIR' writes its files when it has ended\n", id)
+			fmt.Fprintf(os.Stderr, "spare: '%s get %s -O DIR' writes its files when it has ended\n", h.command(), id)
 		}
 		return err
 	case errors.Is(err, errOutput):
@@ -103,7 +103,7 @@ func write(f *os.File, p []byte) error {
 
 // detach leaves the task alone, or cancels it when a second Ctrl-C follows the
 // first.
-func detach(ctx context.Context, c *client.Client, id string, by signalled, signals <-chan os.Signal) error {
+func detach(ctx context.Context, h home, c *client.Client, id string, by signalled, signals <-chan os.Signal) error {
 	if id == "" {
 		fmt.Fprintln(os.Stderr, "spare: interrupted before the task was accepted")
 		return status(protocol.ExitDetached)
@@ -113,10 +113,10 @@ func detach(ctx context.Context, c *client.Client, id string, by signalled, sign
 		<-signals
 	}
 	if by.Signal != os.Interrupt {
-		fmt.Fprintf(os.Stderr, "spare: task %s goes on; 'spare logs -f %[1]s' goes back to it\n", id)
+		fmt.Fprintf(os.Stderr, "spare: task %s goes on; '%s logs -f %[1]s' goes back to it\n", id, h.command())
 		return status(protocol.ExitDetached)
 	}
-	fmt.Fprintf(os.Stderr, "spare: task %s goes on; Ctrl-C again within a second cancels it; 'spare logs -f %[1]s' goes back to it\n", id)
+	fmt.Fprintf(os.Stderr, "spare: task %s goes on; Ctrl-C again within a second cancels it; '%s logs -f %[1]s' goes back to it\n", id, h.command())
 	select {
 	case <-signals:
 		if err := cancelTask(ctx, c, id); err != nil {

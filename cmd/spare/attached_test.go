@@ -105,7 +105,7 @@ func TestFirstSignalLeavesTheTaskAlone(t *testing.T) {
 			r.signal(t, s) // timeout(1) sends one signal twice
 			code, stderr := r.end(t)
 			if code != 130 || !strings.HasPrefix(stderr, "spare: task aaaaaaaaaa goes on; ") ||
-				!strings.HasSuffix(stderr, "'spare logs -f aaaaaaaaaa' goes back to it\n") ||
+				!strings.HasSuffix(stderr, "'spare --home "+r.home+" logs -f aaaaaaaaaa' goes back to it\n") ||
 				strings.Contains(stderr, "Ctrl-C") != (s == os.Interrupt) {
 				t.Errorf("status %d, stderr %q", code, stderr)
 			}
@@ -120,7 +120,7 @@ func TestSecondInterruptCancels(t *testing.T) {
 	r := startRun(t, "block")
 	expect(t, r.stdout, "started\n")
 	r.signal(t, os.Interrupt)
-	expect(t, r.stderr, "spare: task aaaaaaaaaa goes on; Ctrl-C again within a second cancels it; 'spare logs -f aaaaaaaaaa' goes back to it\n")
+	expect(t, r.stderr, "spare: task aaaaaaaaaa goes on; Ctrl-C again within a second cancels it; 'spare --home "+r.home+" logs -f aaaaaaaaaa' goes back to it\n")
 	r.signal(t, os.Interrupt)
 	code, stderr := r.end(t)
 	if code != 130 || stderr != "spare: task aaaaaaaaaa is cancelled\n" {

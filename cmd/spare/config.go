@@ -177,7 +177,8 @@ func applyConfig(cfg *node.Config, text []byte) *protocol.Error {
 				return noKey(name)
 			}
 			if value := keys[key]; !known[i].set(value) {
-				return protocol.Errorf(protocol.CodeConfig, "%s: wants %s, got %s", name, known[i].wants, described(value)).WithHint(configHint)
+				return protocol.Errorf(protocol.CodeConfig, "%s: wants %s, got %s", name, known[i].wants, described(value)).
+					WithHint("'spare up --help' shows how config.toml is written")
 			}
 			if name == "limits.memory" && cfg.MemoryBytes == 0 {
 				return protocol.Errorf(protocol.CodeConfig, "limits.memory is 0").WithHint("leave it away for as much as fits")

@@ -61,7 +61,7 @@ func newRun(h *home) *cobra.Command {
 
 stdin is read to its end first, unless it is a terminal; stdout and stderr are
 the program's as it writes them. Flags up to -- are spare's; everything after
-it is the program's.
+it is the program's, and so are words before it that are no flags.
 
 It sees no files but those given with -i, below /in, and may write below /out;
 -O has what it leaves there written to a directory here, in which it replaces
@@ -138,7 +138,7 @@ a failure are 0), or:
 				}
 				return nil
 			}
-			return runAttached(cmd.Context(), c, in, module, out)
+			return runAttached(cmd.Context(), *h, c, in, module, out)
 		},
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {

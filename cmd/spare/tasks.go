@@ -39,7 +39,7 @@ func newPs(h *home) *cobra.Command {
 	cmd.Flags().VarP(&limit, "limit", "l", "how many at most, `N` from 1 to 1000")
 	cmd.PostRun = func(cmd *cobra.Command, _ []string) {
 		if more {
-			fmt.Fprintf(cmd.ErrOrStderr(), "spare: there are older tasks than these %d; 'spare ps --limit N' shows more, at most 1000\n", limit.n)
+			fmt.Fprintf(cmd.ErrOrStderr(), "spare: there are older tasks than these %d; '%s ps --limit N' shows more, at most 1000\n", limit.n, h.command())
 		}
 	}
 	return cmd
@@ -145,7 +145,7 @@ func placed(t *api.Terms) string {
 	if t.Quorum > 1 {
 		said += fmt.Sprintf(", a quorum of %d", t.Quorum)
 	}
-	if t.Verify != "" {
+	if t.Verify != "" && t.Verify != "off" {
 		said += ", verify " + t.Verify
 	}
 	return said

@@ -174,6 +174,9 @@ func (s *Server) terms(in *Terms) (*protocol.Terms, error) {
 		// Results of one peer prove nothing, whatever the node's configuration says.
 		t.Verify = protocol.VerifyOff
 		t.On, err = s.findPeer(in.On)
+		if err == nil && t.Where == protocol.WhereRemote && t.On == s.cfg.Node.Status().Peer {
+			err = protocol.Errorf(protocol.CodeBadRequest, "remote excludes this node, which on names")
+		}
 	}
 	return t, err
 }

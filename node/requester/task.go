@@ -1,6 +1,7 @@
 package requester
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -65,6 +66,7 @@ func (r *Requester) newTask(spec *protocol.Spec, terms *protocol.Terms, name str
 	if terms.Replicas > protocol.MaxReplicas {
 		return nil, protocol.Errorf(protocol.CodeBadRequest, "%d replicas wanted, at most %d", terms.Replicas, protocol.MaxReplicas)
 	}
+	terms.Verify = cmp.Or(terms.Verify, r.cfg.Verify, protocol.VerifyOff)
 	if terms.On != "" {
 		if _, err := peer.Decode(terms.On); err != nil {
 			return nil, protocol.Errorf(protocol.CodeBadRequest, "%.80q is not a peer ID", terms.On).WithHint("'spare peers' lists them")

@@ -15,7 +15,7 @@ import (
 
 // plan sets what the course of the task is to be, from its terms.
 func (c *conductor) plan() {
-	verify := cmp.Or(c.terms.Verify, c.r.cfg.Verify, protocol.VerifyOff)
+	verify := cmp.Or(c.terms.Verify, protocol.VerifyOff) // an old record may not say
 	c.policy = market.Policy{Quorum: max(1, int(c.terms.Quorum)), Verify: verify}
 	c.policy.Most = max(c.policy.Limit(), int(c.terms.Replicas))
 	c.policy.Arbiter = c.terms.Where == protocol.WhereAny && c.on == ""
