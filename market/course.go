@@ -133,7 +133,10 @@ func (t *tried) hoped() bool {
 	if t.phase <= running {
 		return !t.suspected
 	}
-	return t.phase >= committed && t.phase <= fetching
+	if t.phase == revealing || t.phase == fetching {
+		return !t.suspected
+	}
+	return t.phase == committed || t.phase == revealed
 }
 
 // Begin notes that an attempt is being made with a provider, and returns its
@@ -172,18 +175,23 @@ func (c *Course) note(t *tried, ev Event) {
 		switch t.phase {
 		case asked, running, committed, revealing:
 			t.phase = adrift
-		case fetching:
+		case revealed, fetching:
 			t.phase = lapsed
 		}
 	case Refused:
-		if t.phase <= adrift {
+		switch {
+		case t.phase <= adrift:
 			t.phase = refused
+		case t.phase == revealed || t.phase == fetching:
+			t.phase = lapsed // what it said stays said
+		default:
+			t.phase = failed
 		}
 	case Failed:
 		t.phase = failed
 	case Committed:
 		if t.phase <= adrift {
-			t.phase = committed
+			t.phase, t.suspected = committed, false
 		}
 	case Revealed:
 		if (t.phase < revealed || t.phase == lapsed) && c.Rule != nil {
@@ -225,7 +233,7 @@ func (c *Course) judge() Todo {
 	if ruling.Accepted && !slices.ContainsFunc(ballots, func(b Ballot) bool { return b.Digest == ruling.Digest && c.has(b.Attempt) }) {
 		// Nobody is left who could send what was agreed on. Another must run it
 		// again; what was found wrong does not become right by that.
-		if ruling = (Ruling{More: 1}); len(ballots) >= c.Most {
+		if ruling = (Ruling{More: 1}); len(ballots) >= c.Most && !slices.ContainsFunc(c.attempts, func(t tried) bool { return t.phase == lapsed }) {
 			ruling = Ruling{Hopeless: "those who agreed are gone, and it cannot be had any more what they agreed on"}
 		}
 	}
@@ -256,6 +264,17 @@ func (c *Course) judge() Todo {
 	return todo
 }
 
+// Bound is how many attempts have given an answer, or are bound to one.
+func (c *Course) Bound() int {
+	n := len(c.Ballots())
+	for _, t := range c.attempts {
+		if t.phase == committed || t.phase == revealing {
+			n++
+		}
+	}
+	return n
+}
+
 func (c *Course) rule(ballots []Ballot) Ruling {
 	if len(ballots) == 0 {
 		return Ruling{}
@@ -272,22 +291,26 @@ func (c *Course) has(attempt int) bool {
 // fetch is Next once a digest is accepted: the output of one attempt that has
 // it must come.
 func (c *Course) fetch(accepted protocol.Digest) Todo {
-	next := 0
+	if i := slices.IndexFunc(c.attempts, func(t tried) bool { return t.phase == answered && t.digest == accepted }); i >= 0 {
+		return c.finish(&End{Attempt: i + 1, Dissenting: c.dissenting(accepted)})
+	}
+	next, under := 0, false
 	for i := range c.attempts {
 		t := &c.attempts[i]
 		switch {
 		case t.phase == fetching && t.digest != accepted:
 			t.phase = revealed // it was the one until then
 		case t.digest != accepted || t.phase < revealed:
-		case t.phase == answered:
-			return c.finish(&End{Attempt: i + 1, Dissenting: c.dissenting(accepted)})
 		case t.phase == fetching:
-			return Todo{}
+			under = under || !t.suspected
 		case t.phase == revealed && next == 0:
 			next = i + 1
 		}
 	}
-	c.attempts[next-1].phase = fetching
+	if under || next == 0 {
+		return Todo{}
+	}
+	c.attempts[next-1].phase, c.attempts[next-1].suspected = fetching, false
 	return Todo{Fetch: next, Withdraw: c.withdrawUnbound()}
 }
 
@@ -328,7 +351,7 @@ func (c *Course) finish(end *End) Todo {
 	todo := Todo{End: end}
 	for i := range c.attempts {
 		if t := &c.attempts[i]; !t.over() {
-			if t.phase != revealed { // whose ballot is still to be told
+			if t.phase < revealed { // the ballots of the others are still to be told
 				t.phase = withdrawn
 			}
 			todo.Withdraw = append(todo.Withdraw, i+1)

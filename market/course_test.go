@@ -252,3 +252,19 @@ func TestCourseHasRoomForAnArbiter(t *testing.T) {
 		t.Errorf("the arbiter has said: %+v", todo)
 	}
 }
+
+func TestOutputThatIsHereIsTaken(t *testing.T) {
+	c := Course{Wanted: 3, Quorum: 1, Most: 5, Rule: equalBallots(1, 5)}
+	d := digestNo(0)
+	for range 2 {
+		c.Begin("x")
+	}
+	c.Step(Event{Attempt: 1, What: Committed})
+	c.Step(Event{Attempt: 2, What: Committed})
+	c.Step(Event{Attempt: 2, What: Revealed, Digest: d}) // and its output is claimed
+	c.Step(Event{Attempt: 1, What: Revealed, Digest: d})
+	c.Step(Event{Attempt: 2, What: Unreachable}) // now that of 1 is
+	if todo := c.Step(Event{Attempt: 2, What: Answered, Digest: d}); todo.End == nil {
+		t.Errorf("it waits for another's: %+v", todo)
+	}
+}

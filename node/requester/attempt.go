@@ -81,16 +81,16 @@ type attempt struct {
 	outputEnded bool
 	timer       *time.Timer // ends the attempt when what it must do next does not come
 	late        *pace       // of output whose end is awaited; nil: none is
+	arbiter     bool        // it settles what others disagree on
 	slow        bool        // a spare was started because of that
 
 	seeking  atomic.Bool   // a goroutine looks for its provider, to claim it
 	patience time.Duration // how long that may fail before a spare is started
 
 	// What the pair has heard of it.
-	answered atomic.Bool               // an outcome
-	held     atomic.Bool               // the provider is bound to its result; claims of that have their own time
-	named    atomic.Pointer[time.Time] // of its lease, then of the last beat that named it; nil before
-	beat     atomic.Int32              // state in that beat
+	held  atomic.Bool               // the provider is bound to its result; claims of that have their own time
+	named atomic.Pointer[time.Time] // of its lease, then of the last beat that named it; nil before
+	beat  atomic.Int32              // state in that beat
 
 	begun      time.Time // by our monotonic clock; of an earlier run of the node: by the clock on the wall
 	speed      float64   // of its provider; 0: unknown
@@ -156,7 +156,9 @@ func (c *conductor) adopt(provider peer.ID, nonce protocol.Nonce, record *protoc
 }
 
 // runs reports whether the attempt may still bring something by itself.
-func (a *attempt) runs() bool { return !a.over && !a.adrift && !a.bound }
+func (a *attempt) runs() bool {
+	return !a.over && !a.adrift && (!a.bound || a.claimed != claimNothing)
+}
 
 // maxReplicasKept bounds the record of a task that waits for long: beyond it
 // the oldest of those that came to nothing are forgotten.
@@ -322,7 +324,7 @@ func (a *attempt) verify() error {
 		return errors.New("it sent its output before that was asked for")
 	}
 	if !o.Streamed {
-		if protocol.DigestOf(o.Stdout) != r.Stdout.Sum() || uint64(len(o.Stdout)) != r.Stdout.Size || in.streamed.Load() {
+		if protocol.DigestOf(o.Stdout) != r.Stdout.Sum() || uint64(len(o.Stdout)) != r.Stdout.Size || in.streamed.Swap(true) {
 			return errOutput
 		}
 		for i, p := range [][]byte{o.Stdout, o.Stderr} {

@@ -62,7 +62,7 @@ func (a *attempt) allowance(state protocol.State) time.Duration {
 // and that all of it is.
 func (a *attempt) overdue(now time.Time, state protocol.State) (late, over bool) {
 	most, in := a.allowance(state), a.in.Load()
-	if most == 0 || a.answered.Load() || a.held.Load() {
+	if most == 0 || in.answered.Load() || a.held.Load() {
 		return false, false
 	}
 	a.progressMu.Lock()
@@ -83,5 +83,5 @@ func (a *attempt) overdue(now time.Time, state protocol.State) (late, over bool)
 // although it has promised to run it and has not answered.
 func (a *attempt) forgotten(now time.Time) bool {
 	named := a.named.Load()
-	return named != nil && !a.answered.Load() && now.Sub(*named) > forgottenAfter
+	return named != nil && !a.in.Load().answered.Load() && now.Sub(*named) > forgottenAfter
 }

@@ -90,11 +90,14 @@ func (a *attempt) claim(what claimed) {
 	a.claims++
 	a.outcome, a.outputEnded = nil, false
 	a.late.stop()
-	a.answered.Store(false)
 	a.restart()
 	a.expect(a.claimTimeout(), errNoLease)
+	if a.bound {
+		a.late = a.newPace() // it has its result, and needs but send it
+	}
 	a.seeking.Store(true)
-	a.t.r.wg.Go(func() { a.seek(what) })
+	in := a.in.Load()
+	a.t.r.wg.Go(func() { in.seek(what) })
 }
 
 // claimTimeout bounds the wait for the first answer to a claim: a provider that
@@ -108,8 +111,8 @@ func (a *attempt) claimTimeout() time.Duration {
 }
 
 // seek looks for the provider until it is reached or the attempt is over.
-func (a *attempt) seek(what claimed) {
-	ctx, cancel := context.WithTimeout(a.ctx, seekFor)
+func (a *intake) seek(what claimed) {
+	ctx, cancel := context.WithTimeout(a.ctx, seekFor) // it ends when it is asked for anew
 	defer cancel()
 	rng := rand.New(dice{})
 	start, tell := time.Now(), sync.OnceFunc(func() { a.send(event{kind: evCut, err: errUnreachable}) })
@@ -121,7 +124,7 @@ func (a *attempt) seek(what claimed) {
 		cancel()
 		if err == nil {
 			a.seeking.Store(false)
-			p.claim(a, what)
+			p.claim(a.attempt, what)
 			return
 		}
 		if time.Since(start) >= a.patience {

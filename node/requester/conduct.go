@@ -40,6 +40,7 @@ func (r *Requester) conduct(t *task) {
 		task:     t,
 		rng:      rand.New(dice{}),
 		excluded: make(map[peer.ID]string),
+		failed:   make(map[peer.ID]int),
 	}
 	defer c.discard()
 	result, err := c.run()
@@ -88,7 +89,8 @@ type conductor struct {
 
 	discovered time.Time          // when more providers were looked for last
 	excluded   map[peer.ID]string // peers not to be asked again, and why
-	failures   int
+	failures   int                // of different providers
+	failed     map[peer.ID]int
 	losses     int
 	refusals   int       // in a row, without a lease between them
 	pauses     int       // likewise
@@ -166,7 +168,7 @@ func (c *conductor) pause(err error) (*protocol.Result, error) {
 		return nil, err
 	case runs && code != protocol.CodeBusy:
 		return nil, nil
-	case !runs && !mayChange: // nobody there could ever run it
+	case !runs && (!mayChange || c.waitedEnough()): // nobody there could ever run it, or will
 		if c.settleForFewer() {
 			result, err := c.do(c.course.Next())
 			if err != nil {
@@ -174,7 +176,9 @@ func (c *conductor) pause(err error) (*protocol.Result, error) {
 			}
 			return result, nil
 		}
-		return nil, err
+		if !mayChange {
+			return nil, err
+		}
 	}
 	c.retry = time.After(market.Backoff(c.rng, market.Patience+c.pauses))
 	if c.pauses++; c.pauses == 1 {
@@ -249,11 +253,14 @@ func (c *conductor) nextSpare() (market.Candidate, bool) {
 const (
 	whyWrong   = "its result was not what it claimed"
 	whyRunning = "it runs an attempt of this task"
+	whyFails   = "it failed more than once"
 	whyVoted   = "it has been asked for this result"
 )
 
 // passing reports whether a reason to exclude a peer may pass.
-func passing(why string) bool { return why != whyWrong && why != whyRunning && why != whyVoted }
+func passing(why string) bool {
+	return why != whyWrong && why != whyRunning && why != whyVoted && why != whyFails
+}
 
 // begin opens an attempt with a candidate. Another attempt of the same task is
 // never given to the same peer while one lives, and where results are compared
@@ -297,6 +304,9 @@ func (c *conductor) handle(ev event) (*protocol.Result, error) {
 	case evJudge:
 		return c.do(c.course.Next())
 	case evCommitted:
+		if a.bound {
+			return c.wrong(a, errors.New("it was bound to a result already"))
+		}
 		a.commit(ev.commitment)
 		return c.step(a, market.Committed)
 	case evOutcome, evOutputEnd:
@@ -308,64 +318,6 @@ func (c *conductor) handle(ev event) (*protocol.Result, error) {
 		return c.take(a)
 	}
 	return nil, nil
-}
-
-// take judges an outcome once all of it is here.
-func (c *conductor) take(a *attempt) (*protocol.Result, error) {
-	o := a.outcome
-	switch {
-	case o == nil:
-		return nil, nil
-	case o.Code != "":
-		if o.Code == string(protocol.CodeBlob) {
-			c.checkBlobs() // it may be ours that is damaged
-		}
-		return c.lose(a, fmt.Errorf("the provider failed: %s: %s", o.Code, o.Message))
-	case a.claimed == claimReceipt:
-		return c.revealed(a)
-	case o.Streamed && !a.outputEnded:
-		a.expect(max(outputGrace, time.Until(a.in.Load().filesUntil())), errNoOutput)
-		a.late = a.newPace()
-		return nil, nil
-	}
-	if err := a.verify(); err != nil {
-		return c.wrong(a, err)
-	}
-	pack, err := a.in.Load().keepFiles()
-	if err != nil {
-		return c.lose(a, err)
-	}
-	c.r.warm.Add(warmKey{a.provider, c.spec.Module.Sum()}, struct{}{})
-	result := o.Result
-	result.Pack = pack
-	result.Hint = mend(protocol.Code(result.Code))
-	result.Message = protocol.SafeText(result.Message)
-	a.receipt = o.Receipt
-	a.tell(result)
-	c.end(a, protocol.StateDone, "")
-	return c.step(a, market.Answered)
-}
-
-// revealed checks what an attempt was bound to against what it reveals.
-func (c *conductor) revealed(a *attempt) (*protocol.Result, error) {
-	o := a.outcome
-	if err := a.verifyReceipt(); err != nil {
-		return c.wrong(a, err)
-	}
-	a.timer.Stop()
-	a.outcome, a.receipt, a.claimed = nil, o.Receipt, claimNothing
-	a.tell(o.Result)
-	return c.step(a, market.Revealed)
-}
-
-// wrong ends an attempt whose provider has not told the truth.
-func (c *conductor) wrong(a *attempt, err error) (*protocol.Result, error) {
-	if !errors.Is(err, errKeep) && !errors.Is(err, errDiverged) && !errors.Is(err, errBroken) { // those are not its doing, or not surely
-		c.r.foundWrong(a.provider, fmt.Sprintf("task %s: %v", c.id, err))
-	}
-	result, lost := c.lose(a, err)
-	c.excluded[a.provider] = whyWrong
-	return result, lost
 }
 
 // refused ends an attempt that its provider does not take, or does not know.
@@ -389,7 +341,7 @@ func (c *conductor) cut(a *attempt, err error) (*protocol.Result, error) {
 	switch {
 	case a.bound && a.claimed == claimNothing:
 		return nil, nil
-	case a.named.Load() == nil, a.claims >= maxClaims && a.record.Gas <= a.claimGas:
+	case a.named.Load() == nil, a.claims >= maxClaims && a.record.Gas <= a.claimGas && !errors.Is(err, errSilent):
 		return c.lose(a, err)
 	case errors.Is(err, errUnreachable) && !a.seeking.Load():
 		return nil, nil // it was reached meanwhile
@@ -422,10 +374,20 @@ func (c *conductor) lose(a *attempt, err error) (*protocol.Result, error) {
 	case errors.Is(err, errUnreachable), errors.Is(err, errNoLease), errors.Is(err, errEnded), errors.Is(err, errSilent):
 		state, what = protocol.StateUnreachable, market.Unreachable
 	}
+	if !a.said.IsZero() {
+		what = market.Unreachable // what it said stays said
+	}
 	c.end(a, state, protocol.SafeText(err.Error()))
 	switch {
 	case state == protocol.StateFailed:
 		c.failures++
+		c.failed[a.provider]++
+		if c.failures == c.failed[a.provider] && c.failures >= maxFailures { // one alone, which may be to blame
+			c.excluded[a.provider] = whyFails
+			if others, _ := c.rank(c.need(1)); len(others) > 0 || c.course.Bound() > 0 {
+				c.failures = 0
+			}
+		}
 	case !errors.Is(err, errUnreachable):
 		c.losses++
 	}
@@ -446,22 +408,6 @@ func (c *conductor) lose(a *attempt, err error) (*protocol.Result, error) {
 
 func final(code protocol.Code, format string, args ...any) error {
 	return fmt.Errorf("%w: %w", errFinal, protocol.Errorf(code, format, args...))
-}
-
-// finish returns what the course has ended with.
-func (c *conductor) finish(end *market.End) (*protocol.Result, error) {
-	c.learn()
-	if end.Attempt == 0 {
-		return nil, fmt.Errorf("%w: %w", errFinal, c.noQuorum(end.Hopeless))
-	}
-	chosen := c.attempts[end.Attempt-1]
-	if chosen.votes {
-		c.show(&chosen.out)
-	}
-	result := chosen.outcome.Result
-	result.Receipts = []*protocol.Receipt{chosen.receipt}
-	c.judged(chosen.said, result)
-	return result, nil
 }
 
 // end closes an attempt's books.

@@ -40,7 +40,7 @@ func (p *pair) dispatch(reply *protocol.Reply) error {
 		}
 		return nil
 	}
-	ev, err := p.eventOf(reply, x.attempt)
+	ev, err := p.eventOf(reply, x.in)
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func loadIn(reply *protocol.Reply) *protocol.Load {
 }
 
 // eventOf is what a reply means for its attempt.
-func (p *pair) eventOf(reply *protocol.Reply, a *attempt) (event, error) {
+func (p *pair) eventOf(reply *protocol.Reply, a *intake) (event, error) {
 	if a.answered.Load() {
 		return event{}, fmt.Errorf("%w: %T after the outcome", protocol.ErrMalformed, reply.Body)
 	}

@@ -545,6 +545,13 @@ func (w *world) text(task *protocol.Task, fd int) string {
 	return string(b)
 }
 
+// setBroken decides whether a provider can be dialled.
+func (w *world) setBroken(p *fakeProvider, broken bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.broken[p.id] = broken
+}
+
 // revive undoes kill.
 func (w *world) revive(p *fakeProvider) {
 	p.mu.Lock()

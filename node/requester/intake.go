@@ -16,9 +16,10 @@ import (
 // each Run and each Claim has one, and one stream.
 type intake struct {
 	*attempt
-	closed bool // nothing is to come: results are compared first
-	ctx    context.Context
-	stop   context.CancelFunc
+	answered atomic.Bool // an outcome
+	closed   bool        // nothing is to come: results are compared first
+	ctx      context.Context
+	stop     context.CancelFunc
 
 	written [2]int64                  // how much of stdout and stderr; read and set in turn
 	out     output                    // the same, of one that votes: it is shown to nobody before the verdict; likewise
@@ -53,6 +54,8 @@ func (r *Requester) ServeOutput(ctx context.Context, conn *protocol.Conn) {
 	if a == nil {
 		return
 	}
+	now := time.Now()
+	a.named.CompareAndSwap(nil, &now) // its lease may still be on its way
 	in := a.in.Load()
 	_ = conn.SetReadDeadline(time.Time{}) // the intake's end bounds it now
 	defer context.AfterFunc(in.ctx, conn.Reset)()

@@ -77,6 +77,7 @@ func (ps *pairs) dial(slot *pairSlot, to peer.ID) {
 		slot.err = err
 		ps.forget(to, slot)
 	} else {
+		ps.r.cfg.Book.Back(to)
 		slot.pair = newPair(ps.r, slot, conn)
 		ps.r.wg.Go(slot.pair.read)
 		context.AfterFunc(slot.pair.ctx, func() { slot.pair.fail(errStopping) }) // unless it has failed by itself

@@ -78,7 +78,7 @@ func (a *attempt) comesAlong(now time.Time, p *protocol.Progress) {
 	}
 	over := false
 	switch {
-	case a.answered.Load():
+	case a.in.Load().answered.Load():
 	case p.State == protocol.StateRunning:
 		over, ev.slow = a.progress.Seen(now, p.Gas, a.t.r.tempos.of(a.t.spec.Module.Sum()).Expects(cmp.Or(a.speed, usualSpeed)))
 	case p.State == protocol.StateQueued:
@@ -94,9 +94,12 @@ func (a *attempt) comesAlong(now time.Time, p *protocol.Progress) {
 // slow a spare is started, within the budget; one that only waited goes to
 // whoever is idle.
 func (c *conductor) stride(a *attempt, ev event) (*protocol.Result, error) {
+	if a.bound {
+		return nil, nil // it has told what it used, or will
+	}
 	c.update(func(*protocol.Task) { a.record.Gas = ev.gas })
 	switch {
-	case a.adrift, a.bound, c.on != "", c.terms.Where == protocol.WhereLocal:
+	case a.adrift, a.arbiter, c.on != "", c.terms.Where == protocol.WhereLocal:
 		return nil, nil
 	case ev.state == protocol.StateQueued:
 		return c.move(a)
@@ -156,7 +159,7 @@ func (c *conductor) move(a *attempt) (*protocol.Result, error) {
 	feasible, _ := c.rank(need)
 	asked := c.ask(need, market.Draw(c.rng, need, feasible, market.Probes))
 	i := slices.IndexFunc(asked, func(m market.Candidate) bool { return need.Idle(m) })
-	if i < 0 {
+	if i < 0 || len(c.events) > 0 { // or something has happened meanwhile, to it perhaps
 		c.r.moves.leave(false)
 		return nil, nil
 	}

@@ -33,6 +33,9 @@ func (c *conductor) arbitrate(todo market.Todo) (*protocol.Result, error) {
 	if slices.ContainsFunc(c.attempts, func(a *attempt) bool { return a.provider == c.r.cfg.Self && !a.over }) {
 		return nil, c.start(todo.Start) // it is at it
 	}
+	if why, no := c.excluded[c.r.cfg.Self]; no && passing(why) {
+		return nil, protocol.Errorf(protocol.CodeBusy, "answers differ, and this node is to settle it: %s", why)
+	}
 	need := c.need(1)
 	need.On = c.r.cfg.Self
 	feasible, rejected := c.rank(need)
@@ -47,6 +50,7 @@ func (c *conductor) arbitrate(todo market.Todo) (*protocol.Result, error) {
 	own := placement.Chosen[0]
 	own.Reason = "answers differ: " + own.Reason
 	c.begin(own)
+	c.attempts[len(c.attempts)-1].arbiter = true
 	return nil, c.start(todo.Start - 1)
 }
 
@@ -85,15 +89,17 @@ func (c *conductor) countNetworks() {
 	c.networks = len(known)
 }
 
+// waitedEnough reports whether providers have been asked in vain for so long that
+// the answers that there are must do, if they can be compared. A quorum that was
+// asked for is waited for.
+func (c *conductor) waitedEnough() bool {
+	return c.policy.Quorum == 1 && c.course.Bound() > 1 && c.pauses > 0 && time.Since(c.pausedAt) > settleLost
+}
+
 // settleForFewer has the verdict made from the answers that there are, since
 // nobody else could give one. It returns false when there are none.
 func (c *conductor) settleForFewer() bool {
-	bound := 0
-	for _, a := range c.attempts {
-		if a.bound && !a.over && !a.adrift {
-			bound++
-		}
-	}
+	bound := c.course.Bound()
 	if c.course.Rule == nil || bound == 0 || bound >= c.policy.Most {
 		return false
 	}
