@@ -630,3 +630,40 @@ func TestLastPeerMayComeBack(t *testing.T) {
 		}
 	})
 }
+
+// All whom it asks for a spare may be dead with the first: others are asked then.
+func TestSpareIsNotGivenToTheSilent(t *testing.T) {
+	for range 20 {
+		first, alive := newFakeProvider(t, nil), newFakeProvider(t, honest)
+		first.speed = 1000
+		list := []*fakeProvider{first, alive}
+		for range 4 {
+			p := newFakeProvider(t, honest)
+			p.speed = 4
+			list = append(list, p)
+		}
+		first.run = func(x *exchangeWithFake) {
+			x.lease()
+			time.Sleep(time.Second)
+			for _, p := range list {
+				if p != alive {
+					p.freeze()
+				}
+			}
+		}
+		inWorld(t, list, func(t *testing.T, w *world) {
+			for _, p := range list { // streams are open to all
+				if _, err := w.requester.pairs.get(t.Context(), p.id); err != nil {
+					t.Fatal(err)
+				}
+			}
+			task := w.do(&protocol.Terms{})
+			check(t, task, protocol.StateDone, 0, "")
+			for _, a := range task.Replicas[1:] {
+				if a.Provider != alive.id.String() {
+					t.Errorf("a spare was given to a silent one: %s", a.Reason)
+				}
+			}
+		})
+	}
+}

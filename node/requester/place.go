@@ -34,8 +34,24 @@ func (c *conductor) place(n int) (market.Placement, error) {
 		}
 		feasible, rejected = c.rank(need)
 	}
-	drawn := market.Draw(c.rng, need, feasible, market.Probes+n-1)
-	return market.Place(need, slices.Concat(c.probe(need, drawn), rejected))
+	asked := c.probe(need, market.Draw(c.rng, need, feasible, market.Probes+n-1))
+	if others := without(feasible, asked); len(others) > 0 && !slices.ContainsFunc(asked, scored) && c.ctx.Err() == nil {
+		// Where one has died others may have: to ask again costs less than to give
+		// the task to somebody silent.
+		if again := c.ask(need, market.Draw(c.rng, need, others, market.Probes+n-1)); slices.ContainsFunc(again, scored) {
+			asked = append(again, asked...)
+		}
+	}
+	return market.Place(need, slices.Concat(asked, rejected))
+}
+
+func scored(m market.Candidate) bool { return m.Scored }
+
+// without returns the candidates of a list that are not among some.
+func without(list, some []market.Candidate) []market.Candidate {
+	return slices.DeleteFunc(slices.Clone(list), func(m market.Candidate) bool {
+		return slices.ContainsFunc(some, func(s market.Candidate) bool { return s.Provider == m.Provider })
+	})
 }
 
 func (c *conductor) need(n int) market.Need {
