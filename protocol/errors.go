@@ -121,6 +121,17 @@ func (e *Error) Error() string {
 	return s
 }
 
+// About returns err with what it is about before its message, as people see it.
+func About(what string, err error) error {
+	var e *Error
+	if !errors.As(err, &e) {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	about := *e
+	about.Message = what + ": " + e.Message
+	return &about
+}
+
 // CodeOf returns the Code of the first [Error] in err's chain, or
 // [CodeInternal].
 func CodeOf(err error) Code {

@@ -1082,6 +1082,395 @@ func (x *Result) GetFileCount() uint32 {
 	return 0
 }
 
+// Job is many tasks submitted together, as its requester keeps it.
+type Job struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Id              string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Spec            []byte                 `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`    // a marshalled Spec: what its tasks have in common
+	Terms           *Terms                 `protobuf:"bytes,3,opt,name=terms,proto3" json:"terms,omitempty"`  // of each
+	Name            string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`    // the module's file name, for people
+	Items           []byte                 `protobuf:"bytes,5,opt,name=items,proto3" json:"items,omitempty"`  // digest of the blob of its items, 32 bytes
+	Tasks           uint64                 `protobuf:"varint,6,opt,name=tasks,proto3" json:"tasks,omitempty"` // how many items there are; tasks are numbered from 1
+	Rules           *JobRules              `protobuf:"bytes,7,opt,name=rules,proto3" json:"rules,omitempty"`
+	SubmittedUnixMs int64                  `protobuf:"varint,8,opt,name=submitted_unix_ms,json=submittedUnixMs,proto3" json:"submitted_unix_ms,omitempty"`
+	EndedUnixMs     int64                  `protobuf:"varint,9,opt,name=ended_unix_ms,json=endedUnixMs,proto3" json:"ended_unix_ms,omitempty"`
+	State           State                  `protobuf:"varint,10,opt,name=state,proto3,enum=spare.v1.State" json:"state,omitempty"`         // queued, running, done or cancelled
+	Reason          string                 `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`                            // why it is in that state
+	Passed          uint64                 `protobuf:"varint,12,opt,name=passed,proto3" json:"passed,omitempty"`                           // tasks that ended with exit code 0
+	Failed          uint64                 `protobuf:"varint,13,opt,name=failed,proto3" json:"failed,omitempty"`                           // tasks that ended otherwise
+	Results         uint64                 `protobuf:"varint,14,opt,name=results,proto3" json:"results,omitempty"`                         // how many were recorded, those of tasks run again included
+	RetryAfter      uint64                 `protobuf:"varint,15,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"` // failures up to this result are run again; 0: none are
+	Like            string                 `protobuf:"bytes,16,opt,name=like,proto3" json:"like,omitempty"`                                // ID of a job whose results are taken over for the same items, or empty
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Job) Reset() {
+	*x = Job{}
+	mi := &file_protocol_wire_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Job) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Job) ProtoMessage() {}
+
+func (x *Job) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_wire_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Job.ProtoReflect.Descriptor instead.
+func (*Job) Descriptor() ([]byte, []int) {
+	return file_protocol_wire_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Job) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Job) GetSpec() []byte {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+func (x *Job) GetTerms() *Terms {
+	if x != nil {
+		return x.Terms
+	}
+	return nil
+}
+
+func (x *Job) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Job) GetItems() []byte {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+func (x *Job) GetTasks() uint64 {
+	if x != nil {
+		return x.Tasks
+	}
+	return 0
+}
+
+func (x *Job) GetRules() *JobRules {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *Job) GetSubmittedUnixMs() int64 {
+	if x != nil {
+		return x.SubmittedUnixMs
+	}
+	return 0
+}
+
+func (x *Job) GetEndedUnixMs() int64 {
+	if x != nil {
+		return x.EndedUnixMs
+	}
+	return 0
+}
+
+func (x *Job) GetState() State {
+	if x != nil {
+		return x.State
+	}
+	return State_STATE_QUEUED
+}
+
+func (x *Job) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Job) GetPassed() uint64 {
+	if x != nil {
+		return x.Passed
+	}
+	return 0
+}
+
+func (x *Job) GetFailed() uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *Job) GetResults() uint64 {
+	if x != nil {
+		return x.Results
+	}
+	return 0
+}
+
+func (x *Job) GetRetryAfter() uint64 {
+	if x != nil {
+		return x.RetryAfter
+	}
+	return 0
+}
+
+func (x *Job) GetLike() string {
+	if x != nil {
+		return x.Like
+	}
+	return ""
+}
+
+// JobRules say how the tasks of a job follow each other.
+type JobRules struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	InFlight      uint32                 `protobuf:"varint,1,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"` // tasks under way at once; 0: as many as keep the providers busy
+	Retries       uint32                 `protobuf:"varint,2,opt,name=retries,proto3" json:"retries,omitempty"`                   // how often a task is run again that spare failed
+	Halt          *Halt                  `protobuf:"bytes,3,opt,name=halt,proto3" json:"halt,omitempty"`                          // when no more tasks are begun; absent: never
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JobRules) Reset() {
+	*x = JobRules{}
+	mi := &file_protocol_wire_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobRules) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobRules) ProtoMessage() {}
+
+func (x *JobRules) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_wire_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobRules.ProtoReflect.Descriptor instead.
+func (*JobRules) Descriptor() ([]byte, []int) {
+	return file_protocol_wire_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *JobRules) GetInFlight() uint32 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
+func (x *JobRules) GetRetries() uint32 {
+	if x != nil {
+		return x.Retries
+	}
+	return 0
+}
+
+func (x *JobRules) GetHalt() *Halt {
+	if x != nil {
+		return x.Halt
+	}
+	return nil
+}
+
+// Halt ends a job before all of its tasks were run.
+type Halt struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Now           bool                   `protobuf:"varint,1,opt,name=now,proto3" json:"now,omitempty"`         // cancel those under way; else they end by themselves
+	Passed        bool                   `protobuf:"varint,2,opt,name=passed,proto3" json:"passed,omitempty"`   // count tasks that pass; else those that fail
+	Count         uint64                 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`     // so many, or
+	Percent       uint32                 `protobuf:"varint,4,opt,name=percent,proto3" json:"percent,omitempty"` // such a part of all
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Halt) Reset() {
+	*x = Halt{}
+	mi := &file_protocol_wire_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Halt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Halt) ProtoMessage() {}
+
+func (x *Halt) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_wire_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Halt.ProtoReflect.Descriptor instead.
+func (*Halt) Descriptor() ([]byte, []int) {
+	return file_protocol_wire_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Halt) GetNow() bool {
+	if x != nil {
+		return x.Now
+	}
+	return false
+}
+
+func (x *Halt) GetPassed() bool {
+	if x != nil {
+		return x.Passed
+	}
+	return false
+}
+
+func (x *Halt) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Halt) GetPercent() uint32 {
+	if x != nil {
+		return x.Percent
+	}
+	return 0
+}
+
+// JobResult is how one task of a job has ended. It is recorded once, and once
+// more when the task is run again on purpose.
+type JobResult struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`    // of the result in its job, from 1, in the order of their coming
+	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`      // of the task in its job, from 1
+	Result        *Result                `protobuf:"bytes,3,opt,name=result,proto3" json:"result,omitempty"`     // without receipts
+	Provider      string                 `protobuf:"bytes,4,opt,name=provider,proto3" json:"provider,omitempty"` // peer ID; the one whose answer was taken
+	Attempts      uint32                 `protobuf:"varint,5,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	StartedUnixMs int64                  `protobuf:"varint,6,opt,name=started_unix_ms,json=startedUnixMs,proto3" json:"started_unix_ms,omitempty"`
+	EndedUnixMs   int64                  `protobuf:"varint,7,opt,name=ended_unix_ms,json=endedUnixMs,proto3" json:"ended_unix_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JobResult) Reset() {
+	*x = JobResult{}
+	mi := &file_protocol_wire_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobResult) ProtoMessage() {}
+
+func (x *JobResult) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_wire_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobResult.ProtoReflect.Descriptor instead.
+func (*JobResult) Descriptor() ([]byte, []int) {
+	return file_protocol_wire_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *JobResult) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *JobResult) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *JobResult) GetResult() *Result {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+func (x *JobResult) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *JobResult) GetAttempts() uint32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *JobResult) GetStartedUnixMs() int64 {
+	if x != nil {
+		return x.StartedUnixMs
+	}
+	return 0
+}
+
+func (x *JobResult) GetEndedUnixMs() int64 {
+	if x != nil {
+		return x.EndedUnixMs
+	}
+	return 0
+}
+
 // Receipt is a provider's claim to have run one replica.
 type Receipt struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1099,7 +1488,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_protocol_wire_proto_msgTypes[8]
+	mi := &file_protocol_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1111,7 +1500,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[8]
+	mi := &file_protocol_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1124,7 +1513,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{8}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Receipt) GetRequester() string {
@@ -1194,7 +1583,7 @@ type ReceiptBatch struct {
 
 func (x *ReceiptBatch) Reset() {
 	*x = ReceiptBatch{}
-	mi := &file_protocol_wire_proto_msgTypes[9]
+	mi := &file_protocol_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1206,7 +1595,7 @@ func (x *ReceiptBatch) String() string {
 func (*ReceiptBatch) ProtoMessage() {}
 
 func (x *ReceiptBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[9]
+	mi := &file_protocol_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1219,7 +1608,7 @@ func (x *ReceiptBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiptBatch.ProtoReflect.Descriptor instead.
 func (*ReceiptBatch) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{9}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReceiptBatch) GetNonces() [][]byte {
@@ -1249,7 +1638,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_protocol_wire_proto_msgTypes[10]
+	mi := &file_protocol_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1261,7 +1650,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[10]
+	mi := &file_protocol_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1274,7 +1663,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{10}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Evidence) GetProvider() string {
@@ -1312,7 +1701,7 @@ type Load struct {
 
 func (x *Load) Reset() {
 	*x = Load{}
-	mi := &file_protocol_wire_proto_msgTypes[11]
+	mi := &file_protocol_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1713,7 @@ func (x *Load) String() string {
 func (*Load) ProtoMessage() {}
 
 func (x *Load) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[11]
+	mi := &file_protocol_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,7 +1726,7 @@ func (x *Load) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Load.ProtoReflect.Descriptor instead.
 func (*Load) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{11}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Load) GetSlots() uint32 {
@@ -1400,7 +1789,7 @@ type Offer struct {
 
 func (x *Offer) Reset() {
 	*x = Offer{}
-	mi := &file_protocol_wire_proto_msgTypes[12]
+	mi := &file_protocol_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1412,7 +1801,7 @@ func (x *Offer) String() string {
 func (*Offer) ProtoMessage() {}
 
 func (x *Offer) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[12]
+	mi := &file_protocol_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1425,7 +1814,7 @@ func (x *Offer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offer.ProtoReflect.Descriptor instead.
 func (*Offer) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{12}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Offer) GetProvider() string {
@@ -1551,7 +1940,7 @@ type SignedOffer struct {
 
 func (x *SignedOffer) Reset() {
 	*x = SignedOffer{}
-	mi := &file_protocol_wire_proto_msgTypes[13]
+	mi := &file_protocol_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1563,7 +1952,7 @@ func (x *SignedOffer) String() string {
 func (*SignedOffer) ProtoMessage() {}
 
 func (x *SignedOffer) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[13]
+	mi := &file_protocol_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1576,7 +1965,7 @@ func (x *SignedOffer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedOffer.ProtoReflect.Descriptor instead.
 func (*SignedOffer) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{13}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SignedOffer) GetOffer() []byte {
@@ -1614,7 +2003,7 @@ type Ask struct {
 
 func (x *Ask) Reset() {
 	*x = Ask{}
-	mi := &file_protocol_wire_proto_msgTypes[14]
+	mi := &file_protocol_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1626,7 +2015,7 @@ func (x *Ask) String() string {
 func (*Ask) ProtoMessage() {}
 
 func (x *Ask) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[14]
+	mi := &file_protocol_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1639,7 +2028,7 @@ func (x *Ask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ask.ProtoReflect.Descriptor instead.
 func (*Ask) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{14}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Ask) GetId() uint64 {
@@ -1780,7 +2169,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_protocol_wire_proto_msgTypes[15]
+	mi := &file_protocol_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1792,7 +2181,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[15]
+	mi := &file_protocol_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1805,7 +2194,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{15}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Run) GetSpec() []byte {
@@ -1865,7 +2254,7 @@ type Claim struct {
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_protocol_wire_proto_msgTypes[16]
+	mi := &file_protocol_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1877,7 +2266,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[16]
+	mi := &file_protocol_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1890,7 +2279,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{16}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Claim) GetNonce() []byte {
@@ -1924,7 +2313,7 @@ type Settle struct {
 
 func (x *Settle) Reset() {
 	*x = Settle{}
-	mi := &file_protocol_wire_proto_msgTypes[17]
+	mi := &file_protocol_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1936,7 +2325,7 @@ func (x *Settle) String() string {
 func (*Settle) ProtoMessage() {}
 
 func (x *Settle) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[17]
+	mi := &file_protocol_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1949,7 +2338,7 @@ func (x *Settle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settle.ProtoReflect.Descriptor instead.
 func (*Settle) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{17}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Settle) GetNonces() [][]byte {
@@ -1969,7 +2358,7 @@ type Vouch struct {
 
 func (x *Vouch) Reset() {
 	*x = Vouch{}
-	mi := &file_protocol_wire_proto_msgTypes[18]
+	mi := &file_protocol_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1981,7 +2370,7 @@ func (x *Vouch) String() string {
 func (*Vouch) ProtoMessage() {}
 
 func (x *Vouch) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[18]
+	mi := &file_protocol_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1994,7 +2383,7 @@ func (x *Vouch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vouch.ProtoReflect.Descriptor instead.
 func (*Vouch) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{18}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Vouch) GetPeer() string {
@@ -2013,7 +2402,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_protocol_wire_proto_msgTypes[19]
+	mi := &file_protocol_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2025,7 +2414,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[19]
+	mi := &file_protocol_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2038,7 +2427,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{19}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{23}
 }
 
 // Probe asks for the load now.
@@ -2050,7 +2439,7 @@ type Probe struct {
 
 func (x *Probe) Reset() {
 	*x = Probe{}
-	mi := &file_protocol_wire_proto_msgTypes[20]
+	mi := &file_protocol_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2062,7 +2451,7 @@ func (x *Probe) String() string {
 func (*Probe) ProtoMessage() {}
 
 func (x *Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[20]
+	mi := &file_protocol_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2075,7 +2464,7 @@ func (x *Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probe.ProtoReflect.Descriptor instead.
 func (*Probe) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{20}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{24}
 }
 
 // Reply is a provider's message on the task stream.
@@ -2099,7 +2488,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_protocol_wire_proto_msgTypes[21]
+	mi := &file_protocol_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2111,7 +2500,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[21]
+	mi := &file_protocol_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2124,7 +2513,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{21}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Reply) GetId() uint64 {
@@ -2276,7 +2665,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_protocol_wire_proto_msgTypes[22]
+	mi := &file_protocol_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2288,7 +2677,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[22]
+	mi := &file_protocol_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2301,7 +2690,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{22}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Lease) GetLoad() *Load {
@@ -2331,7 +2720,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_protocol_wire_proto_msgTypes[23]
+	mi := &file_protocol_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2343,7 +2732,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[23]
+	mi := &file_protocol_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2356,7 +2745,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{23}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Refusal) GetCode() string {
@@ -2399,7 +2788,7 @@ type Commitment struct {
 
 func (x *Commitment) Reset() {
 	*x = Commitment{}
-	mi := &file_protocol_wire_proto_msgTypes[24]
+	mi := &file_protocol_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2411,7 +2800,7 @@ func (x *Commitment) String() string {
 func (*Commitment) ProtoMessage() {}
 
 func (x *Commitment) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[24]
+	mi := &file_protocol_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2424,7 +2813,7 @@ func (x *Commitment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Commitment.ProtoReflect.Descriptor instead.
 func (*Commitment) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{24}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Commitment) GetDigest() []byte {
@@ -2451,7 +2840,7 @@ type Vouched struct {
 
 func (x *Vouched) Reset() {
 	*x = Vouched{}
-	mi := &file_protocol_wire_proto_msgTypes[25]
+	mi := &file_protocol_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2463,7 +2852,7 @@ func (x *Vouched) String() string {
 func (*Vouched) ProtoMessage() {}
 
 func (x *Vouched) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[25]
+	mi := &file_protocol_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2476,7 +2865,7 @@ func (x *Vouched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vouched.ProtoReflect.Descriptor instead.
 func (*Vouched) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{25}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Vouched) GetReached() bool {
@@ -2504,7 +2893,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_protocol_wire_proto_msgTypes[26]
+	mi := &file_protocol_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2516,7 +2905,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[26]
+	mi := &file_protocol_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2529,7 +2918,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{26}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Outcome) GetResult() *Result {
@@ -2601,7 +2990,7 @@ type Beat struct {
 
 func (x *Beat) Reset() {
 	*x = Beat{}
-	mi := &file_protocol_wire_proto_msgTypes[27]
+	mi := &file_protocol_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2613,7 +3002,7 @@ func (x *Beat) String() string {
 func (*Beat) ProtoMessage() {}
 
 func (x *Beat) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[27]
+	mi := &file_protocol_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2626,7 +3015,7 @@ func (x *Beat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Beat.ProtoReflect.Descriptor instead.
 func (*Beat) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{27}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Beat) GetSequence() uint64 {
@@ -2663,7 +3052,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_protocol_wire_proto_msgTypes[28]
+	mi := &file_protocol_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2675,7 +3064,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[28]
+	mi := &file_protocol_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2688,7 +3077,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{28}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Progress) GetNonce() []byte {
@@ -2729,7 +3118,7 @@ type OutputHeader struct {
 
 func (x *OutputHeader) Reset() {
 	*x = OutputHeader{}
-	mi := &file_protocol_wire_proto_msgTypes[29]
+	mi := &file_protocol_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2741,7 +3130,7 @@ func (x *OutputHeader) String() string {
 func (*OutputHeader) ProtoMessage() {}
 
 func (x *OutputHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[29]
+	mi := &file_protocol_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2754,7 +3143,7 @@ func (x *OutputHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputHeader.ProtoReflect.Descriptor instead.
 func (*OutputHeader) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{29}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *OutputHeader) GetNonce() []byte {
@@ -2777,7 +3166,7 @@ type OutputChunk struct {
 
 func (x *OutputChunk) Reset() {
 	*x = OutputChunk{}
-	mi := &file_protocol_wire_proto_msgTypes[30]
+	mi := &file_protocol_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2789,7 +3178,7 @@ func (x *OutputChunk) String() string {
 func (*OutputChunk) ProtoMessage() {}
 
 func (x *OutputChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[30]
+	mi := &file_protocol_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2802,7 +3191,7 @@ func (x *OutputChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputChunk.ProtoReflect.Descriptor instead.
 func (*OutputChunk) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{30}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *OutputChunk) GetFd() uint32 {
@@ -2837,7 +3226,7 @@ type FileHeader struct {
 
 func (x *FileHeader) Reset() {
 	*x = FileHeader{}
-	mi := &file_protocol_wire_proto_msgTypes[31]
+	mi := &file_protocol_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2849,7 +3238,7 @@ func (x *FileHeader) String() string {
 func (*FileHeader) ProtoMessage() {}
 
 func (x *FileHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[31]
+	mi := &file_protocol_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2862,7 +3251,7 @@ func (x *FileHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileHeader.ProtoReflect.Descriptor instead.
 func (*FileHeader) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{31}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *FileHeader) GetPath() string {
@@ -2891,7 +3280,7 @@ type BlobRequest struct {
 
 func (x *BlobRequest) Reset() {
 	*x = BlobRequest{}
-	mi := &file_protocol_wire_proto_msgTypes[32]
+	mi := &file_protocol_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2903,7 +3292,7 @@ func (x *BlobRequest) String() string {
 func (*BlobRequest) ProtoMessage() {}
 
 func (x *BlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[32]
+	mi := &file_protocol_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2916,7 +3305,7 @@ func (x *BlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlobRequest.ProtoReflect.Descriptor instead.
 func (*BlobRequest) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{32}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *BlobRequest) GetDigest() []byte {
@@ -2952,7 +3341,7 @@ type BlobHeader struct {
 
 func (x *BlobHeader) Reset() {
 	*x = BlobHeader{}
-	mi := &file_protocol_wire_proto_msgTypes[33]
+	mi := &file_protocol_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2964,7 +3353,7 @@ func (x *BlobHeader) String() string {
 func (*BlobHeader) ProtoMessage() {}
 
 func (x *BlobHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[33]
+	mi := &file_protocol_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2977,7 +3366,7 @@ func (x *BlobHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlobHeader.ProtoReflect.Descriptor instead.
 func (*BlobHeader) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{33}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *BlobHeader) GetSize() uint64 {
@@ -3014,7 +3403,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_protocol_wire_proto_msgTypes[34]
+	mi := &file_protocol_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3026,7 +3415,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[34]
+	mi := &file_protocol_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3039,7 +3428,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{34}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Hello) GetNetwork() string {
@@ -3081,7 +3470,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_protocol_wire_proto_msgTypes[35]
+	mi := &file_protocol_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3093,7 +3482,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[35]
+	mi := &file_protocol_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3106,7 +3495,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{35}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Proof) GetMac() []byte {
@@ -3132,7 +3521,7 @@ type BookPull struct {
 
 func (x *BookPull) Reset() {
 	*x = BookPull{}
-	mi := &file_protocol_wire_proto_msgTypes[36]
+	mi := &file_protocol_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3144,7 +3533,7 @@ func (x *BookPull) String() string {
 func (*BookPull) ProtoMessage() {}
 
 func (x *BookPull) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[36]
+	mi := &file_protocol_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3157,7 +3546,7 @@ func (x *BookPull) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BookPull.ProtoReflect.Descriptor instead.
 func (*BookPull) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{36}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{40}
 }
 
 // Echo is sent to measure a round trip, and sent back unchanged.
@@ -3170,7 +3559,7 @@ type Echo struct {
 
 func (x *Echo) Reset() {
 	*x = Echo{}
-	mi := &file_protocol_wire_proto_msgTypes[37]
+	mi := &file_protocol_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3182,7 +3571,7 @@ func (x *Echo) String() string {
 func (*Echo) ProtoMessage() {}
 
 func (x *Echo) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[37]
+	mi := &file_protocol_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3195,7 +3584,7 @@ func (x *Echo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Echo.ProtoReflect.Descriptor instead.
 func (*Echo) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{37}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Echo) GetSequence() uint64 {
@@ -3218,7 +3607,7 @@ type WorkerRequest struct {
 
 func (x *WorkerRequest) Reset() {
 	*x = WorkerRequest{}
-	mi := &file_protocol_wire_proto_msgTypes[38]
+	mi := &file_protocol_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3230,7 +3619,7 @@ func (x *WorkerRequest) String() string {
 func (*WorkerRequest) ProtoMessage() {}
 
 func (x *WorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[38]
+	mi := &file_protocol_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3243,7 +3632,7 @@ func (x *WorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerRequest.ProtoReflect.Descriptor instead.
 func (*WorkerRequest) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{38}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *WorkerRequest) GetId() uint64 {
@@ -3296,7 +3685,7 @@ type WorkerReply struct {
 
 func (x *WorkerReply) Reset() {
 	*x = WorkerReply{}
-	mi := &file_protocol_wire_proto_msgTypes[39]
+	mi := &file_protocol_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3308,7 +3697,7 @@ func (x *WorkerReply) String() string {
 func (*WorkerReply) ProtoMessage() {}
 
 func (x *WorkerReply) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[39]
+	mi := &file_protocol_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3321,7 +3710,7 @@ func (x *WorkerReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerReply.ProtoReflect.Descriptor instead.
 func (*WorkerReply) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{39}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *WorkerReply) GetId() uint64 {
@@ -3479,7 +3868,43 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\x05files\x18\f \x03(\v2\x0e.spare.v1.FileR\x05files\x12\"\n" +
 	"\x04pack\x18\r \x01(\v2\x0e.spare.v1.BlobR\x04pack\x12\x1d\n" +
 	"\n" +
-	"file_count\x18\x0e \x01(\rR\tfileCount\"\xee\x01\n" +
+	"file_count\x18\x0e \x01(\rR\tfileCount\"\xc8\x03\n" +
+	"\x03Job\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04spec\x18\x02 \x01(\fR\x04spec\x12%\n" +
+	"\x05terms\x18\x03 \x01(\v2\x0f.spare.v1.TermsR\x05terms\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12\x14\n" +
+	"\x05items\x18\x05 \x01(\fR\x05items\x12\x14\n" +
+	"\x05tasks\x18\x06 \x01(\x04R\x05tasks\x12(\n" +
+	"\x05rules\x18\a \x01(\v2\x12.spare.v1.JobRulesR\x05rules\x12*\n" +
+	"\x11submitted_unix_ms\x18\b \x01(\x03R\x0fsubmittedUnixMs\x12\"\n" +
+	"\rended_unix_ms\x18\t \x01(\x03R\vendedUnixMs\x12%\n" +
+	"\x05state\x18\n" +
+	" \x01(\x0e2\x0f.spare.v1.StateR\x05state\x12\x16\n" +
+	"\x06reason\x18\v \x01(\tR\x06reason\x12\x16\n" +
+	"\x06passed\x18\f \x01(\x04R\x06passed\x12\x16\n" +
+	"\x06failed\x18\r \x01(\x04R\x06failed\x12\x18\n" +
+	"\aresults\x18\x0e \x01(\x04R\aresults\x12\x1f\n" +
+	"\vretry_after\x18\x0f \x01(\x04R\n" +
+	"retryAfter\x12\x12\n" +
+	"\x04like\x18\x10 \x01(\tR\x04like\"e\n" +
+	"\bJobRules\x12\x1b\n" +
+	"\tin_flight\x18\x01 \x01(\rR\binFlight\x12\x18\n" +
+	"\aretries\x18\x02 \x01(\rR\aretries\x12\"\n" +
+	"\x04halt\x18\x03 \x01(\v2\x0e.spare.v1.HaltR\x04halt\"`\n" +
+	"\x04Halt\x12\x10\n" +
+	"\x03now\x18\x01 \x01(\bR\x03now\x12\x16\n" +
+	"\x06passed\x18\x02 \x01(\bR\x06passed\x12\x14\n" +
+	"\x05count\x18\x03 \x01(\x04R\x05count\x12\x18\n" +
+	"\apercent\x18\x04 \x01(\rR\apercent\"\xe7\x01\n" +
+	"\tJobResult\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\x12(\n" +
+	"\x06result\x18\x03 \x01(\v2\x10.spare.v1.ResultR\x06result\x12\x1a\n" +
+	"\bprovider\x18\x04 \x01(\tR\bprovider\x12\x1a\n" +
+	"\battempts\x18\x05 \x01(\rR\battempts\x12&\n" +
+	"\x0fstarted_unix_ms\x18\x06 \x01(\x03R\rstartedUnixMs\x12\"\n" +
+	"\rended_unix_ms\x18\a \x01(\x03R\vendedUnixMs\"\xee\x01\n" +
 	"\aReceipt\x12\x1c\n" +
 	"\trequester\x18\x01 \x01(\tR\trequester\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\tR\bprovider\x12\x14\n" +
@@ -3696,7 +4121,7 @@ func file_protocol_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_protocol_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_protocol_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_protocol_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_protocol_wire_proto_goTypes = []any{
 	(Verify)(0),           // 0: spare.v1.Verify
 	(Where)(0),            // 1: spare.v1.Where
@@ -3711,38 +4136,42 @@ var file_protocol_wire_proto_goTypes = []any{
 	(*Task)(nil),          // 10: spare.v1.Task
 	(*Replica)(nil),       // 11: spare.v1.Replica
 	(*Result)(nil),        // 12: spare.v1.Result
-	(*Receipt)(nil),       // 13: spare.v1.Receipt
-	(*ReceiptBatch)(nil),  // 14: spare.v1.ReceiptBatch
-	(*Evidence)(nil),      // 15: spare.v1.Evidence
-	(*Load)(nil),          // 16: spare.v1.Load
-	(*Offer)(nil),         // 17: spare.v1.Offer
-	(*SignedOffer)(nil),   // 18: spare.v1.SignedOffer
-	(*Ask)(nil),           // 19: spare.v1.Ask
-	(*Run)(nil),           // 20: spare.v1.Run
-	(*Claim)(nil),         // 21: spare.v1.Claim
-	(*Settle)(nil),        // 22: spare.v1.Settle
-	(*Vouch)(nil),         // 23: spare.v1.Vouch
-	(*Cancel)(nil),        // 24: spare.v1.Cancel
-	(*Probe)(nil),         // 25: spare.v1.Probe
-	(*Reply)(nil),         // 26: spare.v1.Reply
-	(*Lease)(nil),         // 27: spare.v1.Lease
-	(*Refusal)(nil),       // 28: spare.v1.Refusal
-	(*Commitment)(nil),    // 29: spare.v1.Commitment
-	(*Vouched)(nil),       // 30: spare.v1.Vouched
-	(*Outcome)(nil),       // 31: spare.v1.Outcome
-	(*Beat)(nil),          // 32: spare.v1.Beat
-	(*Progress)(nil),      // 33: spare.v1.Progress
-	(*OutputHeader)(nil),  // 34: spare.v1.OutputHeader
-	(*OutputChunk)(nil),   // 35: spare.v1.OutputChunk
-	(*FileHeader)(nil),    // 36: spare.v1.FileHeader
-	(*BlobRequest)(nil),   // 37: spare.v1.BlobRequest
-	(*BlobHeader)(nil),    // 38: spare.v1.BlobHeader
-	(*Hello)(nil),         // 39: spare.v1.Hello
-	(*Proof)(nil),         // 40: spare.v1.Proof
-	(*BookPull)(nil),      // 41: spare.v1.BookPull
-	(*Echo)(nil),          // 42: spare.v1.Echo
-	(*WorkerRequest)(nil), // 43: spare.v1.WorkerRequest
-	(*WorkerReply)(nil),   // 44: spare.v1.WorkerReply
+	(*Job)(nil),           // 13: spare.v1.Job
+	(*JobRules)(nil),      // 14: spare.v1.JobRules
+	(*Halt)(nil),          // 15: spare.v1.Halt
+	(*JobResult)(nil),     // 16: spare.v1.JobResult
+	(*Receipt)(nil),       // 17: spare.v1.Receipt
+	(*ReceiptBatch)(nil),  // 18: spare.v1.ReceiptBatch
+	(*Evidence)(nil),      // 19: spare.v1.Evidence
+	(*Load)(nil),          // 20: spare.v1.Load
+	(*Offer)(nil),         // 21: spare.v1.Offer
+	(*SignedOffer)(nil),   // 22: spare.v1.SignedOffer
+	(*Ask)(nil),           // 23: spare.v1.Ask
+	(*Run)(nil),           // 24: spare.v1.Run
+	(*Claim)(nil),         // 25: spare.v1.Claim
+	(*Settle)(nil),        // 26: spare.v1.Settle
+	(*Vouch)(nil),         // 27: spare.v1.Vouch
+	(*Cancel)(nil),        // 28: spare.v1.Cancel
+	(*Probe)(nil),         // 29: spare.v1.Probe
+	(*Reply)(nil),         // 30: spare.v1.Reply
+	(*Lease)(nil),         // 31: spare.v1.Lease
+	(*Refusal)(nil),       // 32: spare.v1.Refusal
+	(*Commitment)(nil),    // 33: spare.v1.Commitment
+	(*Vouched)(nil),       // 34: spare.v1.Vouched
+	(*Outcome)(nil),       // 35: spare.v1.Outcome
+	(*Beat)(nil),          // 36: spare.v1.Beat
+	(*Progress)(nil),      // 37: spare.v1.Progress
+	(*OutputHeader)(nil),  // 38: spare.v1.OutputHeader
+	(*OutputChunk)(nil),   // 39: spare.v1.OutputChunk
+	(*FileHeader)(nil),    // 40: spare.v1.FileHeader
+	(*BlobRequest)(nil),   // 41: spare.v1.BlobRequest
+	(*BlobHeader)(nil),    // 42: spare.v1.BlobHeader
+	(*Hello)(nil),         // 43: spare.v1.Hello
+	(*Proof)(nil),         // 44: spare.v1.Proof
+	(*BookPull)(nil),      // 45: spare.v1.BookPull
+	(*Echo)(nil),          // 46: spare.v1.Echo
+	(*WorkerRequest)(nil), // 47: spare.v1.WorkerRequest
+	(*WorkerReply)(nil),   // 48: spare.v1.WorkerReply
 }
 var file_protocol_wire_proto_depIdxs = []int32{
 	5,  // 0: spare.v1.File.blob:type_name -> spare.v1.Blob
@@ -3760,43 +4189,48 @@ var file_protocol_wire_proto_depIdxs = []int32{
 	3,  // 12: spare.v1.Result.exit_source:type_name -> spare.v1.ExitSource
 	5,  // 13: spare.v1.Result.stdout:type_name -> spare.v1.Blob
 	5,  // 14: spare.v1.Result.stderr:type_name -> spare.v1.Blob
-	13, // 15: spare.v1.Result.receipts:type_name -> spare.v1.Receipt
+	17, // 15: spare.v1.Result.receipts:type_name -> spare.v1.Receipt
 	7,  // 16: spare.v1.Result.files:type_name -> spare.v1.File
 	5,  // 17: spare.v1.Result.pack:type_name -> spare.v1.Blob
-	14, // 18: spare.v1.Evidence.batch:type_name -> spare.v1.ReceiptBatch
-	13, // 19: spare.v1.Evidence.receipts:type_name -> spare.v1.Receipt
-	4,  // 20: spare.v1.Load.availability:type_name -> spare.v1.Availability
-	16, // 21: spare.v1.Offer.load:type_name -> spare.v1.Load
-	20, // 22: spare.v1.Ask.run:type_name -> spare.v1.Run
-	24, // 23: spare.v1.Ask.cancel:type_name -> spare.v1.Cancel
-	25, // 24: spare.v1.Ask.probe:type_name -> spare.v1.Probe
-	21, // 25: spare.v1.Ask.claim:type_name -> spare.v1.Claim
-	22, // 26: spare.v1.Ask.settle:type_name -> spare.v1.Settle
-	23, // 27: spare.v1.Ask.vouch:type_name -> spare.v1.Vouch
-	14, // 28: spare.v1.Ask.countersigned:type_name -> spare.v1.ReceiptBatch
-	27, // 29: spare.v1.Reply.lease:type_name -> spare.v1.Lease
-	28, // 30: spare.v1.Reply.refusal:type_name -> spare.v1.Refusal
-	2,  // 31: spare.v1.Reply.progress:type_name -> spare.v1.State
-	31, // 32: spare.v1.Reply.outcome:type_name -> spare.v1.Outcome
-	16, // 33: spare.v1.Reply.load:type_name -> spare.v1.Load
-	14, // 34: spare.v1.Reply.receipts:type_name -> spare.v1.ReceiptBatch
-	29, // 35: spare.v1.Reply.commitment:type_name -> spare.v1.Commitment
-	30, // 36: spare.v1.Reply.vouched:type_name -> spare.v1.Vouched
-	16, // 37: spare.v1.Lease.load:type_name -> spare.v1.Load
-	16, // 38: spare.v1.Refusal.load:type_name -> spare.v1.Load
-	16, // 39: spare.v1.Commitment.load:type_name -> spare.v1.Load
-	12, // 40: spare.v1.Outcome.result:type_name -> spare.v1.Result
-	13, // 41: spare.v1.Outcome.receipt:type_name -> spare.v1.Receipt
-	16, // 42: spare.v1.Outcome.load:type_name -> spare.v1.Load
-	33, // 43: spare.v1.Beat.progress:type_name -> spare.v1.Progress
-	2,  // 44: spare.v1.Progress.state:type_name -> spare.v1.State
-	36, // 45: spare.v1.OutputChunk.file:type_name -> spare.v1.FileHeader
-	36, // 46: spare.v1.WorkerReply.file:type_name -> spare.v1.FileHeader
-	47, // [47:47] is the sub-list for method output_type
-	47, // [47:47] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	9,  // 18: spare.v1.Job.terms:type_name -> spare.v1.Terms
+	14, // 19: spare.v1.Job.rules:type_name -> spare.v1.JobRules
+	2,  // 20: spare.v1.Job.state:type_name -> spare.v1.State
+	15, // 21: spare.v1.JobRules.halt:type_name -> spare.v1.Halt
+	12, // 22: spare.v1.JobResult.result:type_name -> spare.v1.Result
+	18, // 23: spare.v1.Evidence.batch:type_name -> spare.v1.ReceiptBatch
+	17, // 24: spare.v1.Evidence.receipts:type_name -> spare.v1.Receipt
+	4,  // 25: spare.v1.Load.availability:type_name -> spare.v1.Availability
+	20, // 26: spare.v1.Offer.load:type_name -> spare.v1.Load
+	24, // 27: spare.v1.Ask.run:type_name -> spare.v1.Run
+	28, // 28: spare.v1.Ask.cancel:type_name -> spare.v1.Cancel
+	29, // 29: spare.v1.Ask.probe:type_name -> spare.v1.Probe
+	25, // 30: spare.v1.Ask.claim:type_name -> spare.v1.Claim
+	26, // 31: spare.v1.Ask.settle:type_name -> spare.v1.Settle
+	27, // 32: spare.v1.Ask.vouch:type_name -> spare.v1.Vouch
+	18, // 33: spare.v1.Ask.countersigned:type_name -> spare.v1.ReceiptBatch
+	31, // 34: spare.v1.Reply.lease:type_name -> spare.v1.Lease
+	32, // 35: spare.v1.Reply.refusal:type_name -> spare.v1.Refusal
+	2,  // 36: spare.v1.Reply.progress:type_name -> spare.v1.State
+	35, // 37: spare.v1.Reply.outcome:type_name -> spare.v1.Outcome
+	20, // 38: spare.v1.Reply.load:type_name -> spare.v1.Load
+	18, // 39: spare.v1.Reply.receipts:type_name -> spare.v1.ReceiptBatch
+	33, // 40: spare.v1.Reply.commitment:type_name -> spare.v1.Commitment
+	34, // 41: spare.v1.Reply.vouched:type_name -> spare.v1.Vouched
+	20, // 42: spare.v1.Lease.load:type_name -> spare.v1.Load
+	20, // 43: spare.v1.Refusal.load:type_name -> spare.v1.Load
+	20, // 44: spare.v1.Commitment.load:type_name -> spare.v1.Load
+	12, // 45: spare.v1.Outcome.result:type_name -> spare.v1.Result
+	17, // 46: spare.v1.Outcome.receipt:type_name -> spare.v1.Receipt
+	20, // 47: spare.v1.Outcome.load:type_name -> spare.v1.Load
+	37, // 48: spare.v1.Beat.progress:type_name -> spare.v1.Progress
+	2,  // 49: spare.v1.Progress.state:type_name -> spare.v1.State
+	40, // 50: spare.v1.OutputChunk.file:type_name -> spare.v1.FileHeader
+	40, // 51: spare.v1.WorkerReply.file:type_name -> spare.v1.FileHeader
+	52, // [52:52] is the sub-list for method output_type
+	52, // [52:52] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_protocol_wire_proto_init() }
@@ -3804,7 +4238,7 @@ func file_protocol_wire_proto_init() {
 	if File_protocol_wire_proto != nil {
 		return
 	}
-	file_protocol_wire_proto_msgTypes[14].OneofWrappers = []any{
+	file_protocol_wire_proto_msgTypes[18].OneofWrappers = []any{
 		(*Ask_Run)(nil),
 		(*Ask_Cancel)(nil),
 		(*Ask_Probe)(nil),
@@ -3813,7 +4247,7 @@ func file_protocol_wire_proto_init() {
 		(*Ask_Vouch)(nil),
 		(*Ask_Countersigned)(nil),
 	}
-	file_protocol_wire_proto_msgTypes[21].OneofWrappers = []any{
+	file_protocol_wire_proto_msgTypes[25].OneofWrappers = []any{
 		(*Reply_Lease)(nil),
 		(*Reply_Refusal)(nil),
 		(*Reply_Progress)(nil),
@@ -3829,7 +4263,7 @@ func file_protocol_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_protocol_wire_proto_rawDesc), len(file_protocol_wire_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   40,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
