@@ -272,6 +272,17 @@ func (b *Blobs) Has(d protocol.Digest) bool {
 	return b.entries[d] != nil
 }
 
+// Size returns how many bytes the blob d has, and false when it is not there.
+func (b *Blobs) Size(d protocol.Digest) (size int64, there bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.entries[d]
+	if e == nil {
+		return 0, false
+	}
+	return e.size, true
+}
+
 func blobName(d protocol.Digest) string {
 	hex := d.String()
 	return path.Join(blobDir, hex[:2], hex)

@@ -8,6 +8,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/spare-network/spare/protocol"
 	"github.com/spare-network/spare/store/journal"
 )
 
@@ -191,8 +192,8 @@ func (s *Store) commit() error {
 	defer s.commits.Unlock()
 
 	s.mu.Lock()
-	b, old := s.pending, s.tasks.surplus(s.keepTasks)
-	if b.empty() && len(old) == 0 {
+	b, old, oldJobs := s.pending, s.tasks.surplus(s.keepTasks), s.jobs.surplus(s.keepJobs)
+	if b.empty() && len(old) == 0 && len(oldJobs) == 0 {
 		s.mu.Unlock()
 		return nil
 	}
@@ -202,8 +203,15 @@ func (s *Store) commit() error {
 	s.mu.Unlock()
 
 	evidence := s.evidence
-	err := s.db.update(func(tx *bbolt.Tx) error {
-		return errors.Join(b.write(tx), deleteTasks(tx, old), trimEvidence(tx, b, &evidence, s.keepEvidence), checkpoint(tx, last))
+	var gone []protocol.Digest // outputs of old jobs
+	err := s.db.update(func(tx *bbolt.Tx) (err error) {
+		if err := b.write(tx); err != nil {
+			return err
+		}
+		if gone, err = deleteJobs(tx, oldJobs); err != nil {
+			return err
+		}
+		return errors.Join(deleteTasks(tx, old), trimEvidence(tx, b, &evidence, s.keepEvidence), checkpoint(tx, last))
 	})
 	if err == nil {
 		s.evidence = evidence
@@ -218,6 +226,8 @@ func (s *Store) commit() error {
 		s.room.Broadcast()
 	} else {
 		s.forget(old)
+		s.jobs.remove(oldJobs) // nothing is saved of a job that has ended but by its opening anew
+		s.blobs.unkeep(gone)
 	}
 	return err
 }

@@ -28,6 +28,9 @@ const (
 var (
 	tasksBucket    = []byte("tasks")    // submission number, task ID -> record
 	filesBucket    = []byte("files")    // the same -> list of its output files, where there are any
+	jobsBucket     = []byte("jobs")     // submission number, job ID -> protocol.Job
+	resultsBucket  = []byte("results")  // submission number of the job, number of the result -> record
+	partsBucket    = []byte("parts")    // JOB/INDEX -> protocol.Task that is open
 	evidenceBucket = []byte("evidence") // number -> protocol.Evidence
 	heldBucket     = []byte("held")     // number, nonce -> result that waits to be acknowledged
 	peersBucket    = []byte("peers")    // peer ID -> remembered peer
@@ -44,10 +47,14 @@ var (
 var (
 	// journaled are the buckets whose changes also go to the journal. What is
 	// in the others is kept for the next days rather than for the next task.
-	journaled = map[string]bool{string(tasksBucket): true, string(filesBucket): true, string(heldBucket): true}
+	journaled = map[string]bool{
+		string(tasksBucket): true, string(filesBucket): true, string(heldBucket): true,
+		string(jobsBucket): true, string(resultsBucket): true, string(partsBucket): true,
+	}
 	// numbered are those whose keys only grow.
 	numbered = map[string]bool{
 		string(tasksBucket): true, string(filesBucket): true, string(heldBucket): true, string(evidenceBucket): true,
+		string(jobsBucket): true, string(resultsBucket): true,
 	}
 )
 
@@ -121,7 +128,7 @@ func createDatabase(root *os.Root, name string) error {
 
 func makeBuckets(tx *bbolt.Tx) error {
 	for _, name := range [][]byte{
-		tasksBucket, filesBucket, evidenceBucket, heldBucket, peersBucket, standingBucket, creditBucket, nodeBucket,
+		tasksBucket, filesBucket, jobsBucket, resultsBucket, partsBucket, evidenceBucket, heldBucket, peersBucket, standingBucket, creditBucket, nodeBucket,
 	} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 			return err

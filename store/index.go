@@ -19,12 +19,18 @@ type entry struct {
 
 func (e *entry) key() []byte { return taskKey(e.seq, e.id) }
 
-// index knows every task, saved or pending. The Store's mu guards it.
+// index knows every task, or every job, saved or pending. The Store's mu guards
+// it.
 type index struct {
+	noun  string // for people
 	byID  map[protocol.TaskID]*entry
 	order []*entry // by seq
 	ended int
 	last  uint64 // the largest seq
+}
+
+func newIndex(noun string) index {
+	return index{noun: noun, byID: make(map[protocol.TaskID]*entry)}
 }
 
 // save notes the state of a task and returns its entry and the outputs that it
@@ -107,12 +113,12 @@ func (x *index) find(prefix string) (*entry, error) {
 	}
 	switch len(found) {
 	case 0:
-		return nil, protocol.Errorf(protocol.CodeNotFound, "no task has an ID that begins with %.20q", prefix).
-			WithHint("'spare ps' lists the tasks")
+		return nil, protocol.Errorf(protocol.CodeNotFound, "no %s has an ID that begins with %.20q", x.noun, prefix).
+			WithHint("'spare ps' lists tasks and jobs")
 	case 1:
 		return found[0], nil
 	}
-	return nil, protocol.Errorf(protocol.CodeAmbiguous, "%d tasks have an ID that begins with %s", len(found), prefix).
+	return nil, protocol.Errorf(protocol.CodeAmbiguous, "%d %ss have an ID that begins with %s", len(found), x.noun, prefix).
 		WithHint("add characters: %s", twoIDs(found))
 }
 
@@ -125,7 +131,7 @@ func (x *index) newest(limit int, before protocol.TaskID) ([]*entry, error) {
 	if before != "" {
 		e := x.byID[before]
 		if e == nil {
-			return nil, protocol.Errorf(protocol.CodeNotFound, "there is no task %.20q to go on from", before).
+			return nil, protocol.Errorf(protocol.CodeNotFound, "there is no %s %.20q to go on from", x.noun, before).
 				WithHint("list from the newest again")
 		}
 		end, _ = slices.BinarySearchFunc(x.order, e.seq, func(e *entry, seq uint64) int { return cmp.Compare(e.seq, seq) })

@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -45,12 +46,8 @@ func encodeTask(t *protocol.Task) (record, files []byte, err error) {
 	}
 	outputs := outputsOf(t)
 	header := 2 + len(outputs)*len(protocol.Digest{})
-	record = make([]byte, 0, header+proto.Size(t))
-	record = append(record, byte(t.State), byte(len(outputs)))
-	for _, d := range outputs {
-		record = append(record, d[:]...)
-	}
-	record, err = proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(record, t)
+	record = append(make([]byte, 0, header+proto.Size(t)), byte(t.State))
+	record, err = proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(appendOutputs(record, outputs), t)
 	if err != nil {
 		return nil, nil, fmt.Errorf("encode task: %w", err)
 	}
@@ -78,8 +75,9 @@ func share(to, from protoreflect.Message, but protoreflect.Name) {
 }
 
 // outputsOf returns the blobs without which the result of t is not whole.
-func outputsOf(t *protocol.Task) (outputs []protocol.Digest) {
-	r := t.GetResult()
+func outputsOf(t *protocol.Task) []protocol.Digest { return outputsIn(t.GetResult()) }
+
+func outputsIn(r *protocol.Result) (outputs []protocol.Digest) {
 	for _, b := range []*protocol.Blob{r.GetStdout(), r.GetStderr(), r.GetPack()} {
 		if !b.IsInline() && !b.Sum().IsZero() {
 			outputs = append(outputs, b.Sum())
@@ -90,17 +88,11 @@ func outputsOf(t *protocol.Task) (outputs []protocol.Digest) {
 
 // parseHeader reads what the index keeps of a record.
 func parseHeader(record []byte) (state protocol.State, outputs []protocol.Digest, body []byte, err error) {
-	const digest = len(protocol.Digest{})
-	if len(record) < 2 || record[1] > maxOutputs || len(record) < 2+int(record[1])*digest {
-		return 0, nil, nil, fmt.Errorf("record of %d bytes without a header", len(record))
+	if len(record) == 0 {
+		return 0, nil, nil, errors.New("empty record")
 	}
-	state = protocol.State(record[0])
-	body = record[2:]
-	for range record[1] {
-		outputs = append(outputs, protocol.Digest(body[:digest]))
-		body = body[digest:]
-	}
-	return state, outputs, body, nil
+	outputs, body, err = parseOutputs(record[1:])
+	return protocol.State(record[0]), outputs, body, err
 }
 
 // decodeTask returns the task of a record, without its files.

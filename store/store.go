@@ -22,7 +22,9 @@ import (
 var ErrClosed = errors.New("store is closed")
 
 const (
-	defaultTasks     = 10_000
+	defaultTasks = 10_000
+	// defaultJobs bounds jobs rather than their results: people look for jobs.
+	defaultJobs      = 100
 	defaultBlobBytes = 10 << 30
 	// defaultEvidence bounds the bytes of evidence, some 300,000 receipts.
 	defaultEvidence = 64 << 20
@@ -40,6 +42,7 @@ type Store struct {
 	log     *slog.Logger
 
 	keepTasks    int
+	keepJobs     int
 	keepEvidence int64 // bytes
 
 	sequence sequence
@@ -60,6 +63,8 @@ type Store struct {
 	pending *batch // waits for the next commit
 	writing *batch // is being committed, or nil
 	tasks   index
+	jobs    index
+	parts   map[protocol.TaskID]struct{} // open tasks of jobs that are stored
 	peers   map[peer.ID]remembered
 	nextKey uint64 // of the next evidence
 	held    heldIndex
@@ -71,6 +76,7 @@ type Store struct {
 // Config is what [Open] may be told. A zero value stands for the default.
 type Config struct {
 	KeepTasks int          // ended tasks that are kept; 10,000
+	KeepJobs  int          // ended jobs that are kept; 100
 	KeepBlobs int64        // bytes of blobs that are kept; 10 GiB
 	Logger    *slog.Logger // of failures that no caller is there to be told; none
 }
@@ -91,12 +97,15 @@ func Open(dir string, cfg Config) (*Store, error) {
 		dir:          dir,
 		log:          cfg.Logger,
 		keepTasks:    cmp.Or(cfg.KeepTasks, defaultTasks),
+		keepJobs:     cmp.Or(cfg.KeepJobs, defaultJobs),
 		keepEvidence: defaultEvidence,
 		dirty:        make(chan struct{}, 1),
 		urgent:       make(chan struct{}, 1),
 		unwritten:    make(chan struct{}, 1),
 		pending:      newBatch(),
-		tasks:        index{byID: make(map[protocol.TaskID]*entry)},
+		tasks:        newIndex("task"),
+		jobs:         newIndex("job"),
+		parts:        make(map[protocol.TaskID]struct{}),
 		peers:        make(map[peer.ID]remembered),
 		held:         heldIndex{byNonce: make(map[protocol.Nonce]*list.Element), limit: heldQuota},
 	}
@@ -141,6 +150,9 @@ func (s *Store) load() error {
 	s.sequence.db = s.db
 	return s.db.view(func(tx *bbolt.Tx) error {
 		if err := s.loadTasks(tx); err != nil {
+			return err
+		}
+		if err := s.loadJobs(tx); err != nil {
 			return err
 		}
 		if err := s.loadEvidence(tx); err != nil {
