@@ -474,9 +474,12 @@ type memoryJournal struct {
 	mu    sync.Mutex
 	tasks map[string]*protocol.Task
 	order []string
+	parts map[string]*protocol.Task
 }
 
-func newMemoryJournal() *memoryJournal { return &memoryJournal{tasks: make(map[string]*protocol.Task)} }
+func newMemoryJournal() *memoryJournal {
+	return &memoryJournal{tasks: make(map[string]*protocol.Task), parts: make(map[string]*protocol.Task)}
+}
 
 func (j *memoryJournal) SaveTask(t *protocol.Task) error {
 	j.mu.Lock()
@@ -489,6 +492,19 @@ func (j *memoryJournal) SaveTask(t *protocol.Task) error {
 }
 
 func (j *memoryJournal) SaveTaskNow(_ context.Context, t *protocol.Task) error { return j.SaveTask(t) }
+
+func (j *memoryJournal) SavePart(t *protocol.Task) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.parts[t.Id] = proto.CloneOf(t)
+	return nil
+}
+
+func (j *memoryJournal) part(id protocol.TaskID) *protocol.Task {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.parts[string(id)]
+}
 
 func (j *memoryJournal) Sync(context.Context) error { return nil }
 

@@ -493,7 +493,7 @@ func TestInputsOfAnOpenTaskAreNotEvicted(t *testing.T) {
 
 func TestNothingIsAddedToASealedOutput(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world) {
-		made, err := w.requester.newTask(w.spec(), &protocol.Terms{}, "prog")
+		made, err := w.requester.newTask(protocol.NewTaskID(), w.spec(), &protocol.Terms{}, "prog")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -204,11 +204,12 @@ func (p *pair) remove(id uint64) {
 // conductor learns as events.
 func (p *pair) run(a *attempt) {
 	id, err := p.add(&exchange{attempt: a})
+	name, _ := a.t.id.Split()
 	if err == nil {
 		err = p.conn.Send(&protocol.Ask{Id: id, Body: &protocol.Ask_Run{Run: &protocol.Run{
 			Spec:     a.t.raw,
 			Nonce:    a.nonce[:],
-			Task:     string(a.t.id),
+			Task:     string(name),
 			Attempt:  a.record.Attempt,
 			Detached: a.t.terms.Detached,
 			Commit:   a.votes,

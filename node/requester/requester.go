@@ -1,6 +1,7 @@
 package requester
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/spare-network/spare/market"
 	"github.com/spare-network/spare/protocol"
@@ -41,6 +43,8 @@ type Network interface {
 type Journal interface {
 	SaveTask(t *protocol.Task) error
 	SaveTaskNow(ctx context.Context, t *protocol.Task) error
+	// SavePart keeps a task of a job as long as it is open.
+	SavePart(t *protocol.Task) error
 	Task(prefix string) (*protocol.Task, error)
 	// Tasks leaves out the lists of output files, which Task has.
 	Tasks(limit int, before protocol.TaskID) ([]*protocol.Task, error)
@@ -207,7 +211,7 @@ func (r *Requester) Run(ctx context.Context) error {
 // Submit accepts a task: from here on it is seen through, whether or not ctx
 // lives on. A detached task is on disk when Submit returns.
 func (r *Requester) Submit(ctx context.Context, spec *protocol.Spec, terms *protocol.Terms, name string) (protocol.TaskID, error) {
-	t, err := r.newTask(spec, terms, name)
+	t, err := r.newTask(protocol.NewTaskID(), spec, terms, name)
 	if err != nil {
 		return "", err
 	}
@@ -229,10 +233,29 @@ func (r *Requester) Submit(ctx context.Context, spec *protocol.Spec, terms *prot
 // Do runs a task to its end in the calling goroutine, or fails when the
 // Requester ends before. When ctx ends before, the task is cancelled.
 func (r *Requester) Do(ctx context.Context, spec *protocol.Spec, terms *protocol.Terms, name string) (*protocol.Task, error) {
-	t, err := r.newTask(spec, terms, name)
+	t, err := r.newTask(protocol.NewTaskID(), spec, terms, name)
 	if err != nil {
 		return nil, err
 	}
+	return r.do(ctx, t)
+}
+
+// Part is [Requester.Do] for a task of a job, whose result the job keeps: here
+// it is journaled only while it is open. A record that an earlier run of the node
+// has left, or nil, is taken up if it is of the same spec.
+func (r *Requester) Part(ctx context.Context, id protocol.TaskID, spec *protocol.Spec, terms *protocol.Terms, name string, left *protocol.Task) (*protocol.Task, error) {
+	t, err := r.newTask(id, spec, proto.CloneOf(terms), name)
+	if err != nil {
+		return nil, err
+	}
+	if left != nil && bytes.Equal(left.Spec, t.raw) && left.Terms != nil {
+		t = r.takenUp(spec, left)
+	}
+	t.part = true
+	return r.do(ctx, t)
+}
+
+func (r *Requester) do(ctx context.Context, t *task) (*protocol.Task, error) {
 	if err := r.open(t); err != nil {
 		return nil, err
 	}
@@ -285,14 +308,19 @@ func (r *Requester) resume(record *protocol.Task) {
 		}
 		return
 	}
-	record.State, record.Reason = protocol.StateQueued, "taken up after a restart"
-	t := r.makeTask(spec, record)
-	t.settled = time.Now().Add(settleResumed)
+	t := r.takenUp(spec, record)
 	if err := r.open(t); err != nil {
 		r.cfg.Logger.Error("cannot take up a task", "task", record.Id, "err", err)
 		return
 	}
 	go r.conduct(t)
+}
+
+func (r *Requester) takenUp(spec *protocol.Spec, record *protocol.Task) *task {
+	record.State, record.Reason = protocol.StateQueued, "taken up after a restart"
+	t := r.makeTask(spec, record)
+	t.settled = time.Now().Add(settleResumed)
+	return t
 }
 
 func (r *Requester) saveOpen() error {

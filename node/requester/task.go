@@ -27,6 +27,7 @@ type task struct {
 	digest protocol.Digest
 	terms  *protocol.Terms
 	on     peer.ID         // the only provider wanted, or empty
+	part   bool            // of a job, which keeps its result
 	ctx    context.Context // ends when the task does
 	cancel context.CancelCauseFunc
 	events chan event // from peers and timers to conduct
@@ -56,7 +57,7 @@ type task struct {
 }
 
 // newTask checks what the user wants and makes a task of it.
-func (r *Requester) newTask(spec *protocol.Spec, terms *protocol.Terms, name string) (*task, error) {
+func (r *Requester) newTask(id protocol.TaskID, spec *protocol.Spec, terms *protocol.Terms, name string) (*task, error) {
 	if err := spec.Validate(); err != nil {
 		return nil, protocol.Errorf(protocol.CodeBadRequest, "%v", err)
 	}
@@ -89,7 +90,7 @@ func (r *Requester) newTask(spec *protocol.Spec, terms *protocol.Terms, name str
 		return nil, err
 	}
 	return r.makeTask(spec, &protocol.Task{
-		Id:              string(protocol.NewTaskID()),
+		Id:              string(id),
 		Spec:            raw,
 		Terms:           terms,
 		Name:            protocol.SafeText(name),
@@ -229,6 +230,9 @@ func (t *task) saveIfChanged(j Journal) error {
 	t.changed = false
 	snapshot := proto.CloneOf(t.record)
 	t.mu.Unlock()
+	if t.part {
+		return j.SavePart(snapshot)
+	}
 	return j.SaveTask(snapshot)
 }
 
@@ -257,6 +261,9 @@ func (t *task) conclude(result *protocol.Result, err error) {
 	})
 	t.saving.Lock()
 	defer t.saving.Unlock()
+	if t.part {
+		return // its job saves it
+	}
 	if err := t.r.cfg.Journal.SaveTask(t.record); err != nil {
 		t.r.cfg.Logger.Error("cannot journal a result", "task", t.id, "err", err)
 	}
