@@ -32,6 +32,7 @@ var levels = map[string]int{
 	"node/mesh":          2,
 	"node/sandbox":       2,
 	"node/donor":         2,
+	"node/job":           3,
 	"node/requester":     3,
 	"node/provider":      3,
 	"node/api":           3,
