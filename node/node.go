@@ -14,6 +14,7 @@ import (
 	"github.com/spare-network/spare/market"
 	"github.com/spare-network/spare/node/api"
 	"github.com/spare-network/spare/node/donor"
+	"github.com/spare-network/spare/node/job"
 	"github.com/spare-network/spare/node/mesh"
 	"github.com/spare-network/spare/node/provider"
 	"github.com/spare-network/spare/node/requester"
@@ -63,6 +64,7 @@ type Node struct {
 	ledger    *ledger
 	provider  *provider.Provider
 	requester *requester.Requester
+	jobs      *job.Jobs
 	api       *api.Server
 }
 
@@ -113,6 +115,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		Dashboard: cfg.Dashboard,
 		Version:   cfg.Version,
 		Tasks:     n.requester,
+		Jobs:      n.jobs,
 		Blobs:     n.store.Blobs(),
 		Node:      view{n},
 		Logger:    cfg.Logger,
@@ -245,14 +248,37 @@ func (n *Node) makeRoles() (err error) {
 		NetworkID: n.secret.ID(),
 		Book:      n.book,
 		Network:   n.network,
-		Journal:   n.store,
+		Journal:   records{n.store, n},
 		Blobs:     n.store.Blobs(),
 		Standings: n.store,
 		Ledger:    n.ledger,
 		Verify:    n.cfg.Verify,
 		Logger:    n.cfg.Logger,
 	})
+	n.jobs = job.New(job.Config{Tasks: n.requester, Store: n.store, Slots: n.slots, Logger: n.cfg.Logger})
 	return err
+}
+
+// slots is how many tasks all providers that are known run at once.
+func (n *Node) slots() (sum int) {
+	for _, e := range n.book.All(time.Now()) {
+		sum += int(e.Load.GetSlots())
+	}
+	return sum
+}
+
+// records are the store's, and those of tasks that jobs keep.
+type records struct {
+	*store.Store
+	*Node
+}
+
+// Task returns the task whose ID begins with prefix, or is JOB/INDEX.
+func (r records) Task(prefix string) (*protocol.Task, error) {
+	if _, index := protocol.TaskID(prefix).Split(); index > 0 {
+		return r.jobs.Task(protocol.TaskID(prefix))
+	}
+	return r.Store.Task(prefix)
 }
 
 func (n *Node) openMesh(cfg mesh.Config) (err error) {

@@ -62,6 +62,7 @@ func (n *Node) Run(ctx context.Context) error {
 	s.start("donor", n.donor.Run)
 	s.start("mesh", n.network.Run)
 	s.start("provider", n.provider.Run)
+	s.start("jobs", n.jobs.Run) // first, since the requester ends their tasks when it stops
 	s.start("requester", n.requester.Run)
 	var err error
 	select {

@@ -34,6 +34,27 @@ type Tasks interface {
 	Cancel(id protocol.TaskID) error
 }
 
+// Jobs submits jobs and knows those that were. Its tasks are [Tasks] too, by the
+// IDs that [protocol.Part] makes.
+type Jobs interface {
+	// Submit accepts a job, or goes on with the last one of the same program,
+	// terms and items.
+	Submit(ctx context.Context, job *protocol.Job, resume, retryFailed bool) (*protocol.Job, error)
+	// Again goes on with a job that ended before its end, or with what has failed
+	// in it.
+	Again(ctx context.Context, id protocol.TaskID, failed bool) (*protocol.Job, error)
+	// Job returns the one job whose ID begins with prefix.
+	Job(prefix string) (*protocol.Job, error)
+	// Jobs returns at most limit jobs, newest first, that were submitted before
+	// the one named; an empty ID is later than all.
+	Jobs(limit int, before protocol.TaskID) ([]*protocol.Job, error)
+	// Follow tells of results after the one with a number, and of changes between
+	// them, and returns the job when it has ended.
+	Follow(ctx context.Context, id protocol.TaskID, after uint64, result func(*protocol.JobResult) error, changed func(*protocol.Job) error) (*protocol.Job, error)
+	// Cancel ends a job. One that has ended stays as it is.
+	Cancel(id protocol.TaskID) error
+}
+
 // Blobs keeps modules and inputs by their content.
 type Blobs interface {
 	// Put stores what it reads, at most max bytes.

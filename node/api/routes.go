@@ -30,6 +30,7 @@ func (s *Server) socketRoutes() http.Handler {
 	s.readRoutes(a)
 	s.nodeRoutes(a)
 	s.taskRoutes(a)
+	s.jobRoutes(a)
 	s.fileRoutes(a)
 	s.blobRoutes(a)
 	mux.Handle("GET /metrics", s.metrics)

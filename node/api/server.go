@@ -40,6 +40,7 @@ type Config struct {
 	Dashboard string // loopback address of the dashboard page, or empty
 	Version   string
 	Tasks     Tasks
+	Jobs      Jobs
 	Blobs     Blobs
 	Node      Node
 	Logger    *slog.Logger

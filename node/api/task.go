@@ -90,14 +90,42 @@ type Event struct {
 // viewTask shows t with its files. Its spec was checked when it was submitted.
 func (s *Server) viewTask(t *protocol.Task) Task {
 	v := s.listTask(t)
-	spec := new(protocol.Spec)
-	if err := proto.Unmarshal(t.Spec, spec); err == nil {
-		v.Inputs = viewFiles(spec.Inputs)
-	}
+	v.Inputs = viewFiles(specOf(t.Spec).Inputs)
 	if t.Result != nil {
 		v.Files = viewFiles(t.Result.Files)
 	}
 	return v
+}
+
+// specOf reads a spec that was checked when it was submitted.
+func specOf(raw []byte) *protocol.Spec {
+	spec := new(protocol.Spec)
+	if err := proto.Unmarshal(raw, spec); err != nil {
+		return new(protocol.Spec)
+	}
+	return spec
+}
+
+func viewLimits(l *protocol.Limits) Limits {
+	return Limits{
+		MemoryBytes: l.GetMemoryBytes(),
+		OutputBytes: l.GetOutputBytes(),
+		WallMS:      l.GetWallMs(),
+		Gas:         l.GetGas(),
+		FileBytes:   l.GetFileBytes(),
+		Files:       l.GetFiles(),
+	}
+}
+
+func viewTerms(t *protocol.Terms) Terms {
+	return Terms{
+		Replicas: t.GetReplicas(),
+		Quorum:   t.GetQuorum(),
+		Verify:   verifyWord(t.GetVerify()),
+		Where:    whereWord(t.GetWhere()),
+		On:       t.GetOn(),
+		Detached: t.GetDetached(),
+	}
 }
 
 func viewFiles(list []*protocol.File) []File {
@@ -117,31 +145,14 @@ func (s *Server) listTask(t *protocol.Task) Task {
 		Reason:    t.Reason,
 		Submitted: Time(time.UnixMilli(t.SubmittedUnixMs)),
 		Ended:     moment(t.EndedUnixMs),
-		Terms: Terms{
-			Replicas: t.Terms.GetReplicas(),
-			Quorum:   t.Terms.GetQuorum(),
-			Verify:   verifyWord(t.Terms.GetVerify()),
-			Where:    whereWord(t.Terms.GetWhere()),
-			On:       t.Terms.GetOn(),
-			Detached: t.Terms.GetDetached(),
-		},
-		Attempts: make([]Attempt, 0, len(t.Replicas)),
+		Terms:     viewTerms(t.Terms),
+		Attempts:  make([]Attempt, 0, len(t.Replicas)),
 	}
-	spec := new(protocol.Spec)
-	if err := proto.Unmarshal(t.Spec, spec); err == nil {
-		v.Module = spec.Module.Sum().CID()
-		v.StdinDigest, v.StdinBytes = spec.Stdin.Sum().String(), spec.Stdin.GetSize()
-		v.Limits = Limits{
-			MemoryBytes: spec.Limits.GetMemoryBytes(),
-			OutputBytes: spec.Limits.GetOutputBytes(),
-			WallMS:      spec.Limits.GetWallMs(),
-			Gas:         spec.Limits.GetGas(),
-			FileBytes:   spec.Limits.GetFileBytes(),
-			Files:       spec.Limits.GetFiles(),
-		}
-		v.GasLimit = v.Limits.Gas
-		v.Seed = spec.Seed
-	}
+	spec := specOf(t.Spec)
+	v.Module = spec.Module.Sum().CID()
+	v.StdinDigest, v.StdinBytes = spec.Stdin.Sum().String(), spec.Stdin.GetSize()
+	v.Limits, v.Seed = viewLimits(spec.Limits), spec.Seed
+	v.GasLimit = v.Limits.Gas
 	v.Args, v.Env = some(spec.Args), some(spec.Env)
 	for _, r := range t.Replicas {
 		v.Attempts = append(v.Attempts, s.viewAttempt(r))

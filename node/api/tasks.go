@@ -33,11 +33,11 @@ type listInput struct {
 }
 
 type taskInput struct {
-	ID string `path:"id" doc:"Beginning of a task's ID"`
+	ID string `path:"id" doc:"Beginning of a task's ID, or JOB/INDEX for a task of a job, with %2F for the slash"`
 }
 
 type waitInput struct {
-	ID   string `path:"id" doc:"Beginning of a task's ID"`
+	ID   string `path:"id" doc:"Beginning of a task's ID, or JOB/INDEX for a task of a job, with %2F for the slash"`
 	Wait string `query:"wait" maxLength:"32" doc:"Answer when it has ended, or after this time, at most 10m"`
 }
 
@@ -98,7 +98,7 @@ func rawResponse() map[string]*huma.Response {
 
 // find returns the task whose ID begins with prefix.
 func (s *Server) find(prefix string) (*protocol.Task, error) {
-	if !protocol.ValidIDPrefix(prefix) {
+	if of, _ := protocol.TaskID(prefix).Split(); !protocol.ValidIDPrefix(string(of)) {
 		return nil, protocol.Errorf(protocol.CodeNotFound, "%q is no task's ID", protocol.SafeText(prefix)).WithHint("'spare ps' lists tasks")
 	}
 	return s.cfg.Tasks.Task(prefix)

@@ -47,6 +47,11 @@ func (c *Client) Follow(ctx context.Context, prefix string, each func(api.Event)
 
 func (c *Client) submit(ctx context.Context, path string, in *api.Submission, module []byte) (io.ReadCloser, error) {
 	in.Module = api.Bytes{Digest: protocol.DigestOf(module).String()}
+	return c.submitWith(ctx, path, in, module)
+}
+
+// submitWith submits what names the module, and uploads that if it is missing.
+func (c *Client) submitWith(ctx context.Context, path string, in any, module []byte) (io.ReadCloser, error) {
 	ask, err := json.Marshal(in)
 	if err != nil {
 		return nil, fmt.Errorf("encode submission: %w", err)

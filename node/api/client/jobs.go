@@ -1,0 +1,92 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/spare-network/spare/node/api"
+	"github.com/spare-network/spare/protocol"
+)
+
+// SubmitJob submits a job whose items were uploaded before, and its module when
+// the node lacks it.
+func (c *Client) SubmitJob(ctx context.Context, in *api.JobSubmission, module []byte) (api.Job, error) {
+	in.Module = api.Bytes{Digest: protocol.DigestOf(module).String()}
+	body, err := c.submitWith(ctx, "/jobs", in, module)
+	if err != nil {
+		return api.Job{}, err
+	}
+	return decode[api.Job](body)
+}
+
+// Jobs returns at most limit jobs, newest first, submitted before the one named;
+// an empty ID is later than all.
+func (c *Client) Jobs(ctx context.Context, limit int, before string) (api.JobPage, error) {
+	q := url.Values{"limit": {strconv.Itoa(limit)}}
+	if before != "" {
+		q.Set("before", before)
+	}
+	return get[api.JobPage](ctx, c, "/jobs?"+q.Encode())
+}
+
+// Job returns the job whose ID begins with prefix.
+func (c *Client) Job(ctx context.Context, prefix string) (api.Job, error) {
+	return get[api.Job](ctx, c, jobPath(prefix))
+}
+
+// WaitJob returns the job whose ID begins with prefix when it has ended.
+func (c *Client) WaitJob(ctx context.Context, prefix string) (api.Job, error) {
+	for {
+		j, err := get[api.Job](ctx, c, jobPath(prefix)+"?wait=10m")
+		if err != nil || j.Ended != nil {
+			return j, err
+		}
+	}
+}
+
+// CancelJob ends a job and returns it.
+func (c *Client) CancelJob(ctx context.Context, prefix string) (api.Job, error) {
+	return call[api.Job](ctx, c, http.MethodPost, jobPath(prefix)+"/cancel", nil)
+}
+
+// RerunJob goes on with a job that ended before its end, or with what has failed
+// in it.
+func (c *Client) RerunJob(ctx context.Context, prefix string, failed bool) (api.Job, error) {
+	return call[api.Job](ctx, c, http.MethodPost, jobPath(prefix)+"/rerun?failed="+strconv.FormatBool(failed), nil)
+}
+
+// FollowJob calls each with a job's events from the result after the one with a
+// number on, and returns the job when it has ended. It ends early with the error
+// of each or of ctx; the job goes on then.
+func (c *Client) FollowJob(ctx context.Context, prefix string, after uint64, each func(api.JobEvent) error) (*api.Job, error) {
+	body, err := c.do(ctx, http.MethodGet, jobPath(prefix)+"/follow?after="+strconv.FormatUint(after, 10), "", nil)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	for lines := json.NewDecoder(body); ; {
+		var e api.JobEvent
+		if err := lines.Decode(&e); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil, gone()
+			}
+			return nil, c.unreachable(ctx, err)
+		}
+		if e.Error != nil {
+			return nil, e.Error.Err()
+		}
+		if err := each(e); err != nil {
+			return nil, err
+		}
+		if e.Ended != nil {
+			return e.Ended, nil
+		}
+	}
+}
+
+func jobPath(prefix string) string { return "/jobs/" + url.PathEscape(prefix) }

@@ -1,0 +1,336 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"reflect"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+// JobSubmission asks for a job: what its tasks have in common, as a task's
+// submission has it, and the items that they differ in.
+type JobSubmission struct {
+	Submission
+	Items       string   `json:"items" maxLength:"128" doc:"Digest of a blob of items: JSON objects, one a line, with args, stdin (base64) or stdin_digest, inputs ([{path, digest}]) and a label, each of them optional"`
+	Rules       JobRules `json:"rules,omitzero"`
+	Resume      bool     `json:"resume,omitempty" doc:"Go on with the last job of the same program, terms and items, if there is one"`
+	RetryFailed bool     `json:"retry_failed,omitempty" doc:"The same, and run its failed tasks again"`
+}
+
+// JobRules say how the tasks of a job follow each other.
+type JobRules struct {
+	InFlight uint32 `json:"in_flight,omitempty" maximum:"65536" doc:"Tasks under way at once; 0: as many as keep the providers busy"`
+	Retries  uint32 `json:"retries,omitempty" maximum:"100" doc:"How often a task is run again that spare failed, not its program"`
+	Halt     *Halt  `json:"halt,omitempty" doc:"When no more tasks are begun"`
+}
+
+// Halt ends a job before all of its tasks were run.
+type Halt struct {
+	When    string `json:"when" enum:"soon,now" doc:"soon: those under way end by themselves; now: they are cancelled"`
+	Why     string `json:"why" enum:"fail,success" doc:"Which tasks are counted"`
+	Count   uint64 `json:"count,omitempty" doc:"So many, or"`
+	Percent uint32 `json:"percent,omitempty" maximum:"100" doc:"such a part of all"`
+}
+
+// Job is a job as people see it.
+type Job struct {
+	ID        string   `json:"id"`
+	Name      string   `json:"name"`
+	State     string   `json:"state" doc:"running, done, cancelled or lost"`
+	Reason    string   `json:"reason"`
+	Tasks     uint64   `json:"tasks" doc:"How many there are; they are numbered from 1"`
+	Passed    uint64   `json:"passed" doc:"Ended with exit code 0"`
+	Failed    uint64   `json:"failed" doc:"Ended otherwise"`
+	Results   uint64   `json:"results" doc:"How many were recorded, those of tasks that were run again included"`
+	Submitted Time     `json:"submitted"`
+	Ended     *Time    `json:"ended"`
+	Module    string   `json:"module" doc:"CID"`
+	Args      []string `json:"args" doc:"argv before what the items add"`
+	Env       []string `json:"env"`
+	Limits    Limits   `json:"limits"`
+	Seed      uint64   `json:"seed"`
+	Terms     Terms    `json:"terms"`
+	Rules     JobRules `json:"rules"`
+
+	RetryAfter uint64 `json:"retry_after,omitempty" doc:"Failures up to this result are run again"`
+}
+
+// JobResult is how one task of a job has ended.
+type JobResult struct {
+	Number       uint64     `json:"number" doc:"Of the result in its job, in the order of their coming"`
+	Index        uint64     `json:"index" doc:"Of the task in its job"`
+	ExitCode     int32      `json:"exit_code"`
+	ExitSource   string     `json:"exit_source" doc:"guest or system"`
+	Error        *TaskError `json:"error,omitempty"`
+	Stdout       []byte     `json:"stdout,omitempty" doc:"All of it, when it has at most 64 KiB; else the task's stdout has it"`
+	StdoutBytes  uint64     `json:"stdout_bytes"`
+	StdoutDigest string     `json:"stdout_digest" doc:"sha2-256 in hex"`
+	Stderr       []byte     `json:"stderr,omitempty"`
+	StderrBytes  uint64     `json:"stderr_bytes"`
+	Files        uint32     `json:"files" doc:"How many it has left below /out"`
+	WallMS       float64    `json:"wall_ms" doc:"Guest wall time"`
+	Gas          uint64     `json:"gas"`
+	Provider     string     `json:"provider" doc:"Peer ID; empty when none has answered"`
+	Attempts     uint32     `json:"attempts"`
+	Started      Time       `json:"started"`
+	Ended        Time       `json:"ended"`
+}
+
+// JobEvent is one line of a followed job. One of its fields is set.
+type JobEvent struct {
+	Job    *Job       `json:"job,omitempty" doc:"The first line, and when it has changed"`
+	Result *JobResult `json:"result,omitempty"`
+	Ended  *Job       `json:"ended,omitempty" doc:"The last line of a job that has ended"`
+	Error  *Problem   `json:"error,omitempty" doc:"The last line when it can be followed no longer"`
+}
+
+// JobPage is one page of jobs.
+type JobPage struct {
+	Jobs []Job  `json:"jobs"`
+	Next string `json:"next" doc:"Pass it as before for the next page; empty on the last"`
+}
+
+type jobInput struct {
+	ID string `path:"id" doc:"Beginning of a job's ID"`
+}
+
+type againInput struct {
+	ID     string `path:"id" doc:"Beginning of a job's ID"`
+	Failed bool   `query:"failed" doc:"Run failed tasks again as well"`
+}
+
+type followJobInput struct {
+	ID    string `path:"id" doc:"Beginning of a job's ID"`
+	After uint64 `query:"after" doc:"Number of the last result that is known"`
+}
+
+type waitJobInput struct {
+	ID   string `path:"id" doc:"Beginning of a job's ID"`
+	Wait string `query:"wait" maxLength:"32" doc:"Answer when it has ended, or after this time, at most 10m"`
+}
+
+// jobRoutes submit, follow and end jobs.
+func (s *Server) jobRoutes(a huma.API) {
+	route(a, huma.Operation{
+		OperationID: "submit-job", Method: http.MethodPost, Path: "/jobs", Summary: "Submit a job", DefaultStatus: http.StatusCreated,
+	}, s.submitJob)
+	route(a, huma.Operation{
+		OperationID: "jobs", Method: http.MethodGet, Path: "/jobs", Summary: "Jobs of this node, newest first",
+	}, s.listJobs)
+	route(a, huma.Operation{
+		OperationID: "job", Method: http.MethodGet, Path: "/jobs/{id}", Summary: "One job",
+	}, s.getJob)
+	route(a, huma.Operation{
+		OperationID: "cancel-job", Method: http.MethodPost, Path: "/jobs/{id}/cancel", Summary: "End a job",
+	}, func(_ context.Context, in *jobInput) (*reply[Job], error) {
+		j, err := s.findJob(in.ID)
+		if err == nil {
+			err = s.cfg.Jobs.Cancel(protocol.TaskID(j.Id))
+		}
+		if err != nil {
+			return nil, err
+		}
+		return s.job(j.Id)
+	})
+	route(a, huma.Operation{
+		OperationID: "rerun-job", Method: http.MethodPost, Path: "/jobs/{id}/rerun", Summary: "Run what a job has not run, or what has failed in it",
+	}, func(ctx context.Context, in *againInput) (*reply[Job], error) {
+		j, err := s.findJob(in.ID)
+		if err == nil {
+			j, err = s.cfg.Jobs.Again(ctx, protocol.TaskID(j.Id), in.Failed)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return &reply[Job]{viewJob(j)}, nil
+	})
+	lines := map[string]*huma.MediaType{linesType: {Schema: a.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[JobEvent](), true, "")}}
+	route(a, huma.Operation{
+		OperationID: "follow-job", Method: http.MethodGet, Path: "/jobs/{id}/follow", Summary: "A job's results from the first, and its changes",
+		Responses: map[string]*huma.Response{"200": {Description: "Lines, one JobEvent each", Content: lines}},
+	}, func(_ context.Context, in *followJobInput) (*huma.StreamResponse, error) {
+		j, err := s.findJob(in.ID)
+		if err != nil {
+			return nil, err
+		}
+		return s.followedJob(j, in.After), nil
+	})
+}
+
+func (s *Server) findJob(prefix string) (*protocol.Job, error) {
+	if !protocol.ValidIDPrefix(prefix) {
+		return nil, protocol.Errorf(protocol.CodeNotFound, "%q is no job's ID", protocol.SafeText(prefix)).WithHint("'spare ps' lists jobs")
+	}
+	return s.cfg.Jobs.Job(prefix)
+}
+
+func (s *Server) job(id string) (*reply[Job], error) {
+	j, err := s.findJob(id)
+	if err != nil {
+		return nil, err
+	}
+	return &reply[Job]{viewJob(j)}, nil
+}
+
+func (s *Server) submitJob(ctx context.Context, in *struct{ Body JobSubmission }) (*reply[Job], error) {
+	spec, terms, err := s.understand(&in.Body.Submission)
+	if err != nil {
+		return nil, err
+	}
+	terms.Detached = true // its results outlast whoever waits for them
+	raw, err := spec.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	items, err := protocol.ParseDigest(in.Body.Items)
+	if err != nil {
+		return nil, err
+	}
+	rules := in.Body.Rules
+	record := &protocol.Job{
+		Spec: raw, Terms: terms, Name: protocol.SafeText(spec.Args[0]), Items: items[:],
+		Rules: &protocol.JobRules{InFlight: rules.InFlight, Retries: rules.Retries},
+	}
+	if h := rules.Halt; h != nil {
+		if (h.Count > 0) == (h.Percent > 0) {
+			return nil, protocol.Errorf(protocol.CodeBadRequest, "halt: give either a count or a percentage")
+		}
+		record.Rules.Halt = &protocol.Halt{Now: h.When == "now", Passed: h.Why == "success", Count: h.Count, Percent: h.Percent}
+	}
+	j, err := s.cfg.Jobs.Submit(ctx, record, in.Body.Resume, in.Body.RetryFailed)
+	if err != nil {
+		return nil, err
+	}
+	return &reply[Job]{viewJob(j)}, nil
+}
+
+func (s *Server) listJobs(_ context.Context, in *listInput) (*reply[JobPage], error) {
+	limit := in.Limit
+	if limit == 0 {
+		limit = defaultPage
+	}
+	jobs, err := s.cfg.Jobs.Jobs(limit+1, protocol.TaskID(in.Before))
+	if err != nil {
+		return nil, err
+	}
+	page := JobPage{Jobs: []Job{}}
+	if len(jobs) > limit {
+		jobs = jobs[:limit]
+		page.Next = jobs[limit-1].Id
+	}
+	for _, j := range jobs {
+		page.Jobs = append(page.Jobs, viewJob(j))
+	}
+	return &reply[JobPage]{page}, nil
+}
+
+func (s *Server) getJob(ctx context.Context, in *waitJobInput) (*reply[Job], error) {
+	wait, err := timeText(in.Wait, maxWait)
+	if err != nil {
+		return nil, err
+	}
+	j, err := s.findJob(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	if wait == 0 || j.Ended() {
+		return &reply[Job]{viewJob(j)}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	// Nothing comes after the last number that there can be.
+	ended, err := s.cfg.Jobs.Follow(ctx, protocol.TaskID(j.Id), noResults,
+		func(*protocol.JobResult) error { return nil }, func(*protocol.Job) error { return nil })
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return s.job(j.Id)
+	case err != nil:
+		return nil, err
+	}
+	return &reply[Job]{viewJob(ended)}, nil
+}
+
+// noResults is above the number of every result.
+const noResults = 1 << 62
+
+// tellEvery is how often at most the lines of a followed job tell that it has
+// changed.
+const tellEvery = 250 * time.Millisecond
+
+// followedJob answers with a job's events, one line each.
+func (s *Server) followedJob(j *protocol.Job, after uint64) *huma.StreamResponse {
+	return &huma.StreamResponse{Body: func(c huma.Context) {
+		r, w := humago.Unwrap(c)
+		w.Header().Set("Content-Type", linesType)
+		enc, control := json.NewEncoder(w), http.NewResponseController(w)
+		send := func(e JobEvent) error { return enc.Encode(e) }
+		first := viewJob(j)
+		if send(JobEvent{Job: &first}) != nil || control.Flush() != nil {
+			return
+		}
+		var told time.Time
+		ended, err := s.cfg.Jobs.Follow(r.Context(), protocol.TaskID(j.Id), after,
+			func(one *protocol.JobResult) error { return send(JobEvent{Result: viewResult(one)}) },
+			func(j *protocol.Job) error {
+				if now := time.Now(); now.Sub(told) >= tellEvery {
+					told = now
+					v := viewJob(j)
+					if err := send(JobEvent{Job: &v}); err != nil {
+						return err
+					}
+				}
+				return control.Flush()
+			})
+		if err != nil {
+			_ = send(JobEvent{Error: problemOf(err)}) // the client has gone
+			return
+		}
+		v := viewJob(ended)
+		_ = send(JobEvent{Ended: &v}) // the client has gone
+	}}
+}
+
+func viewJob(j *protocol.Job) Job {
+	v := Job{
+		ID: j.Id, Name: j.Name, State: j.State.Word(), Reason: j.Reason,
+		Tasks: j.Tasks, Passed: j.Passed, Failed: j.Failed, Results: j.Results,
+		Submitted: Time(time.UnixMilli(j.SubmittedUnixMs)), Ended: moment(j.EndedUnixMs),
+		Terms: viewTerms(j.Terms), RetryAfter: j.RetryAfter,
+		Rules: JobRules{InFlight: j.Rules.GetInFlight(), Retries: j.Rules.GetRetries()},
+	}
+	if h := j.Rules.GetHalt(); h != nil {
+		v.Rules.Halt = &Halt{When: "soon", Why: "fail", Count: h.Count, Percent: h.Percent}
+		if h.Now {
+			v.Rules.Halt.When = "now"
+		}
+		if h.Passed {
+			v.Rules.Halt.Why = "success"
+		}
+	}
+	spec := specOf(j.Spec)
+	v.Module, v.Args, v.Env, v.Limits, v.Seed = spec.Module.Sum().CID(), some(spec.Args), some(spec.Env), viewLimits(spec.Limits), spec.Seed
+	return v
+}
+
+func viewResult(one *protocol.JobResult) *JobResult {
+	r := one.Result
+	v := &JobResult{
+		Number: one.Number, Index: one.Index, ExitCode: r.GetExitCode(), ExitSource: r.GetExitSource().Word(),
+		Stdout: r.GetStdout().GetInline(), StdoutBytes: r.GetStdout().GetSize(), StdoutDigest: r.GetStdout().Sum().String(),
+		Stderr: r.GetStderr().GetInline(), StderrBytes: r.GetStderr().GetSize(),
+		Files: r.GetFileCount(), WallMS: float64(r.GetWallUs()) / 1000, Gas: r.GetGas(),
+		Provider: one.Provider, Attempts: one.Attempts,
+		Started: Time(time.UnixMilli(one.StartedUnixMs)), Ended: Time(time.UnixMilli(one.EndedUnixMs)),
+	}
+	if r.GetCode() != "" {
+		v.Error = &TaskError{Code: protocol.Code(r.Code), Message: r.Message, Hint: r.Hint}
+	}
+	return v
+}
