@@ -14,8 +14,8 @@ func newGet(h *home) *cobra.Command {
 	var dir string
 	var wait bool
 	cmd := &cobra.Command{
-		Use:   "get TASK -O DIR [PATH...]",
-		Short: "Write the files that a task has left below /out, all or those named, to a directory",
+		Use:   "get TASK|JOB -O DIR [PATH...]",
+		Short: "Write the files that a task, or each of a job's, has left below /out to a directory",
 		Example: `  spare get k4q -O results
   spare get k4q -O results /out/report.csv /out/plots`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -37,6 +37,11 @@ func newGet(h *home) *cobra.Command {
 				ask = c.Wait
 			}
 			t, err := ask(cmd.Context(), args[0])
+			if protocol.CodeOf(err) == protocol.CodeNotFound && len(args) == 1 {
+				if other := filesOfJob(cmd.Context(), c, args[0], dir, wait); protocol.CodeOf(other) != protocol.CodeNotFound {
+					return other
+				}
+			}
 			if err != nil {
 				return ofTask(err, args[0])
 			}

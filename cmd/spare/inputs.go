@@ -232,6 +232,20 @@ func (f *input) changed(err error) error {
 	return protocol.Errorf(protocol.CodeFile, "cannot read %s: %v", f.host, err).WithHint("see to it that you may read it, and that nothing changes it")
 }
 
+// giveInputs gives the node the files that the flags -i name, and returns them as
+// a submission has them.
+func giveInputs(ctx context.Context, c *client.Client, flags []string, limits *protocol.Limits) ([]api.Input, error) {
+	files, err := gatherInputs(flags, limits)
+	if err != nil {
+		return nil, err
+	}
+	list, err := prepareInputs(files, limits)
+	if err != nil {
+		return nil, err
+	}
+	return list, uploadInputs(ctx, c, files, list)
+}
+
 // uploadInputs gives the node those of the files that it lacks. list is what
 // [prepareInputs] made of files.
 func uploadInputs(ctx context.Context, c *client.Client, files []input, list []api.Input) error {

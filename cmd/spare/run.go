@@ -42,8 +42,8 @@ type runFlags struct {
 	noStdin, detach bool
 }
 
-func newRun(h *home) *cobra.Command {
-	f := runFlags{
+func newRunFlags() runFlags {
+	return runFlags{
 		replicas:  quantity{counts, 1, 1, protocol.MaxReplicas},
 		quorum:    quantity{counts, 0, 0, protocol.MaxReplicas},
 		verify:    choice{of: []string{"off", "auto", "strict"}},
@@ -54,6 +54,10 @@ func newRun(h *home) *cobra.Command {
 		fileBytes: quantity{sizes, protocol.DefaultFileBytes, 1, protocol.MaxFileBytes},
 		files:     quantity{counts, protocol.DefaultFiles, 1, protocol.MaxFiles},
 	}
+}
+
+func newRun(h *home) *cobra.Command {
+	f := newRunFlags()
 	cmd := &cobra.Command{
 		Use:   "run [flags] PROGRAM [flags] [-- ARG...]",
 		Short: "Run a WASI program and exit as it does",
@@ -141,12 +145,25 @@ a failure are 0), or:
 			return runAttached(cmd.Context(), *h, c, in, module, out)
 		},
 	}
-	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		if !strings.HasPrefix(err.Error(), "unknown ") {
-			return flagError(cmd, err)
-		}
-		return protocol.Errorf(protocol.CodeUsage, "%v", err).WithHint("arguments of the program go after --; see '%s --help'", cmd.CommandPath())
-	})
+	cmd.SetFlagErrorFunc(unknownFlag)
+	f.add(cmd)
+	flags := cmd.Flags()
+	flags.StringVarP(&f.outputDir, "output-dir", "O", "", "the `DIR` for what it leaves below /out, made when it is not there")
+	flags.BoolVarP(&f.noStdin, "no-stdin", "n", false, "give the program an empty stdin")
+	flags.BoolVarP(&f.detach, "detach", "d", false, "print the task's ID and do not wait")
+	return cmd
+}
+
+// unknownFlag says where flags that are the program's go.
+func unknownFlag(cmd *cobra.Command, err error) error {
+	if !strings.HasPrefix(err.Error(), "unknown ") {
+		return flagError(cmd, err)
+	}
+	return protocol.Errorf(protocol.CodeUsage, "%v", err).WithHint("arguments of the program go after --; see '%s --help'", cmd.CommandPath())
+}
+
+// add gives cmd the flags that say what a task is and where it may run.
+func (f *runFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.BoolVar(&f.local, "local", false, "only on this node")
 	flags.BoolVar(&f.remote, "remote", false, "never on this node")
@@ -162,11 +179,7 @@ a failure are 0), or:
 	flags.Var(&f.fileBytes, "file-bytes", "all its files together, inputs included")
 	flags.Var(&f.files, "files", "its files and directories, `N`, inputs included")
 	flags.StringArrayVarP(&f.inputs, "input", "i", nil, "`FILE[:/in/NAME]` or DIR[:/in/NAME] for the program to read (repeatable)")
-	flags.StringVarP(&f.outputDir, "output-dir", "O", "", "the `DIR` for what it leaves below /out, made when it is not there")
 	flags.Var(&f.seed, "seed", "equal runs with equal seeds are equal (default 0)")
-	flags.BoolVarP(&f.noStdin, "no-stdin", "n", false, "give the program an empty stdin")
-	flags.BoolVarP(&f.detach, "detach", "d", false, "print the task's ID and do not wait")
-	return cmd
 }
 
 func (f *runFlags) submission(cmd *cobra.Command, args []string) (*api.Submission, error) {

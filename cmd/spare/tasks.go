@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,31 +19,62 @@ import (
 
 func newPs(h *home) *cobra.Command {
 	limit := quantity{counts, 50, 1, 1000}
-	var more bool
-	cmd := newInspect(h, "ps", "Tasks of this node, newest first", exactly(),
-		func(ctx context.Context, c *client.Client, _ []string) ([]api.Task, error) {
+	var more, jobs bool
+	var printJobs []api.Job // beside tasks
+	cmd := newInspect(h, "ps", "Tasks and jobs of this node, newest first", exactly(),
+		func(ctx context.Context, c *client.Client, _ []string) (any, error) {
+			list, err := c.Jobs(ctx, int(limit.n), "")
+			if err != nil || jobs {
+				more = list.Next != ""
+				return list.Jobs, err
+			}
 			page, err := c.Tasks(ctx, int(limit.n), "")
 			more = page.Next != ""
+			printJobs = list.Jobs
 			return page.Tasks, err
 		},
-		func(w io.Writer, tasks []api.Task) error {
-			var rows [][]string
-			for _, t := range tasks {
-				wall := ""
-				if t.WallMS != nil {
-					wall = millis(t.WallMS)
-				}
-				rows = append(rows, []string{t.ID, stateText(&t), t.Name, whereOf(&t), span(time.Since(time.Time(t.Submitted))), wall})
+		func(w io.Writer, listed any) error {
+			tasks, _ := listed.([]api.Task)
+			if all, ok := listed.([]api.Job); ok {
+				printJobs = all
 			}
-			return table(w, []string{"TASK", "STATE", "PROGRAM", "WHERE", "AGE", "TIME"}, rows)
+			return printTasks(w, tasks, printJobs)
 		})
 	cmd.Flags().VarP(&limit, "limit", "l", "how many at most, `N` from 1 to 1000")
+	cmd.Flags().BoolVar(&jobs, "jobs", false, "only jobs")
 	cmd.PostRun = func(cmd *cobra.Command, _ []string) {
 		if more {
-			fmt.Fprintf(cmd.ErrOrStderr(), "spare: there are older tasks than these %d; '%s ps --limit N' shows more, at most 1000\n", limit.n, h.command())
+			fmt.Fprintf(cmd.ErrOrStderr(), "spare: there are older ones than these %d; '%s ps --limit N' shows more, at most 1000\n", limit.n, h.command())
 		}
 	}
 	return cmd
+}
+
+// printTasks writes tasks and jobs in one table, the newest first.
+func printTasks(w io.Writer, tasks []api.Task, jobs []api.Job) error {
+	type line struct {
+		at    time.Time
+		cells []string
+	}
+	var lines []line
+	for _, t := range tasks {
+		wall := ""
+		if t.WallMS != nil {
+			wall = millis(t.WallMS)
+		}
+		at := time.Time(t.Submitted)
+		lines = append(lines, line{at, []string{t.ID, stateText(&t), t.Name, whereOf(&t), span(time.Since(at)), wall}})
+	}
+	for _, j := range jobs {
+		at := time.Time(j.Submitted)
+		lines = append(lines, line{at, []string{j.ID, j.State + ", " + progressText(&j), j.Name, "a job", span(time.Since(at)), ""}})
+	}
+	slices.SortStableFunc(lines, func(a, b line) int { return b.at.Compare(a.at) })
+	rows := make([][]string, len(lines))
+	for i, l := range lines {
+		rows[i] = l.cells
+	}
+	return table(w, []string{"TASK", "STATE", "PROGRAM", "WHERE", "AGE", "TIME"}, rows)
 }
 
 // whereOf names the provider that gave the result; before there is one, or
@@ -74,11 +106,26 @@ func stateText(t *api.Task) string {
 }
 
 func newShow(h *home) *cobra.Command {
-	return newInspect(h, "show TASK", "One task: what it is, where it ran and why", exactly("TASK"),
-		func(ctx context.Context, c *client.Client, args []string) (api.Task, error) {
-			return c.Task(ctx, args[0])
+	return newInspect(h, "show TASK|JOB", "One task or job: what it is, where it ran and why", exactly("TASK"),
+		func(ctx context.Context, c *client.Client, args []string) (shown any, err error) {
+			err = orJob(func() error {
+				t, err := c.Task(ctx, args[0])
+				shown = t
+				return err
+			}, func() error {
+				j, err := c.Job(ctx, args[0])
+				shown = j
+				return err
+			})
+			return shown, err
 		},
-		printTask)
+		func(w io.Writer, shown any) error {
+			if j, ok := shown.(api.Job); ok {
+				return printJob(w, j)
+			}
+			t, _ := shown.(api.Task) // there are these two
+			return printTask(w, t)
+		})
 }
 
 func printTask(w io.Writer, t api.Task) error {
@@ -109,8 +156,7 @@ func printTask(w io.Writer, t api.Task) error {
 		[]string{"stdin", size(t.StdinBytes)},
 		[]string{"stdout", stdout},
 		[]string{"stderr", stderr},
-		[]string{"limits", fmt.Sprintf("%s memory, %s output, %s, %s gas, %d files of %s", size(t.Limits.MemoryBytes), size(t.Limits.OutputBytes),
-			time.Duration(t.Limits.WallMS)*time.Millisecond, amount(t.Limits.Gas), t.Limits.Files, size(t.Limits.FileBytes))},
+		[]string{"limits", limitsText(&t.Limits)},
 		[]string{"placed", placed(&t.Terms)},
 		[]string{"seed", fmt.Sprint(t.Seed)})
 	rows = append(append(rows, fileRows("input", t.Inputs)...), fileRows("file", t.Files)...)
@@ -129,6 +175,11 @@ func printTask(w io.Writer, t api.Task) error {
 		rows = append(rows, []string{fmt.Sprint(a.Attempt), peerName(a.Provider, a.Self), a.State, millis(a.RTTMS), clock(a.Started), clock(a.Ended), gas, a.Result[:min(len(a.Result), 12)], a.Reason})
 	}
 	return table(w, []string{"ATTEMPT", "PROVIDER", "STATE", "RTT", "STARTED", "ENDED", "GAS", "RESULT", "REASON"}, rows)
+}
+
+func limitsText(l *api.Limits) string {
+	return fmt.Sprintf("%s memory, %s output, %s, %s gas, %d files of %s", size(l.MemoryBytes), size(l.OutputBytes),
+		time.Duration(l.WallMS)*time.Millisecond, amount(l.Gas), l.Files, size(l.FileBytes))
 }
 
 // placed says what was asked of the placement.
@@ -175,39 +226,48 @@ func clock(t *api.Time) string {
 func newLogs(h *home) *cobra.Command {
 	var follow bool
 	cmd := &cobra.Command{
-		Use:   "logs TASK",
-		Short: "What a task has written: its stdout on stdout, its stderr on stderr",
+		Use:   "logs TASK|JOB",
+		Short: "What a task, or all of a job's, have written: their stdout on stdout, their stderr on stderr",
 		Args:  exactly("TASK"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := h.node()
 			if err != nil {
 				return err
 			}
+			task := func() error { return logsOf(cmd, c, args[0]) }
 			if follow {
-				_, err := c.Follow(cmd.Context(), args[0], func(e api.Event) error {
-					if err := write(os.Stdout, e.Stdout); err != nil {
-						return err
-					}
-					return write(os.Stderr, e.Stderr)
-				})
-				if errors.Is(err, errOutput) {
-					return protocol.Errorf(protocol.CodeFile, "%v", err).WithHint("the task goes on; 'spare logs %s' has its output", args[0])
-				}
-				return ofTask(err, args[0])
+				task = func() error { return followTask(cmd.Context(), c, args[0]) }
 			}
-			for fd, w := range []io.Writer{1: cmd.OutOrStdout(), 2: cmd.ErrOrStderr()} {
-				if w == nil {
-					continue
-				}
-				if err := copyOutput(cmd.Context(), c, args[0], fd, w); err != nil {
-					return err
-				}
-			}
-			return nil
+			return orJob(task, func() error { return logsOfJob(cmd, *h, c, args[0], follow) })
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on to the task's end; Ctrl-C only stops following")
 	return cmd
+}
+
+func followTask(ctx context.Context, c *client.Client, id string) error {
+	_, err := c.Follow(ctx, id, func(e api.Event) error {
+		if err := write(os.Stdout, e.Stdout); err != nil {
+			return err
+		}
+		return write(os.Stderr, e.Stderr)
+	})
+	if errors.Is(err, errOutput) {
+		return protocol.Errorf(protocol.CodeFile, "%v", err).WithHint("the task goes on; 'spare logs %s' has its output", id)
+	}
+	return ofTask(err, id)
+}
+
+func logsOf(cmd *cobra.Command, c *client.Client, id string) error {
+	for fd, w := range []io.Writer{1: cmd.OutOrStdout(), 2: cmd.ErrOrStderr()} {
+		if w == nil {
+			continue
+		}
+		if err := copyOutput(cmd.Context(), c, id, fd, w); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func copyOutput(ctx context.Context, c *client.Client, id string, fd int, w io.Writer) error {
@@ -225,8 +285,8 @@ func copyOutput(ctx context.Context, c *client.Client, id string, fd int, w io.W
 func newWait(h *home) *cobra.Command {
 	timeout := quantity{unit: times, least: uint64(time.Millisecond)}
 	cmd := &cobra.Command{
-		Use:   "wait TASK",
-		Short: "Wait for a task and exit as it did",
+		Use:   "wait TASK|JOB",
+		Short: "Wait for a task or job and exit as it did",
 		Args:  exactly("TASK"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := h.node()
@@ -239,14 +299,23 @@ func newWait(h *home) *cobra.Command {
 				ctx, cancel = context.WithTimeout(ctx, time.Duration(timeout.n))
 				defer cancel()
 			}
-			t, err := c.Wait(ctx, args[0])
+			err = orJob(func() error {
+				t, err := c.Wait(ctx, args[0])
+				if err != nil {
+					return ofTask(err, args[0])
+				}
+				return endOf(&t)
+			}, func() error {
+				j, err := c.WaitJob(ctx, args[0])
+				if err != nil {
+					return ofTask(err, args[0])
+				}
+				return endOfJob(&j)
+			})
 			if errors.Is(err, context.DeadlineExceeded) {
-				return protocol.Errorf(protocol.CodeTimeout, "the task has not ended within %s", &timeout).WithHint("it goes on; see 'spare show %s'", args[0])
+				return protocol.Errorf(protocol.CodeTimeout, "it has not ended within %s", &timeout).WithHint("it goes on; see 'spare show %s'", args[0])
 			}
-			if err != nil {
-				return ofTask(err, args[0])
-			}
-			return endOf(&t)
+			return err
 		},
 	}
 	cmd.Flags().Var(&timeout, "timeout", "give up after this time (exit status 124); the task goes on")
@@ -255,24 +324,37 @@ func newWait(h *home) *cobra.Command {
 
 func newCancel(h *home) *cobra.Command {
 	return &cobra.Command{
-		Use:   "cancel TASK",
-		Short: "End a task",
+		Use:   "cancel TASK|JOB",
+		Short: "End a task or job",
 		Args:  exactly("TASK"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := h.node()
 			if err != nil {
 				return err
 			}
-			t, err := c.Task(cmd.Context(), args[0])
-			if err != nil {
+			return orJob(func() error {
+				t, err := c.Task(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				if t.Ended != nil {
+					fmt.Fprintf(cmd.ErrOrStderr(), "spare: task %s has ended already: %s\n", t.ID, stateText(&t))
+					return nil
+				}
+				_, err = c.Cancel(cmd.Context(), t.ID)
 				return err
-			}
-			if t.Ended != nil {
-				fmt.Fprintf(cmd.ErrOrStderr(), "spare: task %s has ended already: %s\n", t.ID, stateText(&t))
-				return nil
-			}
-			_, err = c.Cancel(cmd.Context(), t.ID)
-			return err
+			}, func() error {
+				j, err := c.Job(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				if j.Ended != nil {
+					fmt.Fprintf(cmd.ErrOrStderr(), "spare: job %s has ended already: %s, %s\n", j.ID, j.State, progressText(&j))
+					return nil
+				}
+				_, err = c.CancelJob(cmd.Context(), j.ID)
+				return err
+			})
 		},
 	}
 }

@@ -1,0 +1,303 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spare-network/spare/node/api"
+	"github.com/spare-network/spare/node/api/client"
+	"github.com/spare-network/spare/protocol"
+)
+
+// mapFlags are the flags of 'spare map'.
+type mapFlags struct {
+	own runFlags // of each task
+	sources
+	pipe        bool
+	block       quantity
+	jobs        quantity
+	chunk       quantity
+	retries     quantity
+	halt        halting
+	keep, tag   bool
+	results     string
+	joblog      string
+	resume      bool
+	retryFailed bool
+	dryRun      bool
+	detach      bool
+	progress    choice
+}
+
+func newMap(h *home) *cobra.Command {
+	f := mapFlags{
+		own:      newRunFlags(),
+		block:    quantity{sizes, 1 << 20, 1, protocol.MaxBlob},
+		jobs:     quantity{counts, 0, 0, 65536},
+		chunk:    quantity{counts, 1, 1, protocol.MaxArgs},
+		retries:  quantity{counts, 1, 0, 100},
+		progress: choice{"auto", []string{"auto", "bar", "plain", "jsonl", "none"}},
+	}
+	cmd := &cobra.Command{
+		Use:   "map [flags] PROGRAM [flags] [-- ARG...] [::: ITEM...]...",
+		Short: "Run a WASI program once for each of many items",
+		Long: `Run a WASI program once for each of many items, on as many peers as are idle.
+
+Items come after :::, from the lines of a file (-a), from the names of files
+(--glob), or from the lines of stdin. With several of these there is a task for
+each combination. Where an item goes, its args and -i say as in GNU parallel:
+
+  {}   the item                 {1} {2}   its columns, or that of each source
+  {.}  without its extension    {/}       the last name of a path
+  {//} its directory            {/.}      its last name without extension
+  {#}  the number of the task   {1.} {2/} the same of a column
+
+Without any of these the item is appended to the args. With --pipe the items are
+blocks of stdin's lines, and each task has one as its stdin.
+
+What tasks write comes here, each whole and as soon as it has ended, or in the
+order of items with -k. The job goes on without this command, which may be
+interrupted: the same command with --resume carries on where it is by then, and
+says everything from the start.
+
+The exit status is how many tasks have failed, at most 101, or as 'spare run'
+has it when the job itself cannot be.`,
+		Example: `  spare map resize.wasm -i '{}:/in/{/}' --results out --glob 'photos/*.jpg' -- /in/{/} --width 800
+  spare map primes.wasm ::: 100000 200000 300000
+  spare map wordcount.wasm --pipe --block 1MiB -k < big.txt`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if dash := cmd.ArgsLenAtDash(); len(args) == 0 || dash == 0 || args[0] == separator {
+				return usage(cmd, "PROGRAM is missing")
+			}
+			if args[0] == "" {
+				return usage(cmd, "PROGRAM is empty")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, *h, args) },
+	}
+	cmd.SetFlagErrorFunc(unknownFlag)
+	f.own.add(cmd)
+	flags := cmd.Flags()
+	flags.StringArrayVarP(&f.files, "arg-file", "a", nil, "items from the lines of `FILE`; - is stdin (repeatable)")
+	flags.StringArrayVar(&f.globs, "glob", nil, "items from the names of files that match `PATTERN` (repeatable)")
+	flags.StringVarP(&f.colsep, "colsep", "C", "", "part items into columns at this regular `EXPRESSION`")
+	flags.BoolVar(&f.pipe, "pipe", false, "give each task a block of stdin's lines as its stdin")
+	flags.Var(&f.block, "block", "how much of stdin a task gets with --pipe")
+	flags.VarP(&f.jobs, "jobs", "j", "tasks under way at once, `N` (default as many as keep the peers busy)")
+	flags.Var(&f.chunk, "chunk", "items of each task, `N`")
+	flags.Var(&f.retries, "retries", "how often a task is run again, `N`, that spare failed; a program fails the same way each time")
+	flags.Var(&f.halt, "halt", "when to stop: soon or now, then fail or success, then a number or a part, as in soon,fail=10%")
+	flags.BoolVarP(&f.keep, "keep-order", "k", false, "show what tasks write in the order of items")
+	flags.BoolVar(&f.tag, "tag", false, "begin each line with its item and a tab")
+	flags.StringVar(&f.results, "results", "", "write what tasks leave to `DIR`/N/: stdout, stderr, and out/ with their files")
+	flags.StringVar(&f.joblog, "joblog", "", "write a line for each task to `FILE`, with GNU parallel's columns")
+	flags.BoolVar(&f.resume, "resume", false, "carry on with the last job of the same program, flags and items")
+	flags.BoolVar(&f.retryFailed, "retry-failed", false, "the same, and run again what has failed in it")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "print the tasks and do nothing")
+	flags.BoolVarP(&f.detach, "detach", "d", false, "print the job's ID and do not wait")
+	flags.Var(&f.progress, "progress", "how to tell of the progress, on stderr")
+	return cmd
+}
+
+func (f *mapFlags) check(cmd *cobra.Command) error {
+	switch {
+	case f.pipe && (len(f.lists)+len(f.files)+len(f.globs) > 0 || f.chunk.n > 1):
+		return usage(cmd, "--pipe takes its items from stdin, and nothing else can be one")
+	case cmd.Flags().Changed("block") && !f.pipe:
+		return usage(cmd, "--block is of --pipe")
+	case f.keep && f.detach, f.tag && f.detach, f.results != "" && f.detach, f.joblog != "" && f.detach:
+		return protocol.Errorf(protocol.CodeUsage, "-d does not wait for what is to be written").WithHint("'spare logs JOB -f' and 'spare get JOB -O DIR' have it")
+	case f.chunk.n > 1 && hasPlaceholder(f.own.inputs):
+		return usage(cmd, "an item for each -i, and --chunk gives a task several")
+	}
+	return nil
+}
+
+func (f *mapFlags) run(cmd *cobra.Command, h home, args []string) error {
+	ctx := cmd.Context()
+	var program []string
+	program, f.lists = splitArgs(args)
+	if err := f.check(cmd); err != nil {
+		return err
+	}
+	in, err := f.own.submission(cmd, program[:1])
+	if err != nil {
+		return err
+	}
+	c, err := h.node()
+	if err != nil {
+		return err
+	}
+	if f.dryRun {
+		return f.show(cmd.OutOrStdout(), program)
+	}
+	module, err := readProgram(program[0])
+	if err != nil {
+		return err
+	}
+	if err := c.Reach(ctx); err != nil {
+		return err
+	}
+	report, err := newReport(cmd, c, f)
+	if err != nil {
+		return err
+	}
+	defer report.close()
+	each, all := f.own.inputs[:0:0], f.own.inputs[:0:0]
+	for _, flag := range f.own.inputs {
+		if placeholder.MatchString(flag) {
+			each = append(each, flag)
+		} else {
+			all = append(all, flag)
+		}
+	}
+	if in.Inputs, err = giveInputs(ctx, c, all, f.own.limits()); err != nil {
+		return err
+	}
+	items, err := f.upload(ctx, c, program[1:], each, report)
+	if err != nil {
+		return err
+	}
+	job, err := c.SubmitJob(ctx, &api.JobSubmission{
+		Submission: *in, Items: items, Resume: f.resume, RetryFailed: f.retryFailed,
+		Rules: api.JobRules{InFlight: uint32(f.jobs.n), Retries: uint32(f.retries.n), Halt: f.halt.rule},
+	}, module)
+	if err != nil {
+		return err
+	}
+	if f.detach {
+		if _, err := fmt.Fprintln(cmd.OutOrStdout(), job.ID); err != nil {
+			return protocol.Errorf(protocol.CodeFile, "cannot write the ID of job %s: %v", job.ID, err).
+				WithHint("it runs all the same; 'spare cancel %s' ends it", job.ID)
+		}
+		return nil
+	}
+	return followAttached(ctx, h, c, job.ID, report)
+}
+
+// groups are the items of each task.
+func (f *mapFlags) groups() ([][]mapItem, error) {
+	items, err := f.items(os.Stdin)
+	if err != nil {
+		return nil, err
+	}
+	var groups [][]mapItem
+	for n := int(f.chunk.n); len(items) > 0; items = items[min(n, len(items)):] {
+		groups = append(groups, items[:min(n, len(items))])
+	}
+	return groups, nil
+}
+
+// show prints what would be run.
+func (f *mapFlags) show(w io.Writer, program []string) error {
+	groups, err := f.groups()
+	if err != nil {
+		return err
+	}
+	appended := !hasPlaceholder(program[1:], f.own.inputs)
+	for i, group := range groups {
+		args := expandArgs(program[1:], group, i+1)
+		if appended {
+			for _, m := range group {
+				args = append(args, m.columns...)
+			}
+		}
+		if _, err := fmt.Fprintln(w, protocol.SafeText(strings.Join(append([]string{program[0]}, args...), " "))); err != nil {
+			return protocol.Errorf(protocol.CodeFile, "cannot write: %v", err)
+		}
+	}
+	return nil
+}
+
+// upload gives the node the items, and what they need, and returns their digest.
+func (f *mapFlags) upload(ctx context.Context, c *client.Client, args, inputs []string, report *report) (digest string, err error) {
+	r, w := io.Pipe()
+	made := make(chan error, 1)
+	go func() {
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		take := func(item *protocol.Item) error {
+			report.labels = append(report.labels, item.Label)
+			return enc.Encode(item)
+		}
+		var err error
+		if f.pipe {
+			err = f.feedBlocks(ctx, c, args, take)
+		} else {
+			var groups [][]mapItem
+			if groups, err = f.groups(); err == nil {
+				feed := feeder{c: c, args: args, each: inputs, limits: f.own.limits(), seen: make(map[string][]protocol.Input)}
+				err = feed.feed(ctx, groups, take)
+			}
+		}
+		w.CloseWithError(err)
+		made <- err
+	}()
+	ref, err := c.PutBlob(ctx, r)
+	_ = r.CloseWithError(io.ErrClosedPipe) // never fails
+	// What failed here says more than that the upload broke off.
+	if failed := <-made; failed != nil && !errors.Is(failed, io.ErrClosedPipe) {
+		return "", failed
+	}
+	return ref.Digest, err
+}
+
+// feedBlocks makes an item of each block of stdin.
+func (f *mapFlags) feedBlocks(ctx context.Context, c *client.Client, args []string, take func(*protocol.Item) error) error {
+	n := 0
+	return blocks(os.Stdin, int(f.block.n), func(block []byte) error {
+		n++
+		item := &protocol.Item{Label: "block " + strconv.Itoa(n), Args: expandArgs(args, []mapItem{{}}, n)}
+		if len(block) <= protocol.MaxInline {
+			item.Stdin = block
+		} else {
+			ref, err := c.PutBlob(ctx, bytes.NewReader(block))
+			if err != nil {
+				return err
+			}
+			item.StdinDigest = ref.Digest
+		}
+		return take(item)
+	})
+}
+
+// halting is the value of --halt.
+type halting struct{ rule *api.Halt }
+
+// String implements pflag.Value.
+func (h *halting) String() string { return "" }
+
+// Type implements pflag.Value.
+func (h *halting) Type() string { return "WHEN,WHY=N" }
+
+// Set implements pflag.Value.
+func (h *halting) Set(text string) error {
+	const must = "must be like never, soon,fail=1 or now,success=10%"
+	if text == "never" {
+		h.rule = nil
+		return nil
+	}
+	when, rest, _ := strings.Cut(text, ",")
+	why, amount, ok := strings.Cut(rest, "=")
+	part, percent := strings.CutSuffix(amount, "%")
+	n, err := strconv.ParseUint(part, 10, 32)
+	switch {
+	case when != "soon" && when != "now", why != "fail" && why != "success", !ok, err != nil, n == 0, percent && n > 100:
+		return fmt.Errorf("%s", must)
+	}
+	h.rule = &api.Halt{When: when, Why: why, Count: n}
+	if percent {
+		h.rule.Count, h.rule.Percent = 0, uint32(n)
+	}
+	return nil
+}

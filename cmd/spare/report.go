@@ -1,0 +1,279 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spare-network/spare/node/api"
+	"github.com/spare-network/spare/node/api/client"
+	"github.com/spare-network/spare/protocol"
+)
+
+// report brings what the tasks of a job write to where its user wants it.
+type report struct {
+	c      *client.Client
+	stdout io.Writer
+	stderr io.Writer
+	labels []string // of tasks, from the first on; known to who has submitted them
+	keep   bool
+	tag    bool
+	dir    string   // --results
+	log    *os.File // --joblog, or nil
+	bar    *progress
+
+	job   string
+	skip  uint64                    // failures up to this result are run again
+	next  uint64                    // the task whose turn it is, when the order is kept
+	early map[uint64]*api.JobResult // those that have come before their turn
+}
+
+func newReport(cmd *cobra.Command, c *client.Client, f *mapFlags) (*report, error) {
+	r := &report{
+		c: c, stdout: cmd.OutOrStdout(), stderr: cmd.ErrOrStderr(), keep: f.keep, tag: f.tag, dir: f.results,
+		bar: newProgress(f.progress.word, os.Stderr), next: 1, early: make(map[uint64]*api.JobResult),
+	}
+	if r.dir != "" {
+		if err := os.MkdirAll(r.dir, 0o777); err != nil {
+			return nil, protocol.Errorf(protocol.CodeFile, "cannot use %s for results: %v", r.dir, err).WithHint("name a directory with --results that you may write to")
+		}
+	}
+	if f.joblog != "" {
+		log, err := os.Create(f.joblog)
+		if err == nil {
+			_, err = fmt.Fprintln(log, "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand")
+		}
+		if err != nil {
+			return nil, protocol.Errorf(protocol.CodeFile, "cannot write the log %s: %v", f.joblog, err)
+		}
+		r.log = log
+	}
+	return r, nil
+}
+
+func (r *report) close() {
+	r.bar.stop()
+	if r.log != nil {
+		_ = r.log.Close() // each write was checked
+	}
+}
+
+// event takes one line of the followed job.
+func (r *report) event(e api.JobEvent) error {
+	if e.Job != nil {
+		r.job, r.skip = e.Job.ID, e.Job.RetryAfter
+		r.bar.note(e.Job)
+	}
+	if e.Ended != nil {
+		r.bar.note(e.Ended)
+	}
+	one := e.Result
+	if one == nil || one.Number <= r.skip && failedTask(one) {
+		return nil
+	}
+	if err := r.note(one); err != nil {
+		return err
+	}
+	if !r.keep {
+		return r.show(one)
+	}
+	if one.Index < r.next {
+		return nil // it was run again after its turn
+	}
+	for r.early[one.Index] = one; r.early[r.next] != nil; r.next++ {
+		if err := r.show(r.early[r.next]); err != nil {
+			return err
+		}
+		delete(r.early, r.next)
+	}
+	return nil
+}
+
+// rest shows what has come although others before it have not.
+func (r *report) rest(tasks uint64) error {
+	for i := r.next; i <= tasks && len(r.early) > 0; i++ {
+		if one := r.early[i]; one != nil {
+			delete(r.early, i)
+			if err := r.show(one); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func failedTask(one *api.JobResult) bool { return one.Error != nil || one.ExitCode != 0 }
+
+func (r *report) label(index uint64) string {
+	if index <= uint64(len(r.labels)) {
+		return r.labels[index-1]
+	}
+	return strconv.FormatUint(index, 10)
+}
+
+// note writes the task's line to the log, and its directory of results.
+func (r *report) note(one *api.JobResult) error {
+	if r.log != nil {
+		start, end := time.Time(one.Started), time.Time(one.Ended)
+		host := shortPeer(one.Provider)
+		if host == "" {
+			host = ":"
+		}
+		_, err := fmt.Fprintf(r.log, "%d\t%s\t%d.%03d\t%10.3f\t%d\t%d\t%d\t%d\t%s\n", one.Index, host,
+			start.Unix(), start.Nanosecond()/1e6, end.Sub(start).Seconds(), 0, one.StdoutBytes, one.ExitCode&0xff, 0, r.label(one.Index))
+		if err != nil {
+			return protocol.Errorf(protocol.CodeFile, "cannot write the log %s: %v", r.log.Name(), err)
+		}
+	}
+	if r.dir == "" {
+		return nil
+	}
+	dir := filepath.Join(r.dir, strconv.FormatUint(one.Index, 10))
+	err := os.MkdirAll(dir, 0o777)
+	for fd, name := range map[int]string{1: "stdout", 2: "stderr"} {
+		if err == nil {
+			err = r.keepOutput(filepath.Join(dir, name), one, fd)
+		}
+	}
+	if err == nil && one.Files > 0 {
+		err = r.files(filepath.Join(dir, "out"), one)
+	}
+	var known *protocol.Error
+	if err != nil && !errors.As(err, &known) {
+		err = protocol.Errorf(protocol.CodeFile, "cannot keep the results of task %s/%d: %v", r.job, one.Index, err)
+	}
+	return err
+}
+
+func (r *report) keepOutput(path string, one *api.JobResult, fd int) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(r.output(f, one, fd), f.Close())
+}
+
+func (r *report) files(dir string, one *api.JobResult) error {
+	t, err := r.c.Task(context.Background(), r.part(one.Index))
+	if err != nil {
+		return err
+	}
+	out, err := openOutputDir(dir)
+	if err != nil {
+		return err
+	}
+	defer out.close()
+	return out.collect(context.Background(), r.c, &t, t.Files)
+}
+
+func (r *report) part(index uint64) string {
+	return string(protocol.Part(protocol.TaskID(r.job), index))
+}
+
+// output writes what a task has written: small outputs have come with its
+// result, others are asked for.
+func (r *report) output(w io.Writer, one *api.JobResult, fd int) error {
+	have, size := one.Stdout, one.StdoutBytes
+	if fd == 2 {
+		have, size = one.Stderr, one.StderrBytes
+	}
+	if uint64(len(have)) == size {
+		_, err := w.Write(have)
+		return err
+	}
+	body, err := r.c.Output(context.Background(), r.part(one.Index), fd)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	_, err = io.Copy(w, body)
+	return err
+}
+
+// show writes what a task has written to stdout and stderr, and why it failed.
+func (r *report) show(one *api.JobResult) error {
+	r.bar.hide()
+	for fd, w := range []io.Writer{1: r.stdout, 2: r.stderr} {
+		if w == nil {
+			continue
+		}
+		if r.tag {
+			w = &tagger{w: w, tag: []byte(r.label(one.Index) + "\t"), fresh: true}
+		}
+		if err := r.output(w, one, fd); err != nil {
+			return fmt.Errorf("%w: %w", errOutput, err)
+		}
+	}
+	switch {
+	case one.Error != nil:
+		fmt.Fprintf(r.stderr, "spare: task %s (%s) failed: %s: %s\n", r.part(one.Index), protocol.SafeText(r.label(one.Index)), one.Error.Code, protocol.SafeText(one.Error.Message))
+	case one.ExitCode != 0:
+		fmt.Fprintf(r.stderr, "spare: task %s (%s) ended with exit code %d\n", r.part(one.Index), protocol.SafeText(r.label(one.Index)), one.ExitCode)
+	}
+	return nil
+}
+
+// tagger begins each line with a tag.
+type tagger struct {
+	w     io.Writer
+	tag   []byte
+	fresh bool // a line begins
+}
+
+// Write implements [io.Writer].
+func (t *tagger) Write(p []byte) (int, error) {
+	for line := range bytes.Lines(p) {
+		if t.fresh {
+			if _, err := t.w.Write(t.tag); err != nil {
+				return 0, err
+			}
+		}
+		if _, err := t.w.Write(line); err != nil {
+			return 0, err
+		}
+		t.fresh = bytes.HasSuffix(line, []byte("\n"))
+	}
+	return len(p), nil
+}
+
+// endOfJob is the error that makes the command line exit as the job did.
+func endOfJob(j *api.Job) error {
+	left := j.Tasks - j.Passed - j.Failed
+	switch {
+	case j.State == protocol.StateCancelled.Word():
+		return protocol.Errorf(protocol.CodeCancelled, "job %s was cancelled: %d of %d tasks were not run", j.ID, left, j.Tasks).
+			WithHint("'spare rerun %s' runs them", j.ID)
+	case j.State == protocol.StateLost.Word():
+		return protocol.Errorf(protocol.CodeInternal, "job %s cannot go on: %s", j.ID, j.Reason).WithHint("'spare rerun %s' tries again", j.ID)
+	case j.Failed > 0:
+		return status(min(j.Failed, 101))
+	default:
+		return nil
+	}
+}
+
+// plural writes a number of things.
+func plural(n uint64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// progressText is how far a job has come, in words.
+func progressText(j *api.Job) string {
+	text := fmt.Sprintf("%d of %s", j.Passed+j.Failed, plural(j.Tasks, "task"))
+	if j.Failed > 0 {
+		text += fmt.Sprintf(", %d failed", j.Failed)
+	}
+	return strings.TrimSpace(text)
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func TestExpand(t *testing.T) {
+	item := mapItem{text: "a/b.tar.gz x", columns: []string{"a/b.tar.gz", "x"}}
+	for text, want := range map[string]string{
+		"":                             "",
+		"plain":                        "plain",
+		"{}":                           "a/b.tar.gz x",
+		"<{1}|{2}>":                    "<a/b.tar.gz|x>",
+		"{1.} {1/}":                    "a/b.tar b.tar.gz",
+		"{1//} {1/.}":                  "a b.tar",
+		"{2//} {2.}":                   ". x",
+		"{#}":                          "12",
+		"{3}{0}{99999999999999999999}": "",
+		"{x} {} {":                     "{x} a/b.tar.gz x {",
+		"{1{}}":                        "{1a/b.tar.gz x}",
+	} {
+		if got := item.expand(text, 12); got != want {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestSplitArgs(t *testing.T) {
+	for args, want := range map[string]string{
+		"p":                 "[p] []",
+		"p a":               "[p a] []",
+		"p ::: a b":         "[p] [[a b]]",
+		"p x ::: a ::: b c": "[p x] [[a] [b c]]",
+		"p :::":             "[p] [[]]",
+	} {
+		program, lists := splitArgs(strings.Fields(args))
+		if got := fmt.Sprint(program, lists); got != want {
+			t.Errorf("%s is %s, want %s", args, got, want)
+		}
+	}
+}
+
+func TestItemsOfFilesAreLines(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "list")
+	if err := os.WriteFile(name, []byte("a,1\r\nb,2\n\nc"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := sources{files: []string{name}, colsep: ","}
+	items, err := s.items(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprintf("%q", items), `[{"a,1" ["a" "1"]} {"b,2" ["b" "2"]} {"" [""]} {"c" ["c"]}]`; got != want {
+		t.Errorf("they are %s, want %s", got, want)
+	}
+}
+
+func TestBlocksHoldWholeLines(t *testing.T) {
+	for text, want := range map[string]string{
+		"":             "[]",
+		"a\nb\nc\n":    `["a\nb\n" "c\n"]`,
+		"a\nb":         `["a\nb"]`,
+		"long line\nb": `["long line\n" "b"]`,
+		"\n\n\n\n\n":   `["\n\n\n" "\n\n"]`,
+	} {
+		var got []string
+		err := blocks(strings.NewReader(text), 3, func(b []byte) error { got = append(got, string(b)); return nil })
+		if err != nil || fmt.Sprintf("%q", got) != want {
+			t.Errorf("%q is %q (%v), want %s", text, got, err, want)
+		}
+	}
+}
+
+// FuzzBlocks: blocks are the text, and each but the last ends a line.
+func FuzzBlocks(f *testing.F) {
+	f.Add([]byte("a\nb\nccccccccc\n"), 3)
+	f.Add(bytes.Repeat([]byte("x"), 100_000), 10)
+	f.Fuzz(func(t *testing.T, text []byte, length int) {
+		length = max(1, min(length, 1<<20))
+		var all []byte
+		last := []byte("\n")
+		err := blocks(bytes.NewReader(text), length, func(b []byte) error {
+			if len(b) == 0 || last[len(last)-1] != '\n' {
+				t.Fatalf("a block of %d bytes after %q", len(b), last)
+			}
+			all, last = append(all, b...), bytes.Clone(b)
+			return nil
+		})
+		if err != nil || !bytes.Equal(all, text) {
+			t.Fatalf("%d bytes of %d (%v)", len(all), len(text), err)
+		}
+	})
+}
+
+// FuzzExpand: whatever a text has, expanding it ends, and leaves what is no
+// placeholder.
+func FuzzExpand(f *testing.F) {
+	f.Add("{1.}{}{#}", "a/b", 3)
+	f.Fuzz(func(t *testing.T, text, item string, index int) {
+		got := (mapItem{item, []string{item}}).expand(text, index)
+		if !placeholder.MatchString(text) && got != text {
+			t.Fatalf("%q becomes %q", text, got)
+		}
+		if utf8.ValidString(text) && utf8.ValidString(item) && !utf8.ValidString(got) {
+			t.Fatalf("%q of %q is no text: %q", text, item, got)
+		}
+	})
+}
+
+func TestTagBeginsEachLine(t *testing.T) {
+	var out bytes.Buffer
+	w := &tagger{w: &out, tag: []byte("a\t"), fresh: true}
+	for _, piece := range []string{"one\ntw", "o\n", "\n", "end"} {
+		if n, err := w.Write([]byte(piece)); n != len(piece) || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if got, want := out.String(), "a\tone\na\ttwo\na\t\na\tend"; got != want {
+		t.Errorf("it is %q, want %q", got, want)
+	}
+}
