@@ -34,18 +34,9 @@ func (c *conductor) place(n int) (market.Placement, error) {
 		}
 		feasible, rejected = c.rank(need)
 	}
-	asked := c.probe(need, market.Draw(c.rng, need, feasible, market.Probes+n-1))
-	if others := without(feasible, asked); len(others) > 0 && !slices.ContainsFunc(asked, scored) && c.ctx.Err() == nil {
-		// Where one has died others may have: to ask again costs less than to give
-		// the task to somebody silent.
-		if again := c.ask(need, market.Draw(c.rng, need, others, market.Probes+n-1)); slices.ContainsFunc(again, scored) {
-			asked = append(again, asked...)
-		}
-	}
-	return market.Place(need, slices.Concat(asked, rejected))
+	drawn := market.Draw(c.rng, need, feasible, market.Probes+n-1)
+	return market.Place(need, slices.Concat(c.probe(need, drawn, without(feasible, drawn)), rejected))
 }
-
-func scored(m market.Candidate) bool { return m.Scored }
 
 // without returns the candidates of a list that are not among some.
 func without(list, some []market.Candidate) []market.Candidate {
@@ -90,11 +81,11 @@ type answer struct {
 // probe asks the drawn candidates for their load. When all of them are needed
 // there is nothing to compare, and none is asked, unless gossip has it that one
 // takes nothing.
-func (c *conductor) probe(need market.Need, drawn []market.Candidate) []market.Candidate {
+func (c *conductor) probe(need market.Need, drawn, others []market.Candidate) []market.Candidate {
 	if len(drawn) <= need.Replicas && !slices.ContainsFunc(drawn, closed) {
 		return drawn
 	}
-	return c.ask(need, drawn)
+	return c.ask(need, drawn, others)
 }
 
 // answerWait is how much longer an answer is waited for when too few came in
@@ -102,9 +93,10 @@ func (c *conductor) probe(need market.Need, drawn []market.Candidate) []market.C
 const answerWait = protocol.BeatEvery
 
 // ask asks the drawn candidates for their load, all at once, until no
-// outstanding answer could be better than those that came. It returns the
-// scored first.
-func (c *conductor) ask(need market.Need, drawn []market.Candidate) []market.Candidate {
+// outstanding answer could be better than those that came. When none comes in
+// time it asks some of the others as well: where one has died more may have. It
+// returns the scored first.
+func (c *conductor) ask(need market.Need, drawn, others []market.Candidate) []market.Candidate {
 	timeout := market.ProbeTimeout(drawn)
 	for _, candidate := range drawn {
 		if c.r.pairs.ready(candidate.Provider) == nil {
@@ -117,10 +109,13 @@ func (c *conductor) ask(need market.Need, drawn []market.Candidate) []market.Can
 	inTime := time.NewTimer(timeout)
 	defer inTime.Stop()
 	late := false
-	answers := make(chan answer, len(drawn))
-	for _, candidate := range drawn {
-		c.r.wg.Go(func() { answers <- c.r.ask(ctx, candidate.Provider) })
+	answers := make(chan answer, len(drawn)+len(others))
+	begin := func(list []market.Candidate) {
+		for _, candidate := range list {
+			c.r.wg.Go(func() { answers <- c.r.ask(ctx, candidate.Provider) })
+		}
 	}
+	begin(drawn)
 	var scored []market.Candidate
 	outstanding := slices.Clone(drawn)
 	for len(outstanding) > 0 && (!late || len(scored) < need.Replicas) {
@@ -129,6 +124,11 @@ func (c *conductor) ask(need market.Need, drawn []market.Candidate) []market.Can
 		case got = <-answers:
 		case <-inTime.C:
 			late = true
+			if len(scored) == 0 {
+				more := market.Draw(c.rng, need, others, market.Probes)
+				begin(more)
+				outstanding = append(outstanding, more...)
+			}
 			continue
 		case <-ctx.Done():
 			return append(scored, outstanding...)

@@ -157,7 +157,7 @@ func (c *conductor) move(a *attempt) (*protocol.Result, error) {
 	}
 	need := c.need(1)
 	feasible, _ := c.rank(need)
-	asked := c.ask(need, market.Draw(c.rng, need, feasible, market.Probes))
+	asked := c.ask(need, market.Draw(c.rng, need, feasible, market.Probes), nil)
 	i := slices.IndexFunc(asked, func(m market.Candidate) bool { return need.Idle(m) })
 	if i < 0 || len(c.events) > 0 { // or something has happened meanwhile, to it perhaps
 		c.r.moves.leave(false)

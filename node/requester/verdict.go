@@ -39,7 +39,7 @@ func (c *conductor) arbitrate(todo market.Todo) (*protocol.Result, error) {
 	need := c.need(1)
 	need.On = c.r.cfg.Self
 	feasible, rejected := c.rank(need)
-	placement, err := market.Place(need, slices.Concat(c.probe(need, feasible), rejected))
+	placement, err := market.Place(need, slices.Concat(c.probe(need, feasible, nil), rejected))
 	if protocol.CodeOf(err) == protocol.CodeBusy {
 		return nil, err
 	}
