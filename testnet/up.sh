@@ -129,13 +129,21 @@ addresses() {
 		sed -n 's/.*"addrs":\[\([^]]*\)\].*/\1/p' | tr ',' '\n' | tr -d '"'
 }
 
+# ended HOME tells that a node which was started has ended. Its PID may just be
+# written, and its command line not be there yet: neither says so.
+ended() {
+	local pid=
+	[[ -f $1/pid ]] && pid=$(<"$1/pid")
+	[[ $pid =~ ^[0-9]+$ ]] && ! kill -0 "$pid" 2>/dev/null
+}
+
 # await_start NAME waits until a node answers, and fixes its addresses in its
 # command, so that it is found again after a restart.
 await_start() {
 	local name=$1 home=$dir/$1 limit=$((SECONDS + start_limit)) addrs a listen=()
 	shift
 	until addrs=$(addresses "$name") && [[ -n $addrs ]]; do
-		if ((SECONDS >= limit)) || { [[ -f $home/pid ]] && [[ -z $(node_pid "$home") ]]; }; then
+		if ((SECONDS >= limit)) || ended "$home"; then
 			tail -n 20 "$home/log" >&2 || true
 			die "$name did not start, see $home/log"
 		fi
