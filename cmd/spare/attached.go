@@ -33,24 +33,32 @@ type signalled struct{ os.Signal }
 
 func (s signalled) Error() string { return s.String() }
 
-// runAttached runs a task and stays with it: its output becomes ours, its end
-// our end. What it leaves is written to out unless that is nil.
-func runAttached(ctx context.Context, h home, c *client.Client, in *api.Submission, module []byte, out *outputDir) error {
-	// A write to a closed pipe must come back as an error, to cancel the task.
+// untilSignal returns a context that the first signal ends, with [signalled] as
+// its cause, and where later ones come until stop is called.
+func untilSignal(ctx context.Context) (watched context.Context, signals chan os.Signal, stop func()) {
+	// A write to a closed pipe must come back as an error, to cancel what runs.
 	signal.Ignore(syscall.SIGPIPE)
-	signals := make(chan os.Signal, 2)
+	signals = make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	defer signal.Stop(signals)
-	watched, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
+	watched, cancel := context.WithCancelCause(ctx)
 	go func() {
 		select {
 		case s := <-signals:
-			stop(signalled{s})
+			cancel(signalled{s})
 		case <-watched.Done():
 		}
 	}()
+	return watched, signals, func() {
+		cancel(nil)
+		signal.Stop(signals)
+	}
+}
 
+// runAttached runs a task and stays with it: its output becomes ours, its end
+// our end. What it leaves is written to out unless that is nil.
+func runAttached(ctx context.Context, h home, c *client.Client, in *api.Submission, module []byte, out *outputDir) error {
+	watched, signals, stop := untilSignal(ctx)
+	defer stop()
 	var id string
 	said := newNews(os.Stderr, isTerminal(os.Stderr))
 	defer said.stop()

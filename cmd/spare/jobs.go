@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -22,19 +21,8 @@ import (
 // followAttached stays with a job to its end. A first Ctrl-C leaves it alone, a
 // second one cancels it.
 func followAttached(ctx context.Context, h home, c *client.Client, id string, r *report) error {
-	signal.Ignore(syscall.SIGPIPE)
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	defer signal.Stop(signals)
-	watched, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	go func() {
-		select {
-		case s := <-signals:
-			stop(signalled{s})
-		case <-watched.Done():
-		}
-	}()
+	watched, signals, stop := untilSignal(ctx)
+	defer stop()
 	j, err := c.FollowJob(watched, id, 0, r.event)
 	if err == nil {
 		err = r.rest(j.Tasks)

@@ -294,16 +294,7 @@ func TestHalt(t *testing.T) {
 
 func TestCancelledJobGoesOnWhenAsked(t *testing.T) {
 	w := newWorld(t)
-	blocks := make(chan struct{})
-	w.run = func(ctx context.Context, args []string) (int32, protocol.Code) {
-		if args[0] == "3" {
-			select {
-			case <-blocks:
-			case <-ctx.Done():
-			}
-		}
-		return 0, ""
-	}
+	unblock := w.blockThird()
 	j := w.submission(numbers(5)...)
 	j.Rules.InFlight = 1
 	id := w.submit(j)
@@ -315,7 +306,7 @@ func TestCancelledJobGoesOnWhenAsked(t *testing.T) {
 	if ended.State != protocol.StateCancelled || ended.Passed != 2 || ended.Failed != 0 {
 		t.Fatalf("it ends as %v", ended)
 	}
-	close(blocks)
+	unblock()
 	if _, err := w.jobs.Again(t.Context(), id, false); err != nil {
 		t.Fatal(err)
 	}
@@ -332,16 +323,7 @@ func TestCancelledJobGoesOnWhenAsked(t *testing.T) {
 
 func TestRestartTakesUpAJob(t *testing.T) {
 	w := newWorld(t)
-	blocks := make(chan struct{})
-	w.run = func(ctx context.Context, args []string) (int32, protocol.Code) {
-		if args[0] == "3" {
-			select {
-			case <-blocks:
-			case <-ctx.Done():
-			}
-		}
-		return 0, ""
-	}
+	unblock := w.blockThird()
 	j := w.submission(numbers(5)...)
 	j.Rules.InFlight = 1
 	id := w.submit(j)
@@ -353,7 +335,7 @@ func TestRestartTakesUpAJob(t *testing.T) {
 	if got := w.job(id); got.State != protocol.StateRunning {
 		t.Errorf("after the restart it is %s", got.State.Word())
 	}
-	close(blocks)
+	unblock()
 	ended, results := w.end(id)
 	if ended.State != protocol.StateDone || ended.Passed != 5 || len(results) != 5 {
 		t.Errorf("it ends as %v", ended)
@@ -452,6 +434,21 @@ func TestBadItemsAreRefused(t *testing.T) {
 	if list, err := w.jobs.Jobs(10, ""); err != nil || len(list) > 0 {
 		t.Errorf("there are %v (%v)", list, err)
 	}
+}
+
+// blockThird has the task "3" wait until unblock is called, or it is ended.
+func (w *world) blockThird() (unblock func()) {
+	blocks := make(chan struct{})
+	w.run = func(ctx context.Context, args []string) (int32, protocol.Code) {
+		if args[0] == "3" {
+			select {
+			case <-blocks:
+			case <-ctx.Done():
+			}
+		}
+		return 0, ""
+	}
+	return func() { close(blocks) }
 }
 
 func (w *world) job(id protocol.TaskID) *protocol.Job {

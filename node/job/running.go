@@ -3,7 +3,6 @@ package job
 import (
 	"context"
 	"errors"
-	"io"
 	"slices"
 	"sync"
 	"time"
@@ -45,8 +44,8 @@ type running struct {
 // meanOf is the weight of the past in the mean of recent tasks.
 const meanOf = 16
 
-// haltLook is how often a job looks whether it may have more tasks under way.
-const haltLook = 200 * time.Millisecond
+// lookEvery is how often a job looks whether it may have more tasks under way.
+const lookEvery = 200 * time.Millisecond
 
 func newRunning(j *Jobs, record *protocol.Job, common *protocol.Spec) *running {
 	tasks, kill := context.WithCancelCause(context.Background())
@@ -196,34 +195,25 @@ func (r *running) pin() error {
 	})
 }
 
+var errEnough = errors.New("no more tasks are begun")
+
 // beginAll begins each task that has not ended, as there is room for it.
 func (r *running) beginAll() error {
-	items, err := protocol.DigestFrom(r.record.Items)
-	if err != nil {
-		return err
-	}
-	list, err := openItems(r.j.cfg.Store.Blobs(), items)
-	if err != nil {
-		return err
-	}
-	defer list.close()
-	for {
-		line, err := list.next()
-		if errors.Is(err, io.EOF) {
+	err := r.j.each(r.record, func(index uint64, line []byte) error {
+		if r.has(index) {
 			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if r.has(list.index) {
-			continue
 		}
 		if !r.room() {
-			return nil
+			return errEnough
 		}
-		index, line := list.index, slices.Clone(line)
+		line = slices.Clone(line)
 		r.wg.Go(func() { r.run(index, line) })
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		return nil
 	}
+	return err
 }
 
 func (r *running) has(index uint64) bool {
@@ -235,7 +225,7 @@ func (r *running) has(index uint64) bool {
 // room waits until one more task may be under way. It returns false when none is
 // to be begun any more.
 func (r *running) room() bool {
-	look := time.NewTicker(haltLook)
+	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	for {
 		limit := int(r.record.Rules.GetInFlight()) // nothing changes the rules

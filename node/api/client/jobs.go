@@ -2,9 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -68,25 +65,7 @@ func (c *Client) FollowJob(ctx context.Context, prefix string, after uint64, eac
 	if err != nil {
 		return nil, err
 	}
-	defer body.Close()
-	for lines := json.NewDecoder(body); ; {
-		var e api.JobEvent
-		if err := lines.Decode(&e); err != nil {
-			if errors.Is(err, io.EOF) {
-				return nil, gone()
-			}
-			return nil, c.unreachable(ctx, err)
-		}
-		if e.Error != nil {
-			return nil, e.Error.Err()
-		}
-		if err := each(e); err != nil {
-			return nil, err
-		}
-		if e.Ended != nil {
-			return e.Ended, nil
-		}
-	}
+	return read(ctx, c, body, each, func(e api.JobEvent) (*api.Job, *api.Problem) { return e.Ended, e.Error })
 }
 
 func jobPath(prefix string) string { return "/jobs/" + url.PathEscape(prefix) }

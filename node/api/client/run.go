@@ -32,7 +32,7 @@ func (c *Client) Run(ctx context.Context, in *api.Submission, module []byte, eac
 	if err != nil {
 		return nil, err
 	}
-	return c.read(ctx, body, each)
+	return c.readTask(ctx, body, each)
 }
 
 // Follow is [Client.Run] for a task that was submitted before. Its output is
@@ -42,7 +42,7 @@ func (c *Client) Follow(ctx context.Context, prefix string, each func(api.Event)
 	if err != nil {
 		return nil, err
 	}
-	return c.read(ctx, body, each)
+	return c.readTask(ctx, body, each)
 }
 
 func (c *Client) submit(ctx context.Context, path string, in *api.Submission, module []byte) (io.ReadCloser, error) {
@@ -66,24 +66,31 @@ func (c *Client) submitWith(ctx context.Context, path string, in any, module []b
 	return c.do(ctx, http.MethodPost, path, "application/json", bytes.NewReader(ask))
 }
 
-func (c *Client) read(ctx context.Context, body io.ReadCloser, each func(api.Event) error) (*api.Task, error) {
+func (c *Client) readTask(ctx context.Context, body io.ReadCloser, each func(api.Event) error) (*api.Task, error) {
+	return read(ctx, c, body, each, func(e api.Event) (*api.Task, *api.Problem) { return e.Ended, e.Error })
+}
+
+// read calls each with the events of a body, one a line, to the one that last
+// finds to be the end or a failure.
+func read[E, T any](ctx context.Context, c *Client, body io.ReadCloser, each func(E) error, last func(E) (*T, *api.Problem)) (*T, error) {
 	defer body.Close()
 	for lines := json.NewDecoder(body); ; {
-		var e api.Event
+		var e E
 		if err := lines.Decode(&e); err != nil {
 			if errors.Is(err, io.EOF) {
 				return nil, gone()
 			}
 			return nil, c.unreachable(ctx, err)
 		}
-		if e.Error != nil {
-			return nil, e.Error.Err()
+		ended, problem := last(e)
+		if problem != nil {
+			return nil, problem.Err()
 		}
 		if err := each(e); err != nil {
 			return nil, err
 		}
-		if e.Ended != nil {
-			return e.Ended, nil
+		if ended != nil {
+			return ended, nil
 		}
 	}
 }
