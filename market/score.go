@@ -32,9 +32,7 @@ const (
 // wait is 0; otherwise it is the work queued and the rest of a running piece,
 // over all slots.
 func Score(need Need, c Candidate) Candidate {
-	wait := seconds(c.wait(need.work() / c.Speed))
-	c.Scored = true
-	c.Score = need.cost(c, wait)
+	wait := need.judge(&c)
 
 	c.Reason = need.unwilling(c)
 	if c.Reason == "" && wait == 0 {
@@ -49,6 +47,13 @@ func Score(need Need, c Candidate) Candidate {
 		c.Reason += "cold"
 	}
 	return c
+}
+
+// judge scores c without saying why, and returns how long a task would wait.
+func (n Need) judge(c *Candidate) time.Duration {
+	wait := seconds(c.wait(n.work() / c.Speed))
+	c.Scored, c.Score = true, n.cost(*c, wait)
+	return wait
 }
 
 // Idle reports whether c has answered that it would run the task at once.

@@ -34,17 +34,18 @@ func (t *Tempo) Learn(gas uint64, wall time.Duration, speed float64) {
 	if speed <= 0 || wall <= 0 {
 		return
 	}
-	t.Work = blend(t.Work, wall.Seconds()*speed)
+	t.Work = blend(t.Work, wall.Seconds()*speed, tempoWeight)
 	if wall >= leastRun {
-		t.Rate = blend(t.Rate, min(maxRate, float64(gas)/wall.Seconds()/speed))
+		t.Rate = blend(t.Rate, min(maxRate, float64(gas)/wall.Seconds()/speed), tempoWeight)
 	}
 }
 
-func blend(old, latest float64) float64 {
+// blend is the moving average of what was known, 0 for nothing, and the latest.
+func blend(old, latest, weight float64) float64 {
 	if old == 0 {
 		return latest
 	}
-	return old + tempoWeight*(latest-old)
+	return old + weight*(latest-old)
 }
 
 // Expects is the gas per second that a provider of the given speed should use.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/spare-network/spare/protocol"
 )
@@ -11,10 +12,16 @@ import (
 // resultsAtOnce is how many results are read from the store in one go.
 const resultsAtOnce = 256
 
+// followEvery is the least time between two looks at a job that changes all the
+// time: hundreds of results at once cost little more than one.
+const followEvery = 20 * time.Millisecond
+
 // Follow tells of a job's results from the one after the given number on, as
 // they come, and of its changes between them, and returns the job when it has
 // ended. It ends early with the error of a function, or of ctx.
 func (j *Jobs) Follow(ctx context.Context, id protocol.TaskID, after uint64, result func(*protocol.JobResult) error, changed func(*protocol.Job) error) (*protocol.Job, error) {
+	pace := time.NewTicker(followEvery)
+	defer pace.Stop()
 	for {
 		// In this order, so that nothing comes between unseen.
 		r := j.running(id)
@@ -52,6 +59,11 @@ func (j *Jobs) Follow(ctx context.Context, id protocol.TaskID, after uint64, res
 		}
 		select {
 		case <-next:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		select {
+		case <-pace.C:
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}

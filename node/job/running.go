@@ -1,6 +1,7 @@
 package job
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -29,6 +30,7 @@ type running struct {
 	recording sync.Mutex
 
 	freed chan struct{} // a task has ended
+	begun chan turn     // tasks for whoever has ended one
 
 	mu      sync.Mutex
 	record  *protocol.Job
@@ -52,7 +54,7 @@ func newRunning(j *Jobs, record *protocol.Job, common *protocol.Spec) *running {
 	return &running{
 		tasks: tasks, kill: kill,
 		j: j, id: protocol.TaskID(record.Id), common: common, record: proto.CloneOf(record),
-		freed: make(chan struct{}, 1),
+		freed: make(chan struct{}, 1), begun: make(chan turn),
 		ended: newSet(record.Tasks), passed: newSet(record.Tasks),
 	}
 }
@@ -67,6 +69,7 @@ func (r *running) conduct() {
 	if err != nil {
 		r.stop(err)
 	}
+	close(r.begun)
 	r.wg.Wait()
 	cause := context.Cause(r.ctx)
 	r.stop(nil)
@@ -180,6 +183,9 @@ func (r *running) pin() error {
 		pin(b.Sum())
 	}
 	return r.j.each(r.record, func(index uint64, line []byte) error {
+		if !bytes.Contains(line, []byte("digest")) {
+			return nil // it names no blob, and need not be read
+		}
 		item, err := parseItem(line, index)
 		if err != nil {
 			return err
@@ -206,8 +212,12 @@ func (r *running) beginAll() error {
 		if !r.room() {
 			return errEnough
 		}
-		line = slices.Clone(line)
-		r.wg.Go(func() { r.run(index, line) })
+		next := turn{index, slices.Clone(line)}
+		select {
+		case r.begun <- next:
+		default:
+			r.wg.Go(func() { r.runAll(next) })
+		}
 		return nil
 	})
 	if errors.Is(err, errEnough) {
@@ -249,6 +259,21 @@ func (r *running) room() bool {
 		case <-look.C:
 		case <-r.ctx.Done():
 		}
+	}
+}
+
+// turn is a task that is to be run.
+type turn struct {
+	index uint64
+	line  []byte // its item
+}
+
+// runAll runs one task and then others as they are begun: a goroutine that has
+// run one has the stack for it.
+func (r *running) runAll(next turn) {
+	r.run(next.index, next.line)
+	for next := range r.begun {
+		r.run(next.index, next.line)
 	}
 }
 

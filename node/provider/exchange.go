@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"time"
 
 	"github.com/spare-network/spare/protocol"
 )
@@ -89,7 +90,11 @@ func (p *Provider) tell(r *replica, x *exchange, load *protocol.Load) {
 	if !x.receiptOnly {
 		told.Streamed, told.Stdout, told.Stderr = o.Streamed, o.Stdout, o.Stderr
 	}
-	err := x.s.conn.Send(&protocol.Reply{Id: x.id, Body: &protocol.Reply_Outcome{Outcome: told}})
+	send := x.s.conn.Send
+	if load.GetQueued() > 0 && time.Duration(load.GetMeanRunUs())*time.Microsecond < shortRun {
+		send = x.s.conn.SendSoon // with the outcomes of those behind it
+	}
+	err := send(&protocol.Reply{Id: x.id, Body: &protocol.Reply_Outcome{Outcome: told}})
 	if err == nil && r.debt != nil {
 		x.s.addReceipt(r.debt)
 	}

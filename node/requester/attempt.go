@@ -275,7 +275,7 @@ func (a *attempt) dialWait() time.Duration {
 func (a *attempt) send(ev event) {
 	ev.attempt = a
 	select {
-	case a.t.events <- ev:
+	case a.t.events <- &ev:
 	case <-a.ctx.Done():
 	}
 }

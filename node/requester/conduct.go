@@ -121,7 +121,7 @@ func (c *conductor) run() (*protocol.Result, error) {
 			c.retry = nil
 			result, err = c.do(c.course.Next())
 		case ev := <-c.events:
-			result, err = c.handle(ev)
+			result, err = c.handle(*ev)
 		}
 	}
 }

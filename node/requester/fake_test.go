@@ -134,6 +134,7 @@ func (x *exchangeWithFake) outcome(exit int32, stdout string) *protocol.Outcome 
 	out.Inline = nil
 	spec := protocol.DigestOf(x.ask.Spec)
 	o := &protocol.Outcome{
+		Load:   x.loadNow(),
 		Stdout: []byte(stdout),
 		Result: &protocol.Result{ExitCode: exit, Stdout: out, Stderr: empty, WallUs: 1000, Gas: 500},
 		Receipt: &protocol.Receipt{

@@ -206,7 +206,11 @@ func (p *pair) run(a *attempt) {
 	id, err := p.add(&exchange{attempt: a})
 	name, _ := a.t.id.Split()
 	if err == nil {
-		err = p.conn.Send(&protocol.Ask{Id: id, Body: &protocol.Ask_Run{Run: &protocol.Run{
+		send := p.conn.Send
+		if a.t.part {
+			send = p.conn.SendSoon // with those of other tasks of its job
+		}
+		err = send(&protocol.Ask{Id: id, Body: &protocol.Ask_Run{Run: &protocol.Run{
 			Spec:     a.t.raw,
 			Nonce:    a.nonce[:],
 			Task:     string(name),
@@ -326,6 +330,7 @@ func (p *pair) failIf(err error, condition func() bool) {
 	p.exchanges, p.ids = nil, nil
 	p.mu.Unlock()
 	p.r.pairs.forget(p.peer, p.slot)
+	p.r.pool.forget(p.peer)
 	p.stop()
 	p.conn.Reset()
 	kind := evFailed
@@ -342,6 +347,9 @@ func (p *pair) failIf(err error, condition func() bool) {
 // tellAll tells the conductors of all attempts here that the provider is
 // silent, or that it is not any more.
 func (p *pair) tellAll(kind eventKind) {
+	if kind == evSuspected {
+		p.r.pool.forget(p.peer)
+	}
 	p.mu.Lock()
 	var open []*attempt
 	for a := range p.ids {

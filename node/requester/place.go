@@ -22,9 +22,13 @@ const discoverEvery = 10 * time.Second
 // place chooses providers for n more replicas: the Book, and the DHT when the
 // Book is thin; then rank, draw, probe, and place.
 func (c *conductor) place(n int) (market.Placement, error) {
-	need := c.need(n)
+	need, began := c.need(n), time.Now()
 	if c.course.Rule != nil {
 		c.countNetworks()
+	} else if n == 1 && len(c.attempts) == 0 {
+		if placement, ok := c.fromPool(need); ok {
+			return placement, nil
+		}
 	}
 	feasible, rejected := c.rank(need)
 	if len(feasible) < n && c.terms.Where != protocol.WhereLocal && need.On == "" && time.Since(c.discovered) > discoverEvery {
@@ -35,7 +39,11 @@ func (c *conductor) place(n int) (market.Placement, error) {
 		feasible, rejected = c.rank(need)
 	}
 	drawn := market.Draw(c.rng, need, feasible, market.Probes+n-1)
-	return market.Place(need, slices.Concat(c.probe(need, drawn, without(feasible, drawn)), rejected))
+	placement, err := market.Place(need, slices.Concat(c.probe(need, drawn, without(feasible, drawn)), rejected))
+	if err == nil {
+		c.r.pool.asked(need, began, placement.Chosen[0])
+	}
+	return placement, err
 }
 
 // without returns the candidates of a list that are not among some.
@@ -56,18 +64,23 @@ func (c *conductor) need(n int) market.Need {
 		On:          c.on,
 		Self:        c.r.cfg.Self,
 		Exclude:     c.excluded,
+		Size:        c.r.tempos.of(c.spec.Module.Sum()).Work,
 	}
 }
 
 func (c *conductor) rank(need market.Need) (feasible, rejected []market.Candidate) {
-	return market.Rank(time.Now(), need, c.r.cfg.Book.All(time.Now()), func(p peer.ID) market.Known {
-		rtt, known := c.r.cfg.Network.RTT(p)
-		k := market.Known{RTT: rtt, RTTKnown: known, Warm: c.r.warm.Contains(warmKey{p, need.Module}), Barred: c.r.trust.barred(p, time.Now())}
-		if need.Replicas > 1 {
-			k.Network = c.r.cfg.Network.Vicinity(p)
-		}
-		return k
-	})
+	now := time.Now()
+	return market.Rank(now, need, c.r.cfg.Book.All(now), func(p peer.ID) market.Known { return c.known(need, p) })
+}
+
+// known is what this node itself knows of a peer.
+func (c *conductor) known(need market.Need, p peer.ID) market.Known {
+	rtt, known := c.r.cfg.Network.RTT(p)
+	k := market.Known{RTT: rtt, RTTKnown: known, Warm: c.r.warm.Contains(warmKey{p, need.Module}), Barred: c.r.trust.barred(p, time.Now())}
+	if need.Replicas > 1 {
+		k.Network = c.r.cfg.Network.Vicinity(p)
+	}
+	return k
 }
 
 // answer is what a probe brought.

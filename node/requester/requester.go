@@ -121,6 +121,7 @@ type Requester struct {
 	trust     *trust
 	tempos    *tempos
 	moves     gate
+	pool      pool
 
 	mu       sync.Mutex
 	tasks    map[protocol.TaskID]*task

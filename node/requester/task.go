@@ -30,7 +30,7 @@ type task struct {
 	part   bool            // of a job, which keeps its result
 	ctx    context.Context // ends when the task does
 	cancel context.CancelCauseFunc
-	events chan event // from peers and timers to conduct
+	events chan *event // from peers and timers to conduct
 	done   chan struct{}
 	unpin  []func()
 	// settled is until when a lack of peers or offers may be due to the node's
@@ -147,7 +147,7 @@ func (r *Requester) makeTask(spec *protocol.Spec, record *protocol.Task) *task {
 		blobs:   blobsOf(spec),
 		digest:  protocol.DigestOf(record.Spec),
 		terms:   record.Terms,
-		events:  make(chan event, eventsPerAttempt*(record.Terms.Replicas+1)),
+		events:  make(chan *event, eventsPerAttempt*(record.Terms.Replicas+1)),
 		done:    make(chan struct{}),
 		turn:    make(chan struct{}, 1),
 		record:  record,

@@ -1,0 +1,62 @@
+package requester
+
+import (
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/spare-network/spare/market"
+	"github.com/spare-network/spare/protocol"
+)
+
+// pool is the [market.Pool] of all tasks.
+type pool struct {
+	mu sync.Mutex
+	market.Pool
+}
+
+// told notes the load that came with a result.
+func (p *pool) told(provider peer.ID, load *protocol.Load) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.Told(time.Now(), provider, load)
+}
+
+// forget drops what was known of a provider that may be dead.
+func (p *pool) forget(provider peer.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.Forget(provider)
+}
+
+// asked notes what a placement costs for which providers were asked since a
+// time.
+func (p *pool) asked(need market.Need, began time.Time, chosen market.Candidate) {
+	if !chosen.Scored {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.Asked(need, chosen.Score, time.Since(began))
+}
+
+// fromPool places the first replica of a task with a provider whose latest
+// result has told enough, if there is one.
+func (c *conductor) fromPool(need market.Need) (market.Placement, bool) {
+	now := time.Now()
+	c.r.pool.mu.Lock()
+	providers := c.r.pool.Fresh(now)
+	c.r.pool.mu.Unlock()
+	entries := make([]market.Entry, 0, len(providers))
+	for _, p := range providers {
+		if e, offers := c.r.cfg.Book.Get(now, p); offers {
+			entries = append(entries, e)
+		}
+	}
+	fresh, _ := market.Rank(now, need, entries, func(p peer.ID) market.Known { return c.known(need, p) })
+	c.r.pool.mu.Lock()
+	defer c.r.pool.mu.Unlock()
+	best, ok := c.r.pool.Take(now, need, fresh)
+	return market.Placement{Chosen: []market.Candidate{best}}, ok
+}
