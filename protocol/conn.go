@@ -32,7 +32,7 @@ const (
 	// it Send blocks, so that a slow peer slows its writers, not the memory.
 	maxPending = 4 << 20
 	// lingerDelay is how long SendSoon waits for company.
-	lingerDelay = time.Millisecond
+	lingerDelay = 2 * time.Millisecond
 )
 
 // Conn is a framed, bounded connection that names the peer at its other end.
@@ -77,7 +77,7 @@ func (c *Conn) Peer() peer.ID { return c.remote }
 // A message that is too large is an error of its own and leaves c as it was.
 func (c *Conn) Send(m proto.Message) error { return c.send(m, true) }
 
-// SendSoon queues m and writes it with the next Send, or by itself after 1 ms.
+// SendSoon queues m and writes it with the next Send, or by itself after 2 ms.
 func (c *Conn) SendSoon(m proto.Message) error { return c.send(m, false) }
 
 func (c *Conn) send(m proto.Message, now bool) error {

@@ -294,7 +294,7 @@ const (
 	// prefetch is how much work waits at a provider for each of its slots, and
 	// maxAhead how many tasks that may be.
 	prefetch = 50 * time.Millisecond
-	maxAhead = 12
+	maxAhead = 24
 )
 
 // Job returns the one job whose ID begins with prefix, as it is now.
