@@ -18,6 +18,7 @@ PLATFORMS := linux/amd64 linux/arm64 darwin/arm64 windows/amd64
 # versions that spare itself is built from.
 GOFUMPT     := $(GO) run mvdan.cc/gofumpt@v0.12.0
 GOLANGCI    := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+WAZERO      := github.com/tetratelabs/wazero/cmd/wazero@v1.12.0
 GOVULNCHECK := $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # Debian's clang keeps the WASI headers and libraries where it finds them.
@@ -82,10 +83,11 @@ fuzz: ## run each fuzz target for FUZZTIME (30s)
 	done <<<"$$list"
 
 .PHONY: bench
-bench: build examples ## compare gas and remote tasks with the least they could cost (3 min)
+bench: build examples ## compare gas, remote tasks and jobs with the least they could cost, with flags of BENCH (5 min)
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./testnet/bench
+	GOBIN=$(CURDIR)/bin $(GO) install $(WAZERO)
 	@$(MAKE) bin/python.wasm || echo "CPython is not to be had: the largest example is rewritten in its place"
-	bin/bench $$(test -f bin/python.wasm && echo -large bin/python.wasm)
+	bin/bench $$(test -f bin/python.wasm && echo -large bin/python.wasm) $(BENCH)
 
 # CPython, 26 MB, as the e2e scenarios take it.
 bin/python.wasm:

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -18,9 +19,10 @@ import (
 
 // options are the program's flags.
 type options struct {
-	program, examples, large string
-	rounds                   int
-	lasts                    time.Duration // each load
+	program, examples, large, runner string
+	only                             string
+	rounds                           int
+	lasts                            time.Duration // each load
 }
 
 func main() {
@@ -34,10 +36,12 @@ func main() {
 	flag.StringVar(&o.program, "spare", "bin/spare", "`PROGRAM` to measure")
 	flag.StringVar(&o.examples, "examples", "bin/examples", "`DIR` with the example programs")
 	flag.StringVar(&o.large, "large", "bin/examples/tally.wasm", "`FILE` of the module that is rewritten for speed")
+	flag.StringVar(&o.runner, "runner", "bin/wazero", "`PROGRAM` that runs WebAssembly by itself, for what jobs are compared with")
+	flag.StringVar(&o.only, "only", "", "measure `WHAT` alone: gas, tasks or map")
 	flag.IntVar(&o.rounds, "rounds", 7, "rounds, `N`")
 	flag.DurationVar(&o.lasts, "duration", time.Second, "of each load in a round")
 	flag.Parse()
-	if o.rounds < 1 || o.lasts <= 0 || flag.NArg() > 0 {
+	if !slices.Contains([]string{"", "gas", "tasks", "map"}, o.only) || o.rounds < 1 || o.lasts <= 0 || flag.NArg() > 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
@@ -60,24 +64,46 @@ func run(ctx context.Context, o options) (err error) {
 			return fmt.Errorf("%w; 'make bench' builds what is needed, where clang can build for WASI", err)
 		}
 	}
-	if err := benchGas(ctx, o, os.Stdout); err != nil { // while this process does nothing else
-		return fmt.Errorf("measure gas: %w", err)
+	if o.wants("gas") {
+		if err := benchGas(ctx, o, os.Stdout); err != nil { // while this process does nothing else
+			return fmt.Errorf("measure gas: %w", err)
+		}
+	}
+	if !o.wants("tasks") && !o.wants("map") {
+		return nil
 	}
 	dir, err := os.MkdirTemp("", "bench-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	p, err := startFleet(ctx, dir, o.program, module)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	if o.wants("tasks") {
+		if err := benchTasks(ctx, o, p, module); err != nil {
+			return fmt.Errorf("measure tasks: %w", err)
+		}
+	}
+	if o.wants("map") {
+		if err := benchMap(ctx, o, p, os.Stdout); err != nil {
+			return fmt.Errorf("measure jobs: %w", err)
+		}
+	}
+	return nil
+}
+
+func (o options) wants(what string) bool { return o.only == "" || o.only == what }
+
+// benchTasks measures remote tasks beside the reference and prints it.
+func benchTasks(ctx context.Context, o options, p *fleet, module string) (err error) {
 	r, err := startReference(ctx, module)
 	if err != nil {
 		return fmt.Errorf("start the reference: %w", err)
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
-	p, err := startPair(ctx, dir, o.program, module)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, p.close()) }()
 	b := &bench{options: o, cases: []*comparison{
 		{name: "in the node", inFlight: 1, reference: r.echo, spare: p.echo, targets: targets{p50: atMost("P1", 1.3)}},
 		{name: "in the node", inFlight: 16, reference: r.echo, spare: p.echo, targets: targets{rate: atLeast("P2", 1)}},

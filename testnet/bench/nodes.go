@@ -27,41 +27,60 @@ const (
 	stopTimeout  = 10 * time.Second
 )
 
-// pair is a requester within this process and a provider in one of its own, on
-// a network of their own.
-type pair struct {
+// fleet is a requester within this process and providers in processes of their
+// own, on a network of their own.
+type fleet struct {
 	program string // of spare
 	path    string // of the module
+	dir     string // of all homes
 	wasm    []byte
 	home    string // of the requester
 	module  *protocol.Blob
 
 	requester *node.Node
+	info      node.Info      // of the requester
 	socket    *client.Client // of the requester
 	stop      context.CancelFunc
 	ended     chan error // what the requester's Run returned
-	provider  *exec.Cmd
-	interrupt context.CancelFunc // the provider
+	providers []*provider
 }
 
-// startPair starts both nodes, with homes below dir, and returns when the
-// requester has the provider's offer.
-func startPair(ctx context.Context, dir, program, path string) (p *pair, err error) {
-	p = &pair{program: program, path: path, home: filepath.Join(dir, "requester")}
+// provider is a node in a process of its own.
+type provider struct {
+	cmd       *exec.Cmd
+	interrupt context.CancelFunc
+}
+
+// startFleet starts the requester and one provider, with homes below dir, and
+// returns when the requester has the provider's offer.
+func startFleet(ctx context.Context, dir, program, path string) (p *fleet, err error) {
+	p = &fleet{program: program, path: path, dir: dir, home: filepath.Join(dir, "requester")}
 	if p.wasm, err = os.ReadFile(path); err != nil {
 		return nil, err
 	}
-	info, err := p.startRequester(ctx)
-	if err != nil {
+	if err := p.startRequester(ctx); err != nil {
 		return nil, fmt.Errorf("start the requester: %w", err)
 	}
-	if err := p.meet(ctx, filepath.Join(dir, "provider"), info); err != nil {
-		return nil, errors.Join(fmt.Errorf("start the provider: %w", err), p.close())
+	if err := p.grow(ctx, 1); err != nil {
+		return nil, errors.Join(err, p.close())
 	}
 	return p, nil
 }
 
-func (p *pair) startRequester(ctx context.Context) (info node.Info, err error) {
+// grow starts providers until there are n, and returns when the requester has
+// the offers of all.
+func (p *fleet) grow(ctx context.Context, n int) error {
+	for len(p.providers) < n {
+		one, err := p.startProvider(ctx, len(p.providers))
+		if err != nil {
+			return fmt.Errorf("start a provider: %w", err)
+		}
+		p.providers = append(p.providers, one)
+	}
+	return p.awaitOffers(ctx)
+}
+
+func (p *fleet) startRequester(ctx context.Context) (err error) {
 	ready := make(chan node.Info, 1)
 	if p.requester, err = node.New(ctx, node.Config{
 		Home:    p.home,
@@ -70,46 +89,47 @@ func (p *pair) startRequester(ctx context.Context) (info node.Info, err error) {
 		Logger:  slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Ready:   func(i node.Info) { ready <- i },
 	}); err != nil {
-		return info, err
+		return err
 	}
 	ctx, p.stop = context.WithCancel(ctx)
 	p.ended = make(chan error, 1)
 	go func() { p.ended <- p.requester.Run(ctx) }()
 	select {
-	case info = <-ready:
+	case p.info = <-ready:
 	case err := <-p.ended:
-		return info, err
+		return err
 	}
 	socket, err := api.SocketPath(p.home)
 	if err != nil {
-		return info, err
+		return err
 	}
 	p.socket = client.New(socket)
 	digest, size, err := p.requester.Blobs().Put(bytes.NewReader(p.wasm), protocol.MaxBlob)
 	p.module = &protocol.Blob{Digest: digest[:], Size: uint64(size)}
-	return info, err
+	return err
 }
 
-// meet starts the provider in home and waits for its offer. It joins by QUIC,
-// which is what the reference speaks.
-func (p *pair) meet(ctx context.Context, home string, requester node.Info) error {
-	secret, err := os.ReadFile(requester.SecretFile)
+// startProvider starts the provider of a number. It joins by QUIC, which is what
+// the reference speaks.
+func (p *fleet) startProvider(ctx context.Context, number int) (*provider, error) {
+	home := filepath.Join(p.dir, "provider-"+strconv.Itoa(number))
+	secret, err := os.ReadFile(p.info.SecretFile)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	file := filepath.Join(home, "networks", networkName+".secret")
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return err
+		return nil, err
 	}
 	if err := os.WriteFile(file, secret, 0o600); err != nil {
-		return err
+		return nil, err
 	}
 	args := []string{
 		"up", "--home", home, "--network", networkName, "--donate", "always", "--no-dashboard",
 		// Its queue, which grows with the slots, must take 64 at once.
 		"--slots", strconv.Itoa(max(2, runtime.NumCPU())), "--mem", strconv.Itoa(protocol.DefaultMemory),
 	}
-	for _, a := range requester.Addrs {
+	for _, a := range p.info.Addrs {
 		if strings.Contains(a, "/quic-v1/") {
 			args = append(args, "--bootstrap", a)
 		}
@@ -121,15 +141,30 @@ func (p *pair) meet(ctx context.Context, home string, requester node.Info) error
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		interrupt()
-		return err
+		return nil, err
 	}
-	p.provider, p.interrupt = cmd, interrupt
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	return p.awaitOffer(ctx)
+	return &provider{cmd, interrupt}, nil
 }
 
-func (p *pair) awaitOffer(ctx context.Context) error {
+// kill ends a provider as a power cut would, and starts it again.
+func (p *fleet) kill(ctx context.Context, number int) error {
+	old := p.providers[number]
+	if err := old.cmd.Process.Kill(); err != nil {
+		return err
+	}
+	_ = old.cmd.Wait() // tells that it was killed
+	old.interrupt()
+	again, err := p.startProvider(ctx, number)
+	if err == nil {
+		p.providers[number] = again
+	}
+	return err
+}
+
+// awaitOffers waits until all providers are known.
+func (p *fleet) awaitOffers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -137,24 +172,30 @@ func (p *pair) awaitOffer(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if len(peers) == 1 && peers[0].OfferAgeMS != nil {
+		offers := 0
+		for _, one := range peers {
+			if one.OfferAgeMS != nil {
+				offers++
+			}
+		}
+		if offers == len(p.providers) {
 			return nil
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("no offer within %s: %w", startTimeout, ctx.Err())
+			return fmt.Errorf("%d offers within %s: %w", offers, startTimeout, ctx.Err())
 		}
 	}
 }
 
-func (p *pair) close() error {
+func (p *fleet) close() error {
 	var errs []error
-	if p.provider != nil {
-		p.interrupt()
-		_ = p.provider.Wait() // tells that it was interrupted
-		if !p.provider.ProcessState.Success() {
-			errs = append(errs, fmt.Errorf("the provider ended badly: %s", p.provider.ProcessState))
+	for _, one := range p.providers {
+		one.interrupt()
+		_ = one.cmd.Wait() // tells that it was interrupted
+		if !one.cmd.ProcessState.Success() {
+			errs = append(errs, fmt.Errorf("a provider ended badly: %s", one.cmd.ProcessState))
 		}
 	}
 	p.stop()
@@ -162,7 +203,7 @@ func (p *pair) close() error {
 }
 
 // echo is one remote task, submitted in the node.
-func (p *pair) echo(ctx context.Context, request []byte) ([]byte, error) {
+func (p *fleet) echo(ctx context.Context, request []byte) ([]byte, error) {
 	spec := &protocol.Spec{
 		Module:      p.module,
 		Args:        []string{"echo"},
@@ -182,7 +223,7 @@ func (p *pair) echo(ctx context.Context, request []byte) ([]byte, error) {
 }
 
 // echoBySocket is the same task, submitted and followed through the API.
-func (p *pair) echoBySocket(ctx context.Context, request []byte) ([]byte, error) {
+func (p *fleet) echoBySocket(ctx context.Context, request []byte) ([]byte, error) {
 	var reply []byte
 	t, err := p.socket.Run(ctx, &api.Submission{
 		Name:  "echo",
@@ -199,7 +240,7 @@ func (p *pair) echoBySocket(ctx context.Context, request []byte) ([]byte, error)
 }
 
 // echoByCommand is the same task by 'spare run'.
-func (p *pair) echoByCommand(ctx context.Context, request []byte) ([]byte, error) {
+func (p *fleet) echoByCommand(ctx context.Context, request []byte) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, p.program, "--home", p.home, "run", "--remote", p.path)
 	cmd.Stdin = bytes.NewReader(request)
 	cmd.Stderr = os.Stderr
