@@ -73,9 +73,24 @@ func (p *Pool) Fresh(now time.Time) (providers []peer.ID) {
 	return providers
 }
 
-// Take returns the best of the candidates, which are among the fresh, if it is
-// hardly worse than what asking has brought lately.
-func (p *Pool) Take(now time.Time, need Need, fresh []Candidate) (best Candidate, ok bool) {
+// Idle returns the providers that had a slot free after their latest result, and
+// nothing waiting, once for each such slot that was not used since.
+func (p *Pool) Idle(now time.Time) (providers []peer.ID) {
+	for _, w := range p.words {
+		load := w.now()
+		if load.Availability != protocol.Open || now.Sub(w.at) > poolFresh {
+			continue
+		}
+		free := int64(load.Slots) - int64(load.Running) - int64(load.Queued)
+		for range min(free, int64(w.uses)) {
+			providers = append(providers, w.provider)
+		}
+	}
+	return providers
+}
+
+// Take returns the best of the candidates, which are among the fresh, if it fits.
+func (p *Pool) Take(now time.Time, need Need, fresh []Candidate, fits func(Candidate) bool) (best Candidate, ok bool) {
 	var from *word
 	for _, c := range fresh {
 		i := slices.IndexFunc(p.words, func(w word) bool { return w.provider == c.Provider })
@@ -88,7 +103,7 @@ func (p *Pool) Take(now time.Time, need Need, fresh []Candidate) (best Candidate
 			best, from, ok = c, w, true
 		}
 	}
-	if !ok || best.Score.Seconds() > poolSlack*p.usual*need.base() {
+	if !ok || !fits(best) {
 		return Candidate{}, false
 	}
 	from.uses--
@@ -96,6 +111,12 @@ func (p *Pool) Take(now time.Time, need Need, fresh []Candidate) (best Candidate
 	best = Score(need, best)
 	best.Reason += "; it has just sent a result"
 	return best, true
+}
+
+// Usual reports whether a candidate that was scored is hardly worse than what
+// asking has brought lately.
+func (p *Pool) Usual(need Need, c Candidate) bool {
+	return c.Score.Seconds() <= poolSlack*p.usual*need.base()
 }
 
 // now is the load with what was sent since.

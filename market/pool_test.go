@@ -60,7 +60,7 @@ func TestPool(t *testing.T) {
 				for _, id := range test.pool.Fresh(now) {
 					fresh = append(fresh, map[peer.ID]Candidate{"near": near, "far": far}[id])
 				}
-				c, ok := test.pool.Take(now, need, fresh)
+				c, ok := test.pool.Take(now, need, fresh, func(c Candidate) bool { return test.pool.Usual(need, c) })
 				if !ok {
 					break
 				}
@@ -86,10 +86,9 @@ func TestPoolIsBounded(t *testing.T) {
 		t.Errorf("%d providers are remembered, want %d", n, maxPooled)
 	}
 	last := pooled(peer.ID(fmt.Sprint(3*maxPooled-1)), 0)
-	p.Asked(Need{}, time.Hour, 0)
 	uses := 0
 	for ok := true; ok; uses++ {
-		_, ok = p.Take(now, Need{}, []Candidate{last})
+		_, ok = p.Take(now, Need{}, []Candidate{last}, func(Candidate) bool { return true })
 	}
 	if uses-1 != poolUses {
 		t.Errorf("one may be used %d times, want %d", uses-1, poolUses)

@@ -32,6 +32,7 @@ const (
 	evOutcome
 	evOutputEnd
 	evJudge // somebody who answered was found wrong elsewhere
+	evIdle  // another provider has nothing to do, and this one may have it wait
 )
 
 // eventsPerAttempt is at least the number of events that an honest attempt
@@ -49,6 +50,7 @@ type event struct {
 
 	gas        uint64          // of evStride: used so far
 	slow       bool            // of evStride: less than it should be
+	idle       peer.ID         // of evIdle
 	commitment protocol.Digest // of evCommitted
 	in         *intake         // of what a stream or a reply brings: of which asking
 }

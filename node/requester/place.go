@@ -26,8 +26,9 @@ func (c *conductor) place(n int) (market.Placement, error) {
 	if c.course.Rule != nil {
 		c.countNetworks()
 	} else if n == 1 && len(c.attempts) == 0 {
-		if placement, ok := c.fromPool(need); ok {
-			return placement, nil
+		usual := func(m market.Candidate) bool { return c.r.pool.Usual(need, m) }
+		if chosen, ok := c.fromPool(need, c.r.pool.fresh(), usual); ok {
+			return market.Placement{Chosen: []market.Candidate{chosen}}, nil
 		}
 	}
 	feasible, rejected := c.rank(need)
@@ -70,7 +71,11 @@ func (c *conductor) need(n int) market.Need {
 
 func (c *conductor) rank(need market.Need) (feasible, rejected []market.Candidate) {
 	now := time.Now()
-	return market.Rank(now, need, c.r.cfg.Book.All(now), func(p peer.ID) market.Known { return c.known(need, p) })
+	return c.rankAmong(now, need, c.r.cfg.Book.All(now))
+}
+
+func (c *conductor) rankAmong(now time.Time, need market.Need, entries []market.Entry) (feasible, rejected []market.Candidate) {
+	return market.Rank(now, need, entries, func(p peer.ID) market.Known { return c.known(need, p) })
 }
 
 // known is what this node itself knows of a peer.

@@ -41,22 +41,25 @@ func (p *pool) asked(need market.Need, began time.Time, chosen market.Candidate)
 	p.Asked(need, chosen.Score, time.Since(began))
 }
 
-// fromPool places the first replica of a task with a provider whose latest
-// result has told enough, if there is one.
-func (c *conductor) fromPool(need market.Need) (market.Placement, bool) {
+// fresh returns the providers of whom something is known now.
+func (p *pool) fresh() []peer.ID {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.Fresh(time.Now())
+}
+
+// fromPool returns the best of these providers by what their latest results have
+// told, if it fits.
+func (c *conductor) fromPool(need market.Need, providers []peer.ID, fits func(market.Candidate) bool) (market.Candidate, bool) {
 	now := time.Now()
-	c.r.pool.mu.Lock()
-	providers := c.r.pool.Fresh(now)
-	c.r.pool.mu.Unlock()
 	entries := make([]market.Entry, 0, len(providers))
 	for _, p := range providers {
 		if e, offers := c.r.cfg.Book.Get(now, p); offers {
 			entries = append(entries, e)
 		}
 	}
-	fresh, _ := market.Rank(now, need, entries, func(p peer.ID) market.Known { return c.known(need, p) })
+	feasible, _ := c.rankAmong(now, need, entries)
 	c.r.pool.mu.Lock()
 	defer c.r.pool.mu.Unlock()
-	best, ok := c.r.pool.Take(now, need, fresh)
-	return market.Placement{Chosen: []market.Candidate{best}}, ok
+	return c.r.pool.Take(now, need, feasible, fits)
 }
