@@ -27,8 +27,12 @@ type debt struct {
 	paid    bool // guarded by the Provider's mu
 }
 
-// addReceipt has a receipt signed with others, off the hot path.
+// addReceipt has a receipt signed with others, off the hot path. The node owes
+// itself nothing.
 func (s *session) addReceipt(d *debt) {
+	if s.account.self {
+		return
+	}
 	s.receiptsMu.Lock()
 	defer s.receiptsMu.Unlock()
 	if s.closed {

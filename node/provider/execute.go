@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -60,7 +61,7 @@ func (p *Provider) receipted(r *replica, outcome *protocol.Outcome, files []*pro
 	outcome.Receipt = &protocol.Receipt{
 		Requester:    r.account.text,
 		Provider:     p.self,
-		Nonce:        r.nonce[:],
+		Nonce:        bytes.Clone(r.nonce[:]), // the receipt is kept for longer than the replica
 		SpecDigest:   specDigest[:],
 		ResultDigest: result.Digest,
 		Gas:          result.Gas,

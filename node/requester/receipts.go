@@ -12,8 +12,12 @@ import (
 // receipt only serves as evidence later.
 const maxUnverified = 16 * protocol.MaxReceipts
 
-// expectSignature keeps a receipt until the batch that signs it comes.
+// expectSignature keeps a receipt until the batch that signs it comes. The node
+// needs no evidence of itself.
 func (p *pair) expectSignature(r *protocol.Receipt) {
+	if p.peer == p.r.cfg.Self {
+		return
+	}
 	nonce := protocol.Nonce(r.Nonce) // Validate has seen its length
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -59,7 +63,7 @@ func (p *pair) signed(batch *protocol.ReceiptBatch) error {
 // attempt once, however often its outcome is claimed. What is signed again is
 // countersigned again, since the first time may have been lost on the way.
 func (p *pair) countersign(receipts []*protocol.Receipt) {
-	if p.peer == p.r.cfg.Self || p.r.trust.barred(p.peer, time.Now()) != "" {
+	if p.r.trust.barred(p.peer, time.Now()) != "" {
 		return
 	}
 	batch, err := protocol.CountersignReceipts(p.r.cfg.NetworkID, p.r.cfg.Key, receipts)
