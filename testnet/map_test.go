@@ -4,11 +4,11 @@ package testnet
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -41,18 +41,23 @@ func primesBelow(most int) []int {
 	return counts
 }
 
-// TestE2EMapOutlastsKills kills the requester and a provider -9 while a job runs.
-// The same command again carries on, and every task has ended exactly once.
+// TestE2EMapOutlastsKills has 100,000 tasks run while the requester is killed -9
+// twice, and a provider now and then. The same command again carries on, every
+// task has ended exactly once, and neither disk nor memory grows with them.
 func TestE2EMapOutlastsKills(t *testing.T) {
-	const tasks = 6000
+	const (
+		tasks   = 100_000
+		numbers = 1000
+		most    = 100 << 20 // bytes of disk, and of memory
+	)
 	nodes, said := startNet(t, 5)
 	t.Log(said)
 	requester, program := nodes[0], cModule(t, "primes")
 	list := filepath.Join(t.TempDir(), "list")
 	var want, items strings.Builder
-	for i, count := range primesBelow(tasks)[1:] {
-		fmt.Fprintln(&items, i+1)
-		fmt.Fprintln(&want, count)
+	for i, counts := 0, primesBelow(numbers); i < tasks; i++ {
+		fmt.Fprintln(&items, i%numbers+1)
+		fmt.Fprintln(&want, counts[i%numbers+1])
 	}
 	if err := os.WriteFile(list, []byte(items.String()), 0o600); err != nil {
 		t.Fatal(err)
@@ -60,30 +65,89 @@ func TestE2EMapOutlastsKills(t *testing.T) {
 	start := time.Now()
 	var end ending
 	tries := 0
-	var mapping sync.WaitGroup
-	mapping.Go(func() {
-		for tries = 1; tries < 100; tries++ {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for tries = 1; tries < 1000; tries++ {
 			if end = requester.spare(t, nil, "map", "--resume", "-k", program, "-a", list); end.code == 0 {
 				return
 			}
 			time.Sleep(50 * time.Millisecond)
 		}
-	})
-	for _, victim := range []*node{nodes[0], nodes[2], nodes[0]} {
-		time.Sleep(700 * time.Millisecond)
-		victim.signal(t, syscall.SIGKILL)
-		await(t, victim.Name+" is gone", func() bool { return syscall.Kill(victim.PID, 0) != nil })
-		victim.restart(t)
+	}()
+	passed := func() uint64 {
+		if jobs := requester.jobs(t); len(jobs) == 1 {
+			return jobs[0].Passed
+		}
+		return 0
 	}
-	mapping.Wait()
+	kill := func(n *node) {
+		n.signal(t, syscall.SIGKILL)
+		await(t, n.Name+" is gone", func() bool { return syscall.Kill(n.PID, 0) != nil })
+		n.restart(t)
+	}
+	providers := time.NewTicker(5 * time.Second)
+	defer providers.Stop()
+	for i, until := range []uint64{tasks / 4, tasks / 2} {
+		for passed() < until {
+			select {
+			case <-providers.C:
+				kill(nodes[1+i])
+			case <-time.After(200 * time.Millisecond):
+			}
+		}
+		kill(requester)
+	}
+	began := memory(t, requester.PID)
+	<-ended
 	if end.code != 0 || string(end.stdout) != want.String() {
-		t.Errorf("after %d tries it exits %d with %d bytes, want %d: %s", tries, end.code, len(end.stdout), want.Len(), end.stderr)
+		t.Errorf("after %d tries it exits %d with %d bytes, want %d: %.1000s", tries, end.code, len(end.stdout), want.Len(), end.stderr)
 	}
+	took := time.Since(start)
 	jobs := requester.jobs(t)
 	if len(jobs) != 1 || jobs[0] != (job{jobs[0].ID, "done", tasks, tasks, 0, tasks}) {
 		t.Errorf("the jobs are %+v", jobs)
 	}
-	t.Logf("%d tasks in %s, in %d tries", tasks, time.Since(start).Round(100*time.Millisecond), tries)
+	disk, uses := diskOf(t, requester.Home), memory(t, requester.PID)
+	if disk > most || uses > most {
+		t.Errorf("the requester's home has %d bytes, and its node uses %d", disk, uses)
+	}
+	t.Logf("%d tasks in %s, in %d tries; %d MB of disk; memory of the node's own: %d MB when it started last, %d MB at the end",
+		tasks, took.Round(100*time.Millisecond), tries, disk>>20, began>>20, uses>>20)
+}
+
+// memory returns the resident bytes of a process that are its own.
+func memory(t *testing.T, pid int) int64 {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(b), "RssAnon:")
+	var kb int64
+	if _, err := fmt.Sscan(rest, &kb); err != nil {
+		t.Fatalf("resident memory: %v", err)
+	}
+	return kb << 10
+}
+
+// diskOf returns how many bytes a directory takes.
+func diskOf(t *testing.T, dir string) (bytes int64) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err == nil {
+			bytes += info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes
 }
 
 const countWords = `
