@@ -25,6 +25,9 @@ const (
 	CodeAmbiguous   Code = "E-AMBIGUOUS"      // an ID prefix that fits several
 	CodeBadModule   Code = "E-BAD-MODULE"     // not WebAssembly, or not valid
 	CodeImport      Code = "E-UNKNOWN-IMPORT" // the module imports what no sandbox gives
+	CodeBuild       Code = "E-BUILD"          // a compiler made no module of the program
+	CodeToolchain   Code = "E-TOOLCHAIN"      // what would make a module of the program is not installed
+	CodeRuntime     Code = "E-RUNTIME"        // the module that would run the script is not there, or is another
 	CodeNoNode      Code = "E-NO-NODE"        // no node runs in this home
 	CodeHomeInUse   Code = "E-HOME-IN-USE"    // another node runs in this home
 	CodeSocketPath  Code = "E-SOCKET-PATH"    // the path of api.sock is too long
@@ -68,7 +71,7 @@ func (c Code) ExitStatus() int {
 	switch c {
 	case CodeTimeout:
 		return ExitTimeout
-	case CodeBadModule, CodeImport:
+	case CodeBadModule, CodeImport, CodeBuild, CodeToolchain, CodeRuntime:
 		return ExitBadModule
 	case CodeNotFound:
 		return ExitNotFound

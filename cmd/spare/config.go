@@ -131,12 +131,25 @@ func readConfig(h home) (node.Config, error) {
 	if cfg.Home, err = h.path(); err != nil {
 		return cfg, err
 	}
-	path := filepath.Join(cfg.Home, configName)
+	path, text, err := configText(cfg.Home)
+	if err != nil {
+		return cfg, err
+	}
+	if err := applyConfig(&cfg, text); err != nil {
+		err.Message = path + ": " + err.Message
+		return cfg, err
+	}
+	return cfg, nil
+}
+
+// configText returns the path of config.toml in the directory of a home, and what
+// it says: nothing when it is not there.
+func configText(dir string) (path string, text []byte, err error) {
+	path = filepath.Join(dir, configName)
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return cfg, nil
+		return path, nil, nil
 	}
-	var text []byte
 	switch {
 	case err != nil:
 	case !info.Mode().IsRegular() || info.Size() > maxConfig:
@@ -145,14 +158,10 @@ func readConfig(h home) (node.Config, error) {
 		text, err = os.ReadFile(path)
 	}
 	if err != nil {
-		return cfg, protocol.Errorf(protocol.CodeFile, "cannot read the configuration: %v", err).
+		return path, nil, protocol.Errorf(protocol.CodeFile, "cannot read the configuration: %v", err).
 			WithHint("make it a text file that you may read, or move it away")
 	}
-	if err := applyConfig(&cfg, text); err != nil {
-		err.Message = path + ": " + err.Message
-		return cfg, err
-	}
-	return cfg, nil
+	return path, text, nil
 }
 
 // applyConfig changes cfg to what the text of a config.toml says.
@@ -163,6 +172,12 @@ func applyConfig(cfg *node.Config, text []byte) *protocol.Error {
 	}
 	known := settings(cfg)
 	for _, section := range slices.Sorted(maps.Keys(file)) {
+		if section == "runtimes" { // which are no part of a node
+			if _, err := readInterpreters(file[section]); err != nil {
+				return err
+			}
+			continue
+		}
 		if !slices.ContainsFunc(known, func(s setting) bool { return strings.HasPrefix(s.key, section+".") }) {
 			return noKey(section)
 		}
@@ -194,7 +209,7 @@ func applyConfig(cfg *node.Config, text []byte) *protocol.Error {
 
 func noKey(name string) *protocol.Error {
 	return protocol.Errorf(protocol.CodeConfig, "there is no key %s", protocol.SafeText(name)).
-		WithHint("[sandbox] has require; [tasks] has verify; [limits] has memory, output, wall, gas, file-bytes, files, module, functions, locals, body, nesting and table-elements")
+		WithHint("[sandbox] has require; [tasks] has verify; [runtimes.NAME] has source, digest and ext; [limits] has memory, output, wall, gas, file-bytes, files, module, functions, locals, body, nesting and table-elements")
 }
 
 // described says for people what a value is.

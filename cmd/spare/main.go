@@ -118,7 +118,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		newUp(&home), newRun(&home), newMap(&home),
 		newPs(&home), newShow(&home), newLogs(&home), newWait(&home), newGet(&home), newCancel(&home), newRerun(&home),
-		newStatus(&home), newDoctor(&home), newPeers(&home), newOffers(&home), newPing(&home), newDashboard(&home), newVersion(),
+		newStatus(&home), newDoctor(&home), newPeers(&home), newOffers(&home), newPing(&home), newDashboard(&home), newVersion(), newRuntime(&home),
 	)
 	return root
 }

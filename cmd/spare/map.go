@@ -141,11 +141,18 @@ func (f *mapFlags) run(cmd *cobra.Command, h home, args []string) error {
 	if f.dryRun {
 		return f.show(cmd.OutOrStdout(), program)
 	}
-	module, err := readProgram(program[0])
+	p, err := findProgram(h, program[0])
 	if err != nil {
 		return err
 	}
+	if err := p.into(in); err != nil {
+		return err
+	}
 	if err := c.Reach(ctx); err != nil {
+		return err
+	}
+	module, err := p.made(ctx)
+	if err != nil {
 		return err
 	}
 	report, err := newReport(cmd, c, f)
@@ -153,7 +160,7 @@ func (f *mapFlags) run(cmd *cobra.Command, h home, args []string) error {
 		return err
 	}
 	defer report.close()
-	each, all := f.own.inputs[:0:0], f.own.inputs[:0:0]
+	each, all := f.own.inputs[:0:0], p.inputs // whose names are not templates
 	for _, flag := range f.own.inputs {
 		if placeholder.MatchString(flag) {
 			each = append(each, flag)

@@ -3,12 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -100,16 +99,23 @@ a failure are 0), or:
 			if err != nil {
 				return err
 			}
-			module, err := readProgram(args[0])
+			p, err := findProgram(*h, args[0])
 			if err != nil {
 				return err
 			}
-			// A pipe may stay open for long, and inputs be large: what can
-			// fail before they are read to their end should.
+			if err := p.into(in); err != nil {
+				return err
+			}
+			// A pipe may stay open for long, inputs be large, and building
+			// take its time: what can fail before should.
 			if err := c.Reach(cmd.Context()); err != nil {
 				return err
 			}
-			files, err := gatherInputs(f.inputs, f.limits())
+			files, err := gatherInputs(slices.Concat(p.inputs, f.inputs), f.limits())
+			if err != nil {
+				return err
+			}
+			module, err := p.made(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -232,26 +238,6 @@ func (f *runFlags) limits() *protocol.Limits {
 	l := protocol.DefaultLimits()
 	l.FileBytes, l.Files = f.fileBytes.n, uint32(f.files.n)
 	return l
-}
-
-func readProgram(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, protocol.Errorf(protocol.CodeNotFound, "there is no file %s", path).WithHint("give the path of a .wasm file")
-	case err == nil && !info.Mode().IsRegular():
-		return nil, protocol.Errorf(protocol.CodeFile, "%s is not a file", path).WithHint("give the path of a .wasm file")
-	case err == nil && info.Size() > protocol.MaxBlob:
-		return nil, protocol.Errorf(protocol.CodeFile, "%s has %s, at most %s work", path, size(uint64(info.Size())), size(protocol.MaxBlob))
-	}
-	var b []byte
-	if err == nil {
-		b, err = os.ReadFile(path)
-	}
-	if err != nil {
-		return nil, protocol.Errorf(protocol.CodeFile, "cannot read the program: %v", err).WithHint("give the path of a .wasm file that you may read")
-	}
-	return b, nil
 }
 
 // spoolStdin reads stdin to its end and gives it to the node, large ones
