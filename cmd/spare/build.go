@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	goversion "go/version"
 	"io"
 	"os"
 	"os/exec"
@@ -55,8 +56,7 @@ func goProgram(path string) (*program, error) {
 		whole = filepath.Dir(whole)
 	}
 	if _, err := exec.LookPath("go"); err != nil {
-		return nil, protocol.Errorf(protocol.CodeToolchain, "%s needs the go command, 1.21 or newer, which is not there", path).
-			WithHint("install Go (Debian: apt-get install golang-go), or build a .wasm file elsewhere with 'GOOS=wasip1 GOARCH=wasm go build'")
+		return nil, noGoCommand(path, "it is not there")
 	}
 	b := builder{path: path, dir: dir, env: []string{"GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0"}, stderr: os.Stderr}
 	return &program{name: filepath.Base(whole), module: func(ctx context.Context) ([]byte, error) {
@@ -68,8 +68,20 @@ func goProgram(path string) (*program, error) {
 		}
 		// Neither where it was built nor the state of the repository is to show,
 		// so that equal sources make equal modules.
-		return b.build(ctx, []string{"go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w"}, pkg)
+		module, err := b.build(ctx, []string{"go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w"}, pkg)
+		if protocol.CodeOf(err) == protocol.CodeBuild {
+			// One that is too old says so in words of its own.
+			if said, failed := b.command(ctx, "go", "env", "GOVERSION").Output(); failed == nil && goversion.Compare(strings.TrimSpace(string(said)), "go1.21") < 0 {
+				return nil, noGoCommand(path, "it is "+strings.TrimSpace(string(said)))
+			}
+		}
+		return module, err
 	}}, nil
+}
+
+func noGoCommand(path, why string) error {
+	return protocol.Errorf(protocol.CodeToolchain, "%s needs the go command, 1.21 or newer: %s", path, why).
+		WithHint("install Go (Debian 13: apt-get install golang-go), or build a .wasm file elsewhere with 'GOOS=wasip1 GOARCH=wasm go build'")
 }
 
 func isDir(path string) bool {

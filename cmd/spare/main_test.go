@@ -2,10 +2,14 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,6 +35,9 @@ func TestMain(m *testing.M) {
 //	exits N COMMAND...    run a command that ends with status N
 //	ready                 wait for the real node in $SPARE_HOME
 //	program FILE          write a real program that exits with status 7
+//	toolchains            let compilers find what they keep outside of the script
+//
+// and the condition [builds:.c], true if files of that ending can be built here.
 func TestTranscripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
@@ -43,19 +50,32 @@ func TestTranscripts(t *testing.T) {
 			home := apitest.Home(tb)
 			env.Setenv("SPARE_HOME", home)
 			env.Setenv("TZ", "UTC")
+			spare, err := exec.LookPath("spare") // for scripts that have another PATH
+			if err != nil {
+				return err
+			}
+			env.Setenv("SPARE", spare)
 			// Or each process that ends well sleeps for a second under -race.
 			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			env.Values["test"], env.Values["node"] = tb, apitest.New(tb.TempDir())
 			return nil
 		},
+		Condition: func(cond string) (bool, error) {
+			ending, ok := strings.CutPrefix(cond, "builds:")
+			if !ok {
+				return false, fmt.Errorf("there is no condition %q", cond)
+			}
+			return canBuild(t.Context(), ending), nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": serve,
-			"break": func(ts *testscript.TestScript, _ bool, _ []string) { standIn(ts).Break() },
-			"puts":  puts,
-			"large": large,
-			"wasm":  writeModule,
-			"exits": exits,
-			"ready": ready,
+			"serve":      serve,
+			"break":      func(ts *testscript.TestScript, _ bool, _ []string) { standIn(ts).Break() },
+			"puts":       puts,
+			"large":      large,
+			"wasm":       writeModule,
+			"exits":      exits,
+			"ready":      ready,
+			"toolchains": toolchains,
 			"program": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(exitSeven), 0o600))
 			},
@@ -78,6 +98,25 @@ func standIn(ts *testscript.TestScript) *apitest.Node {
 		ts.Fatalf("Setup has left no node")
 	}
 	return n
+}
+
+// toolchains gives the script what it has no home directory for.
+func toolchains(ts *testscript.TestScript, _ bool, _ []string) {
+	said, err := exec.Command("go", "env", "-json", "GOCACHE", "GOMODCACHE", "GOPROXY").Output()
+	ts.Check(err)
+	env := make(map[string]string)
+	ts.Check(json.Unmarshal(said, &env))
+	if user, err := os.UserHomeDir(); err == nil {
+		env["RUSTUP_HOME"] = filepath.Join(user, ".rustup")
+	}
+	for _, name := range []string{"RUSTUP_HOME", "RUSTC", "CLANG_WASI"} {
+		if value := os.Getenv(name); value != "" {
+			env[name] = value
+		}
+	}
+	for name, value := range env {
+		ts.Setenv(name, value)
+	}
 }
 
 func puts(ts *testscript.TestScript, _ bool, args []string) {

@@ -49,8 +49,9 @@ func newMap(h *home) *cobra.Command {
 	}
 	cmd := &cobra.Command{
 		Use:   "map [flags] PROGRAM [flags] [-- ARG...] [::: ITEM...]...",
-		Short: "Run a WASI program once for each of many items",
-		Long: `Run a WASI program once for each of many items, on as many peers as are idle.
+		Short: "Run a program once for each of many items",
+		Long: `Run a program once for each of many items, on as many peers as are idle. PROGRAM
+is what it is for 'spare run'; it is built once.
 
 Items come after :::, from the lines of a file (-a), from the names of files
 (--glob), or from the lines of stdin. With several of these there is a task for
@@ -171,7 +172,11 @@ func (f *mapFlags) run(cmd *cobra.Command, h home, args []string) error {
 	if in.Inputs, err = giveInputs(ctx, c, all, f.own.limits()); err != nil {
 		return err
 	}
-	items, err := f.upload(ctx, c, program[1:], each, report)
+	room := protocol.MaxInline // for what rides in a task beside the inputs of all
+	for _, one := range in.Inputs {
+		room -= len(one.Data)
+	}
+	items, err := f.upload(ctx, c, program[1:], each, room, report)
 	if err != nil {
 		return err
 	}
@@ -227,7 +232,7 @@ func (f *mapFlags) show(w io.Writer, program []string) error {
 }
 
 // upload gives the node the items, and what they need, and returns their digest.
-func (f *mapFlags) upload(ctx context.Context, c *client.Client, args, inputs []string, report *report) (digest string, err error) {
+func (f *mapFlags) upload(ctx context.Context, c *client.Client, args, inputs []string, room int, report *report) (digest string, err error) {
 	r, w := io.Pipe()
 	made := make(chan error, 1)
 	go func() {
@@ -239,7 +244,7 @@ func (f *mapFlags) upload(ctx context.Context, c *client.Client, args, inputs []
 		}
 		var err error
 		if f.pipe {
-			err = f.feedBlocks(ctx, c, args, take)
+			err = f.feedBlocks(ctx, c, args, room, take)
 		} else {
 			var groups [][]mapItem
 			if groups, err = f.groups(); err == nil {
@@ -259,13 +264,14 @@ func (f *mapFlags) upload(ctx context.Context, c *client.Client, args, inputs []
 	return ref.Digest, err
 }
 
-// feedBlocks makes an item of each block of stdin.
-func (f *mapFlags) feedBlocks(ctx context.Context, c *client.Client, args []string, take func(*protocol.Item) error) error {
+// feedBlocks makes an item of each block of stdin, which rides in it if there is
+// room.
+func (f *mapFlags) feedBlocks(ctx context.Context, c *client.Client, args []string, room int, take func(*protocol.Item) error) error {
 	n := 0
 	return blocks(os.Stdin, int(f.block.n), func(block []byte) error {
 		n++
 		item := &protocol.Item{Label: "block " + strconv.Itoa(n), Args: expandArgs(args, []mapItem{{}}, n)}
-		if len(block) <= protocol.MaxInline {
+		if len(block) <= room {
 			item.Stdin = block
 		} else {
 			ref, err := c.PutBlob(ctx, bytes.NewReader(block))

@@ -59,8 +59,15 @@ func newRun(h *home) *cobra.Command {
 	f := newRunFlags()
 	cmd := &cobra.Command{
 		Use:   "run [flags] PROGRAM [flags] [-- ARG...]",
-		Short: "Run a WASI program and exit as it does",
-		Long: fmt.Sprintf(`Run a WASI program on a nearby idle peer, or here when that is quicker.
+		Short: "Run a program and exit as it does",
+		Long: fmt.Sprintf(`Run a program, as WebAssembly with WASI, on a nearby idle peer, or here when that
+is quicker.
+
+PROGRAM is a module (.wasm) or what becomes one: a directory or a file of Go,
+DIR/... with one program below it, a file in C (.c), C++ (.cc, .cpp, .cxx; no
+exceptions) or Rust (.rs), built by the go, clang ($CLANG_WASI) or rustc ($RUSTC)
+that is installed here; or a script, such as .py, for which 'spare runtime' has
+what runs it. A script is one file: what else it imports goes along with -i.
 
 stdin is read to its end first, unless it is a terminal; stdout and stderr are
 the program's as it writes them. Flags up to -- are spare's; everything after
@@ -76,10 +83,12 @@ The exit status is the program's own (its lowest eight bits; 255 when those of
 a failure are 0), or:
     2  the command line cannot be
   124  its time is over          125  spare, the network or a limit failed it
-  126  it is no valid program    127  not found
+  126  it is no valid program, or cannot be built here
+  127  not found
   134  it trapped                130  Ctrl-C: the task goes on, a second one within a second cancels it`, protocol.MaxArgs-1, size(protocol.MaxArgBytes)),
 		Example: `  echo hello | spare run --remote wordcount.wasm
-  spare run python.wasm --timeout 1m -- -c 'print(6*7)'
+  spare run ./cmd/tally -i notes.txt -- /in/notes.txt
+  spare run script.py -i helper.py --timeout 1m -- an-arg
   spare run resize.wasm -i photos:/in -O small -- --width 800`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if dash := cmd.ArgsLenAtDash(); len(args) == 0 || dash == 0 {

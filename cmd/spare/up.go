@@ -49,7 +49,9 @@ that it gives to a task:
   memory = "1GiB"   # or --mem
   gas = "50T"
   wall = "1h"       # also output, file-bytes, files; module, functions, locals,
-                    # body, nesting and table-elements of a program`,
+                    # body, nesting and table-elements of a program
+
+and [runtimes.NAME], of which 'spare runtime --help' tells.`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			logger, err := newLogger(level.word)
