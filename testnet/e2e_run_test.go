@@ -315,6 +315,16 @@ func TestE2EPython(t *testing.T) {
 	w.restart(t, provider)
 	await(t, "the peer is known again", func() bool { return requester.knows(t, provider) && requester.connectedTo(t, provider) })
 	cached := onPeer("spare, after its restart")
+	script := filepath.Join(t.TempDir(), "sum.py")
+	if err := os.WriteFile(script, []byte("import sys\nprint(sum(range(int(sys.argv[1]))))\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if end := requester.spare(t, nil, "runtime", "add", "python", python); end.code != 0 {
+		t.Fatalf("no runtime is added: exit %d; %s", end.code, end.stderr)
+	}
+	timed("spare, as a script", func() ending {
+		return requester.spare(t, nil, "run", "--on", provider.Peer, script, "--", "1000000")
+	})
 	timed("wazero directly, cold", func() ending { return underWazero(t, python, nil, args...) })
 	timed("wazero directly, cached code", func() ending { return underWazero(t, python, nil, args...) })
 	if warm > cold || cached > cold {
