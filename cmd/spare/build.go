@@ -118,10 +118,13 @@ func compiled(path, ending string) (*program, error) {
 	}}, nil
 }
 
+// stackSize is that of a program's first thread on Linux, in bytes.
+const stackSize = "8388608"
+
 // clang is how a file in C or C++ is built: Debian's clang finds the headers and
 // libraries of WASI by itself, and $CLANG_WASI may be another with its options.
-// The stack is as large as natively, and below the data, so that a program that
-// overflows it traps; clang's own 64 KiB grow into the data.
+// The stack is below the data, so that a program that overflows it traps; clang's
+// own 64 KiB grow into the data.
 func clang(path, ending string) (words []string, probe string, missing error) {
 	words = strings.Fields(os.Getenv("CLANG_WASI"))
 	if len(words) == 0 {
@@ -130,7 +133,10 @@ func clang(path, ending string) (words []string, probe string, missing error) {
 	if _, err := exec.LookPath(words[0]); err != nil {
 		return nil, "", noToolchain(path, ending, words[0]+" is not there")
 	}
-	words = append(words, "-O2", "-Wl,--strip-all,--stack-first,-z,stack-size=8388608")
+	words = append(words, "-O2", "-Wl,--strip-all,--stack-first,-z,stack-size="+stackSize)
+	for _, what := range []string{"signal", "process-clocks", "mman", "getpid"} { // which people take for granted
+		words = append(words, "-D_WASI_EMULATED_"+strings.ToUpper(strings.ReplaceAll(what, "-", "_")), "-lwasi-emulated-"+what)
+	}
 	if ending == ".c" {
 		return words, "#include <stdio.h>\nint main(void) { return puts(\"\"); }\n", nil
 	}
@@ -147,7 +153,7 @@ func rustc(path, ending string) (words []string, probe string, missing error) {
 	for _, target := range []string{"wasm32-wasip1", "wasm32-wasi"} { // the second is what it was called up to 1.77
 		libraries, err := exec.Command(name, "--print", "target-libdir", "--target", target).Output() // fails when it knows no such target
 		if err == nil && isDir(strings.TrimSpace(string(libraries))) {
-			return []string{name, "--edition=2021", "--target=" + target, "-O", "-Cstrip=symbols"}, "fn main() { println!(); }\n", nil
+			return []string{name, "--edition=2021", "--target=" + target, "-O", "-Cstrip=symbols", "-Clink-arg=-zstack-size=" + stackSize}, "fn main() { println!(); }\n", nil
 		}
 	}
 	return nil, "", noToolchain(path, ending, name+" has no such target")
