@@ -1,6 +1,8 @@
 package protocol
 
 import (
+	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -57,12 +59,148 @@ func (id TaskID) Split() (job TaskID, index uint64) {
 	return TaskID(head), n
 }
 
+// Range is tasks of a job, from First to Last.
+type Range struct{ First, Last uint64 }
+
+// Ranges are tasks of a job, in ascending order and apart from each other. None
+// at all stand for all tasks.
+type Ranges []Range
+
+// maxRanges bounds what one text may name.
+const maxRanges = 1000
+
+// ParseRanges reads ranges as people write them: 7, 3-9 or 1,4,10-12. An empty
+// text is all tasks.
+func ParseRanges(text string) (Ranges, error) {
+	if text == "" {
+		return nil, nil
+	}
+	parts := strings.Split(text, ",")
+	if len(parts) > maxRanges {
+		return nil, Errorf(CodeBadRequest, "%d ranges of tasks, at most %d work", len(parts), maxRanges)
+	}
+	list := make(Ranges, 0, len(parts))
+	for _, part := range parts {
+		from, to, several := strings.Cut(part, "-")
+		first, bad := strconv.ParseUint(from, 10, 64)
+		last := first
+		if bad == nil && several {
+			last, bad = strconv.ParseUint(to, 10, 64)
+		}
+		if bad != nil || first == 0 || last < first || first > MaxJobTasks {
+			return nil, Errorf(CodeBadRequest, "%.40q names no tasks of a job", part).WithHint("they are counted from 1: 7, 3-9 or 1,4,10-12")
+		}
+		list = append(list, Range{first, min(last, MaxJobTasks)})
+	}
+	slices.SortFunc(list, func(a, b Range) int { return cmp.Compare(a.First, b.First) })
+	merged := list[:1]
+	for _, r := range list[1:] {
+		if last := &merged[len(merged)-1]; r.First <= last.Last+1 {
+			last.Last = max(last.Last, r.Last)
+		} else {
+			merged = append(merged, r)
+		}
+	}
+	return merged, nil
+}
+
+// String writes ranges as [ParseRanges] reads them.
+func (r Ranges) String() string {
+	parts := make([]string, len(r))
+	for i, one := range r {
+		parts[i] = strconv.FormatUint(one.First, 10)
+		if one.Last > one.First {
+			parts[i] += "-" + strconv.FormatUint(one.Last, 10)
+		}
+	}
+	return strings.Join(parts, ",")
+}
+
+// Has reports whether a task is among them.
+func (r Ranges) Has(index uint64) bool {
+	i, found := slices.BinarySearchFunc(r, index, func(one Range, index uint64) int { return cmp.Compare(one.First, index) })
+	return len(r) == 0 || found || i > 0 && index <= r[i-1].Last
+}
+
+// Of leaves away what a job with so many tasks does not have; it fails when
+// nothing is left.
+func (r Ranges) Of(tasks uint64) (Ranges, error) {
+	if len(r) == 0 {
+		return nil, nil
+	}
+	var list Ranges
+	for _, one := range r {
+		if one.First <= tasks {
+			list = append(list, Range{one.First, min(one.Last, tasks)})
+		}
+	}
+	if list == nil {
+		return nil, Errorf(CodeNotFound, "the job has tasks 1 to %d, not %s", tasks, r)
+	}
+	return list, nil
+}
+
+// Count is how many tasks of a job with so many they are.
+func (r Ranges) Count(tasks uint64) (n uint64) {
+	if len(r) == 0 {
+		return tasks
+	}
+	for _, one := range r {
+		n += one.Last - one.First + 1
+	}
+	return n
+}
+
+// maxReruns bounds the record of a job.
+const maxReruns = 4096
+
+// OnlyRanges are the tasks that the job was opened again for.
+func (j *Job) OnlyRanges() (list Ranges) {
+	for _, one := range j.GetOnly() {
+		list = append(list, Range{one.First, one.Last})
+	}
+	return list
+}
+
+// RunAgain notes that these tasks and no others are to be run again, whatever has
+// become of them: what they had counts no longer.
+func (j *Job) RunAgain(which Ranges) error {
+	for _, one := range which {
+		j.Reruns = slices.DeleteFunc(j.Reruns, func(old *Rerun) bool { return one.First <= old.First && old.Last <= one.Last })
+	}
+	if len(j.Reruns)+len(which) > maxReruns {
+		return Errorf(CodeBusy, "tasks of job %s were run again so often that no more can be noted", j.Id).WithHint("submit it as a new job")
+	}
+	j.Only = nil
+	for _, one := range which {
+		j.Only = append(j.Only, &TaskRange{First: one.First, Last: one.Last})
+		j.Reruns = append(j.Reruns, &Rerun{First: one.First, Last: one.Last, After: j.Results})
+	}
+	return nil
+}
+
+// Stale reports whether a result counts no longer, since its task was to be run
+// again after it.
+func (j *Job) Stale(r *JobResult) bool {
+	if r.Number <= j.GetRetryAfter() && !r.Passed() {
+		return true
+	}
+	return slices.ContainsFunc(j.GetReruns(), func(again *Rerun) bool {
+		return r.Number <= again.After && again.First <= r.Index && r.Index <= again.Last
+	})
+}
+
 // Ended reports whether no task of the job is to be run any more.
 func (j *Job) Ended() bool { return j.GetState().Ended() }
 
 // Passed reports whether a task of a job ended as its user hoped.
 func (r *JobResult) Passed() bool {
 	return r.GetResult().GetCode() == "" && r.GetResult().GetExitCode() == 0
+}
+
+// Counts reports whether a job is perhaps to be halted for such a result.
+func (h *Halt) Counts(r *JobResult) bool {
+	return h != nil && (h.Ended || h.Passed == r.Passed())
 }
 
 // Due reports whether a job with so many tasks is to be halted once so many
@@ -72,7 +210,10 @@ func (h *Halt) Due(tasks, passed, failed uint64) bool {
 		return false
 	}
 	n := failed
-	if h.Passed {
+	switch {
+	case h.Ended:
+		n = passed + failed
+	case h.Passed:
 		n = passed
 	}
 	if h.Percent > 0 {

@@ -1101,6 +1101,8 @@ type Job struct {
 	Results         uint64                 `protobuf:"varint,14,opt,name=results,proto3" json:"results,omitempty"`                         // how many were recorded, those of tasks run again included
 	RetryAfter      uint64                 `protobuf:"varint,15,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"` // failures up to this result are run again; 0: none are
 	Like            string                 `protobuf:"bytes,16,opt,name=like,proto3" json:"like,omitempty"`                                // ID of a job whose results are taken over for the same items, or empty
+	Reruns          []*Rerun               `protobuf:"bytes,17,rep,name=reruns,proto3" json:"reruns,omitempty"`                            // tasks that were to be run again
+	Only            []*TaskRange           `protobuf:"bytes,18,rep,name=only,proto3" json:"only,omitempty"`                                // tasks that it was opened again for; absent: all
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1247,6 +1249,135 @@ func (x *Job) GetLike() string {
 	return ""
 }
 
+func (x *Job) GetReruns() []*Rerun {
+	if x != nil {
+		return x.Reruns
+	}
+	return nil
+}
+
+func (x *Job) GetOnly() []*TaskRange {
+	if x != nil {
+		return x.Only
+	}
+	return nil
+}
+
+// TaskRange is tasks of a job, from first to last.
+type TaskRange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	First         uint64                 `protobuf:"varint,1,opt,name=first,proto3" json:"first,omitempty"`
+	Last          uint64                 `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskRange) Reset() {
+	*x = TaskRange{}
+	mi := &file_protocol_wire_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskRange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskRange) ProtoMessage() {}
+
+func (x *TaskRange) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_wire_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskRange.ProtoReflect.Descriptor instead.
+func (*TaskRange) Descriptor() ([]byte, []int) {
+	return file_protocol_wire_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *TaskRange) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *TaskRange) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+// Rerun says that tasks were to be run again, from first to last: results of theirs
+// up to a number count no longer.
+type Rerun struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	First         uint64                 `protobuf:"varint,1,opt,name=first,proto3" json:"first,omitempty"`
+	Last          uint64                 `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`
+	After         uint64                 `protobuf:"varint,3,opt,name=after,proto3" json:"after,omitempty"` // the number
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rerun) Reset() {
+	*x = Rerun{}
+	mi := &file_protocol_wire_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rerun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rerun) ProtoMessage() {}
+
+func (x *Rerun) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_wire_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rerun.ProtoReflect.Descriptor instead.
+func (*Rerun) Descriptor() ([]byte, []int) {
+	return file_protocol_wire_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Rerun) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *Rerun) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *Rerun) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
 // JobRules say how the tasks of a job follow each other.
 type JobRules struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1259,7 +1390,7 @@ type JobRules struct {
 
 func (x *JobRules) Reset() {
 	*x = JobRules{}
-	mi := &file_protocol_wire_proto_msgTypes[9]
+	mi := &file_protocol_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1271,7 +1402,7 @@ func (x *JobRules) String() string {
 func (*JobRules) ProtoMessage() {}
 
 func (x *JobRules) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[9]
+	mi := &file_protocol_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1284,7 +1415,7 @@ func (x *JobRules) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobRules.ProtoReflect.Descriptor instead.
 func (*JobRules) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{9}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *JobRules) GetInFlight() uint32 {
@@ -1315,13 +1446,14 @@ type Halt struct {
 	Passed        bool                   `protobuf:"varint,2,opt,name=passed,proto3" json:"passed,omitempty"`   // count tasks that pass; else those that fail
 	Count         uint64                 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`     // so many, or
 	Percent       uint32                 `protobuf:"varint,4,opt,name=percent,proto3" json:"percent,omitempty"` // such a part of all
+	Ended         bool                   `protobuf:"varint,5,opt,name=ended,proto3" json:"ended,omitempty"`     // count all that end, passed or not
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Halt) Reset() {
 	*x = Halt{}
-	mi := &file_protocol_wire_proto_msgTypes[10]
+	mi := &file_protocol_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1333,7 +1465,7 @@ func (x *Halt) String() string {
 func (*Halt) ProtoMessage() {}
 
 func (x *Halt) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[10]
+	mi := &file_protocol_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1346,7 +1478,7 @@ func (x *Halt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Halt.ProtoReflect.Descriptor instead.
 func (*Halt) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{10}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Halt) GetNow() bool {
@@ -1377,6 +1509,13 @@ func (x *Halt) GetPercent() uint32 {
 	return 0
 }
 
+func (x *Halt) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
+}
+
 // JobResult is how one task of a job has ended. It is recorded once, and once
 // more when the task is run again on purpose.
 type JobResult struct {
@@ -1394,7 +1533,7 @@ type JobResult struct {
 
 func (x *JobResult) Reset() {
 	*x = JobResult{}
-	mi := &file_protocol_wire_proto_msgTypes[11]
+	mi := &file_protocol_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1406,7 +1545,7 @@ func (x *JobResult) String() string {
 func (*JobResult) ProtoMessage() {}
 
 func (x *JobResult) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[11]
+	mi := &file_protocol_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1419,7 +1558,7 @@ func (x *JobResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobResult.ProtoReflect.Descriptor instead.
 func (*JobResult) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{11}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *JobResult) GetNumber() uint64 {
@@ -1488,7 +1627,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_protocol_wire_proto_msgTypes[12]
+	mi := &file_protocol_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1500,7 +1639,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[12]
+	mi := &file_protocol_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1513,7 +1652,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{12}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Receipt) GetRequester() string {
@@ -1583,7 +1722,7 @@ type ReceiptBatch struct {
 
 func (x *ReceiptBatch) Reset() {
 	*x = ReceiptBatch{}
-	mi := &file_protocol_wire_proto_msgTypes[13]
+	mi := &file_protocol_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1595,7 +1734,7 @@ func (x *ReceiptBatch) String() string {
 func (*ReceiptBatch) ProtoMessage() {}
 
 func (x *ReceiptBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[13]
+	mi := &file_protocol_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1608,7 +1747,7 @@ func (x *ReceiptBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiptBatch.ProtoReflect.Descriptor instead.
 func (*ReceiptBatch) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{13}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReceiptBatch) GetNonces() [][]byte {
@@ -1638,7 +1777,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_protocol_wire_proto_msgTypes[14]
+	mi := &file_protocol_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1650,7 +1789,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[14]
+	mi := &file_protocol_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1663,7 +1802,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{14}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Evidence) GetProvider() string {
@@ -1701,7 +1840,7 @@ type Load struct {
 
 func (x *Load) Reset() {
 	*x = Load{}
-	mi := &file_protocol_wire_proto_msgTypes[15]
+	mi := &file_protocol_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1713,7 +1852,7 @@ func (x *Load) String() string {
 func (*Load) ProtoMessage() {}
 
 func (x *Load) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[15]
+	mi := &file_protocol_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1726,7 +1865,7 @@ func (x *Load) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Load.ProtoReflect.Descriptor instead.
 func (*Load) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{15}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Load) GetSlots() uint32 {
@@ -1789,7 +1928,7 @@ type Offer struct {
 
 func (x *Offer) Reset() {
 	*x = Offer{}
-	mi := &file_protocol_wire_proto_msgTypes[16]
+	mi := &file_protocol_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1801,7 +1940,7 @@ func (x *Offer) String() string {
 func (*Offer) ProtoMessage() {}
 
 func (x *Offer) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[16]
+	mi := &file_protocol_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1814,7 +1953,7 @@ func (x *Offer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offer.ProtoReflect.Descriptor instead.
 func (*Offer) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{16}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Offer) GetProvider() string {
@@ -1940,7 +2079,7 @@ type SignedOffer struct {
 
 func (x *SignedOffer) Reset() {
 	*x = SignedOffer{}
-	mi := &file_protocol_wire_proto_msgTypes[17]
+	mi := &file_protocol_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1952,7 +2091,7 @@ func (x *SignedOffer) String() string {
 func (*SignedOffer) ProtoMessage() {}
 
 func (x *SignedOffer) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[17]
+	mi := &file_protocol_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1965,7 +2104,7 @@ func (x *SignedOffer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedOffer.ProtoReflect.Descriptor instead.
 func (*SignedOffer) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{17}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SignedOffer) GetOffer() []byte {
@@ -2003,7 +2142,7 @@ type Ask struct {
 
 func (x *Ask) Reset() {
 	*x = Ask{}
-	mi := &file_protocol_wire_proto_msgTypes[18]
+	mi := &file_protocol_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2015,7 +2154,7 @@ func (x *Ask) String() string {
 func (*Ask) ProtoMessage() {}
 
 func (x *Ask) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[18]
+	mi := &file_protocol_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2028,7 +2167,7 @@ func (x *Ask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ask.ProtoReflect.Descriptor instead.
 func (*Ask) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{18}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Ask) GetId() uint64 {
@@ -2169,7 +2308,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_protocol_wire_proto_msgTypes[19]
+	mi := &file_protocol_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2181,7 +2320,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[19]
+	mi := &file_protocol_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2194,7 +2333,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{19}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Run) GetSpec() []byte {
@@ -2254,7 +2393,7 @@ type Claim struct {
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_protocol_wire_proto_msgTypes[20]
+	mi := &file_protocol_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2266,7 +2405,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[20]
+	mi := &file_protocol_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2279,7 +2418,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{20}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Claim) GetNonce() []byte {
@@ -2313,7 +2452,7 @@ type Settle struct {
 
 func (x *Settle) Reset() {
 	*x = Settle{}
-	mi := &file_protocol_wire_proto_msgTypes[21]
+	mi := &file_protocol_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2325,7 +2464,7 @@ func (x *Settle) String() string {
 func (*Settle) ProtoMessage() {}
 
 func (x *Settle) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[21]
+	mi := &file_protocol_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2338,7 +2477,7 @@ func (x *Settle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settle.ProtoReflect.Descriptor instead.
 func (*Settle) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{21}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Settle) GetNonces() [][]byte {
@@ -2358,7 +2497,7 @@ type Vouch struct {
 
 func (x *Vouch) Reset() {
 	*x = Vouch{}
-	mi := &file_protocol_wire_proto_msgTypes[22]
+	mi := &file_protocol_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2370,7 +2509,7 @@ func (x *Vouch) String() string {
 func (*Vouch) ProtoMessage() {}
 
 func (x *Vouch) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[22]
+	mi := &file_protocol_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2383,7 +2522,7 @@ func (x *Vouch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vouch.ProtoReflect.Descriptor instead.
 func (*Vouch) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{22}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Vouch) GetPeer() string {
@@ -2402,7 +2541,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_protocol_wire_proto_msgTypes[23]
+	mi := &file_protocol_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2414,7 +2553,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[23]
+	mi := &file_protocol_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2427,7 +2566,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{23}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{25}
 }
 
 // Probe asks for the load now.
@@ -2439,7 +2578,7 @@ type Probe struct {
 
 func (x *Probe) Reset() {
 	*x = Probe{}
-	mi := &file_protocol_wire_proto_msgTypes[24]
+	mi := &file_protocol_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2451,7 +2590,7 @@ func (x *Probe) String() string {
 func (*Probe) ProtoMessage() {}
 
 func (x *Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[24]
+	mi := &file_protocol_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2464,7 +2603,7 @@ func (x *Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probe.ProtoReflect.Descriptor instead.
 func (*Probe) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{24}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{26}
 }
 
 // Reply is a provider's message on the task stream.
@@ -2488,7 +2627,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_protocol_wire_proto_msgTypes[25]
+	mi := &file_protocol_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2500,7 +2639,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[25]
+	mi := &file_protocol_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2513,7 +2652,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{25}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Reply) GetId() uint64 {
@@ -2665,7 +2804,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_protocol_wire_proto_msgTypes[26]
+	mi := &file_protocol_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2677,7 +2816,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[26]
+	mi := &file_protocol_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2690,7 +2829,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{26}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Lease) GetLoad() *Load {
@@ -2720,7 +2859,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_protocol_wire_proto_msgTypes[27]
+	mi := &file_protocol_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2732,7 +2871,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[27]
+	mi := &file_protocol_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2745,7 +2884,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{27}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Refusal) GetCode() string {
@@ -2788,7 +2927,7 @@ type Commitment struct {
 
 func (x *Commitment) Reset() {
 	*x = Commitment{}
-	mi := &file_protocol_wire_proto_msgTypes[28]
+	mi := &file_protocol_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2800,7 +2939,7 @@ func (x *Commitment) String() string {
 func (*Commitment) ProtoMessage() {}
 
 func (x *Commitment) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[28]
+	mi := &file_protocol_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2813,7 +2952,7 @@ func (x *Commitment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Commitment.ProtoReflect.Descriptor instead.
 func (*Commitment) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{28}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Commitment) GetDigest() []byte {
@@ -2840,7 +2979,7 @@ type Vouched struct {
 
 func (x *Vouched) Reset() {
 	*x = Vouched{}
-	mi := &file_protocol_wire_proto_msgTypes[29]
+	mi := &file_protocol_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2852,7 +2991,7 @@ func (x *Vouched) String() string {
 func (*Vouched) ProtoMessage() {}
 
 func (x *Vouched) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[29]
+	mi := &file_protocol_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2865,7 +3004,7 @@ func (x *Vouched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vouched.ProtoReflect.Descriptor instead.
 func (*Vouched) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{29}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Vouched) GetReached() bool {
@@ -2893,7 +3032,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_protocol_wire_proto_msgTypes[30]
+	mi := &file_protocol_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2905,7 +3044,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[30]
+	mi := &file_protocol_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2918,7 +3057,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{30}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Outcome) GetResult() *Result {
@@ -2990,7 +3129,7 @@ type Beat struct {
 
 func (x *Beat) Reset() {
 	*x = Beat{}
-	mi := &file_protocol_wire_proto_msgTypes[31]
+	mi := &file_protocol_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3002,7 +3141,7 @@ func (x *Beat) String() string {
 func (*Beat) ProtoMessage() {}
 
 func (x *Beat) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[31]
+	mi := &file_protocol_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3015,7 +3154,7 @@ func (x *Beat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Beat.ProtoReflect.Descriptor instead.
 func (*Beat) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{31}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Beat) GetSequence() uint64 {
@@ -3052,7 +3191,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_protocol_wire_proto_msgTypes[32]
+	mi := &file_protocol_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3064,7 +3203,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[32]
+	mi := &file_protocol_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3077,7 +3216,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{32}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Progress) GetNonce() []byte {
@@ -3118,7 +3257,7 @@ type OutputHeader struct {
 
 func (x *OutputHeader) Reset() {
 	*x = OutputHeader{}
-	mi := &file_protocol_wire_proto_msgTypes[33]
+	mi := &file_protocol_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3130,7 +3269,7 @@ func (x *OutputHeader) String() string {
 func (*OutputHeader) ProtoMessage() {}
 
 func (x *OutputHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[33]
+	mi := &file_protocol_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3143,7 +3282,7 @@ func (x *OutputHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputHeader.ProtoReflect.Descriptor instead.
 func (*OutputHeader) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{33}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *OutputHeader) GetNonce() []byte {
@@ -3166,7 +3305,7 @@ type OutputChunk struct {
 
 func (x *OutputChunk) Reset() {
 	*x = OutputChunk{}
-	mi := &file_protocol_wire_proto_msgTypes[34]
+	mi := &file_protocol_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3178,7 +3317,7 @@ func (x *OutputChunk) String() string {
 func (*OutputChunk) ProtoMessage() {}
 
 func (x *OutputChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[34]
+	mi := &file_protocol_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3191,7 +3330,7 @@ func (x *OutputChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputChunk.ProtoReflect.Descriptor instead.
 func (*OutputChunk) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{34}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *OutputChunk) GetFd() uint32 {
@@ -3226,7 +3365,7 @@ type FileHeader struct {
 
 func (x *FileHeader) Reset() {
 	*x = FileHeader{}
-	mi := &file_protocol_wire_proto_msgTypes[35]
+	mi := &file_protocol_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3238,7 +3377,7 @@ func (x *FileHeader) String() string {
 func (*FileHeader) ProtoMessage() {}
 
 func (x *FileHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[35]
+	mi := &file_protocol_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3251,7 +3390,7 @@ func (x *FileHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileHeader.ProtoReflect.Descriptor instead.
 func (*FileHeader) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{35}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *FileHeader) GetPath() string {
@@ -3280,7 +3419,7 @@ type BlobRequest struct {
 
 func (x *BlobRequest) Reset() {
 	*x = BlobRequest{}
-	mi := &file_protocol_wire_proto_msgTypes[36]
+	mi := &file_protocol_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3292,7 +3431,7 @@ func (x *BlobRequest) String() string {
 func (*BlobRequest) ProtoMessage() {}
 
 func (x *BlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[36]
+	mi := &file_protocol_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3305,7 +3444,7 @@ func (x *BlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlobRequest.ProtoReflect.Descriptor instead.
 func (*BlobRequest) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{36}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *BlobRequest) GetDigest() []byte {
@@ -3341,7 +3480,7 @@ type BlobHeader struct {
 
 func (x *BlobHeader) Reset() {
 	*x = BlobHeader{}
-	mi := &file_protocol_wire_proto_msgTypes[37]
+	mi := &file_protocol_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3353,7 +3492,7 @@ func (x *BlobHeader) String() string {
 func (*BlobHeader) ProtoMessage() {}
 
 func (x *BlobHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[37]
+	mi := &file_protocol_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3366,7 +3505,7 @@ func (x *BlobHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlobHeader.ProtoReflect.Descriptor instead.
 func (*BlobHeader) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{37}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *BlobHeader) GetSize() uint64 {
@@ -3403,7 +3542,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_protocol_wire_proto_msgTypes[38]
+	mi := &file_protocol_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3415,7 +3554,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[38]
+	mi := &file_protocol_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3428,7 +3567,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{38}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Hello) GetNetwork() string {
@@ -3470,7 +3609,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_protocol_wire_proto_msgTypes[39]
+	mi := &file_protocol_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3482,7 +3621,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[39]
+	mi := &file_protocol_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3495,7 +3634,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{39}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Proof) GetMac() []byte {
@@ -3521,7 +3660,7 @@ type BookPull struct {
 
 func (x *BookPull) Reset() {
 	*x = BookPull{}
-	mi := &file_protocol_wire_proto_msgTypes[40]
+	mi := &file_protocol_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3533,7 +3672,7 @@ func (x *BookPull) String() string {
 func (*BookPull) ProtoMessage() {}
 
 func (x *BookPull) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[40]
+	mi := &file_protocol_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3546,7 +3685,7 @@ func (x *BookPull) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BookPull.ProtoReflect.Descriptor instead.
 func (*BookPull) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{40}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{42}
 }
 
 // Echo is sent to measure a round trip, and sent back unchanged.
@@ -3559,7 +3698,7 @@ type Echo struct {
 
 func (x *Echo) Reset() {
 	*x = Echo{}
-	mi := &file_protocol_wire_proto_msgTypes[41]
+	mi := &file_protocol_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3571,7 +3710,7 @@ func (x *Echo) String() string {
 func (*Echo) ProtoMessage() {}
 
 func (x *Echo) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[41]
+	mi := &file_protocol_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3584,7 +3723,7 @@ func (x *Echo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Echo.ProtoReflect.Descriptor instead.
 func (*Echo) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{41}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Echo) GetSequence() uint64 {
@@ -3607,7 +3746,7 @@ type WorkerRequest struct {
 
 func (x *WorkerRequest) Reset() {
 	*x = WorkerRequest{}
-	mi := &file_protocol_wire_proto_msgTypes[42]
+	mi := &file_protocol_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3619,7 +3758,7 @@ func (x *WorkerRequest) String() string {
 func (*WorkerRequest) ProtoMessage() {}
 
 func (x *WorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[42]
+	mi := &file_protocol_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3632,7 +3771,7 @@ func (x *WorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerRequest.ProtoReflect.Descriptor instead.
 func (*WorkerRequest) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{42}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *WorkerRequest) GetId() uint64 {
@@ -3685,7 +3824,7 @@ type WorkerReply struct {
 
 func (x *WorkerReply) Reset() {
 	*x = WorkerReply{}
-	mi := &file_protocol_wire_proto_msgTypes[43]
+	mi := &file_protocol_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3697,7 +3836,7 @@ func (x *WorkerReply) String() string {
 func (*WorkerReply) ProtoMessage() {}
 
 func (x *WorkerReply) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[43]
+	mi := &file_protocol_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3710,7 +3849,7 @@ func (x *WorkerReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerReply.ProtoReflect.Descriptor instead.
 func (*WorkerReply) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{43}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *WorkerReply) GetId() uint64 {
@@ -3868,7 +4007,7 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\x05files\x18\f \x03(\v2\x0e.spare.v1.FileR\x05files\x12\"\n" +
 	"\x04pack\x18\r \x01(\v2\x0e.spare.v1.BlobR\x04pack\x12\x1d\n" +
 	"\n" +
-	"file_count\x18\x0e \x01(\rR\tfileCount\"\xc8\x03\n" +
+	"file_count\x18\x0e \x01(\rR\tfileCount\"\x9a\x04\n" +
 	"\x03Job\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\fR\x04spec\x12%\n" +
@@ -3887,16 +4026,26 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\aresults\x18\x0e \x01(\x04R\aresults\x12\x1f\n" +
 	"\vretry_after\x18\x0f \x01(\x04R\n" +
 	"retryAfter\x12\x12\n" +
-	"\x04like\x18\x10 \x01(\tR\x04like\"e\n" +
+	"\x04like\x18\x10 \x01(\tR\x04like\x12'\n" +
+	"\x06reruns\x18\x11 \x03(\v2\x0f.spare.v1.RerunR\x06reruns\x12'\n" +
+	"\x04only\x18\x12 \x03(\v2\x13.spare.v1.TaskRangeR\x04only\"5\n" +
+	"\tTaskRange\x12\x14\n" +
+	"\x05first\x18\x01 \x01(\x04R\x05first\x12\x12\n" +
+	"\x04last\x18\x02 \x01(\x04R\x04last\"G\n" +
+	"\x05Rerun\x12\x14\n" +
+	"\x05first\x18\x01 \x01(\x04R\x05first\x12\x12\n" +
+	"\x04last\x18\x02 \x01(\x04R\x04last\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\x04R\x05after\"e\n" +
 	"\bJobRules\x12\x1b\n" +
 	"\tin_flight\x18\x01 \x01(\rR\binFlight\x12\x18\n" +
 	"\aretries\x18\x02 \x01(\rR\aretries\x12\"\n" +
-	"\x04halt\x18\x03 \x01(\v2\x0e.spare.v1.HaltR\x04halt\"`\n" +
+	"\x04halt\x18\x03 \x01(\v2\x0e.spare.v1.HaltR\x04halt\"v\n" +
 	"\x04Halt\x12\x10\n" +
 	"\x03now\x18\x01 \x01(\bR\x03now\x12\x16\n" +
 	"\x06passed\x18\x02 \x01(\bR\x06passed\x12\x14\n" +
 	"\x05count\x18\x03 \x01(\x04R\x05count\x12\x18\n" +
-	"\apercent\x18\x04 \x01(\rR\apercent\"\xe7\x01\n" +
+	"\apercent\x18\x04 \x01(\rR\apercent\x12\x14\n" +
+	"\x05ended\x18\x05 \x01(\bR\x05ended\"\xe7\x01\n" +
 	"\tJobResult\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12(\n" +
@@ -4121,7 +4270,7 @@ func file_protocol_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_protocol_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_protocol_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_protocol_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_protocol_wire_proto_goTypes = []any{
 	(Verify)(0),           // 0: spare.v1.Verify
 	(Where)(0),            // 1: spare.v1.Where
@@ -4137,41 +4286,43 @@ var file_protocol_wire_proto_goTypes = []any{
 	(*Replica)(nil),       // 11: spare.v1.Replica
 	(*Result)(nil),        // 12: spare.v1.Result
 	(*Job)(nil),           // 13: spare.v1.Job
-	(*JobRules)(nil),      // 14: spare.v1.JobRules
-	(*Halt)(nil),          // 15: spare.v1.Halt
-	(*JobResult)(nil),     // 16: spare.v1.JobResult
-	(*Receipt)(nil),       // 17: spare.v1.Receipt
-	(*ReceiptBatch)(nil),  // 18: spare.v1.ReceiptBatch
-	(*Evidence)(nil),      // 19: spare.v1.Evidence
-	(*Load)(nil),          // 20: spare.v1.Load
-	(*Offer)(nil),         // 21: spare.v1.Offer
-	(*SignedOffer)(nil),   // 22: spare.v1.SignedOffer
-	(*Ask)(nil),           // 23: spare.v1.Ask
-	(*Run)(nil),           // 24: spare.v1.Run
-	(*Claim)(nil),         // 25: spare.v1.Claim
-	(*Settle)(nil),        // 26: spare.v1.Settle
-	(*Vouch)(nil),         // 27: spare.v1.Vouch
-	(*Cancel)(nil),        // 28: spare.v1.Cancel
-	(*Probe)(nil),         // 29: spare.v1.Probe
-	(*Reply)(nil),         // 30: spare.v1.Reply
-	(*Lease)(nil),         // 31: spare.v1.Lease
-	(*Refusal)(nil),       // 32: spare.v1.Refusal
-	(*Commitment)(nil),    // 33: spare.v1.Commitment
-	(*Vouched)(nil),       // 34: spare.v1.Vouched
-	(*Outcome)(nil),       // 35: spare.v1.Outcome
-	(*Beat)(nil),          // 36: spare.v1.Beat
-	(*Progress)(nil),      // 37: spare.v1.Progress
-	(*OutputHeader)(nil),  // 38: spare.v1.OutputHeader
-	(*OutputChunk)(nil),   // 39: spare.v1.OutputChunk
-	(*FileHeader)(nil),    // 40: spare.v1.FileHeader
-	(*BlobRequest)(nil),   // 41: spare.v1.BlobRequest
-	(*BlobHeader)(nil),    // 42: spare.v1.BlobHeader
-	(*Hello)(nil),         // 43: spare.v1.Hello
-	(*Proof)(nil),         // 44: spare.v1.Proof
-	(*BookPull)(nil),      // 45: spare.v1.BookPull
-	(*Echo)(nil),          // 46: spare.v1.Echo
-	(*WorkerRequest)(nil), // 47: spare.v1.WorkerRequest
-	(*WorkerReply)(nil),   // 48: spare.v1.WorkerReply
+	(*TaskRange)(nil),     // 14: spare.v1.TaskRange
+	(*Rerun)(nil),         // 15: spare.v1.Rerun
+	(*JobRules)(nil),      // 16: spare.v1.JobRules
+	(*Halt)(nil),          // 17: spare.v1.Halt
+	(*JobResult)(nil),     // 18: spare.v1.JobResult
+	(*Receipt)(nil),       // 19: spare.v1.Receipt
+	(*ReceiptBatch)(nil),  // 20: spare.v1.ReceiptBatch
+	(*Evidence)(nil),      // 21: spare.v1.Evidence
+	(*Load)(nil),          // 22: spare.v1.Load
+	(*Offer)(nil),         // 23: spare.v1.Offer
+	(*SignedOffer)(nil),   // 24: spare.v1.SignedOffer
+	(*Ask)(nil),           // 25: spare.v1.Ask
+	(*Run)(nil),           // 26: spare.v1.Run
+	(*Claim)(nil),         // 27: spare.v1.Claim
+	(*Settle)(nil),        // 28: spare.v1.Settle
+	(*Vouch)(nil),         // 29: spare.v1.Vouch
+	(*Cancel)(nil),        // 30: spare.v1.Cancel
+	(*Probe)(nil),         // 31: spare.v1.Probe
+	(*Reply)(nil),         // 32: spare.v1.Reply
+	(*Lease)(nil),         // 33: spare.v1.Lease
+	(*Refusal)(nil),       // 34: spare.v1.Refusal
+	(*Commitment)(nil),    // 35: spare.v1.Commitment
+	(*Vouched)(nil),       // 36: spare.v1.Vouched
+	(*Outcome)(nil),       // 37: spare.v1.Outcome
+	(*Beat)(nil),          // 38: spare.v1.Beat
+	(*Progress)(nil),      // 39: spare.v1.Progress
+	(*OutputHeader)(nil),  // 40: spare.v1.OutputHeader
+	(*OutputChunk)(nil),   // 41: spare.v1.OutputChunk
+	(*FileHeader)(nil),    // 42: spare.v1.FileHeader
+	(*BlobRequest)(nil),   // 43: spare.v1.BlobRequest
+	(*BlobHeader)(nil),    // 44: spare.v1.BlobHeader
+	(*Hello)(nil),         // 45: spare.v1.Hello
+	(*Proof)(nil),         // 46: spare.v1.Proof
+	(*BookPull)(nil),      // 47: spare.v1.BookPull
+	(*Echo)(nil),          // 48: spare.v1.Echo
+	(*WorkerRequest)(nil), // 49: spare.v1.WorkerRequest
+	(*WorkerReply)(nil),   // 50: spare.v1.WorkerReply
 }
 var file_protocol_wire_proto_depIdxs = []int32{
 	5,  // 0: spare.v1.File.blob:type_name -> spare.v1.Blob
@@ -4189,48 +4340,50 @@ var file_protocol_wire_proto_depIdxs = []int32{
 	3,  // 12: spare.v1.Result.exit_source:type_name -> spare.v1.ExitSource
 	5,  // 13: spare.v1.Result.stdout:type_name -> spare.v1.Blob
 	5,  // 14: spare.v1.Result.stderr:type_name -> spare.v1.Blob
-	17, // 15: spare.v1.Result.receipts:type_name -> spare.v1.Receipt
+	19, // 15: spare.v1.Result.receipts:type_name -> spare.v1.Receipt
 	7,  // 16: spare.v1.Result.files:type_name -> spare.v1.File
 	5,  // 17: spare.v1.Result.pack:type_name -> spare.v1.Blob
 	9,  // 18: spare.v1.Job.terms:type_name -> spare.v1.Terms
-	14, // 19: spare.v1.Job.rules:type_name -> spare.v1.JobRules
+	16, // 19: spare.v1.Job.rules:type_name -> spare.v1.JobRules
 	2,  // 20: spare.v1.Job.state:type_name -> spare.v1.State
-	15, // 21: spare.v1.JobRules.halt:type_name -> spare.v1.Halt
-	12, // 22: spare.v1.JobResult.result:type_name -> spare.v1.Result
-	18, // 23: spare.v1.Evidence.batch:type_name -> spare.v1.ReceiptBatch
-	17, // 24: spare.v1.Evidence.receipts:type_name -> spare.v1.Receipt
-	4,  // 25: spare.v1.Load.availability:type_name -> spare.v1.Availability
-	20, // 26: spare.v1.Offer.load:type_name -> spare.v1.Load
-	24, // 27: spare.v1.Ask.run:type_name -> spare.v1.Run
-	28, // 28: spare.v1.Ask.cancel:type_name -> spare.v1.Cancel
-	29, // 29: spare.v1.Ask.probe:type_name -> spare.v1.Probe
-	25, // 30: spare.v1.Ask.claim:type_name -> spare.v1.Claim
-	26, // 31: spare.v1.Ask.settle:type_name -> spare.v1.Settle
-	27, // 32: spare.v1.Ask.vouch:type_name -> spare.v1.Vouch
-	18, // 33: spare.v1.Ask.countersigned:type_name -> spare.v1.ReceiptBatch
-	31, // 34: spare.v1.Reply.lease:type_name -> spare.v1.Lease
-	32, // 35: spare.v1.Reply.refusal:type_name -> spare.v1.Refusal
-	2,  // 36: spare.v1.Reply.progress:type_name -> spare.v1.State
-	35, // 37: spare.v1.Reply.outcome:type_name -> spare.v1.Outcome
-	20, // 38: spare.v1.Reply.load:type_name -> spare.v1.Load
-	18, // 39: spare.v1.Reply.receipts:type_name -> spare.v1.ReceiptBatch
-	33, // 40: spare.v1.Reply.commitment:type_name -> spare.v1.Commitment
-	34, // 41: spare.v1.Reply.vouched:type_name -> spare.v1.Vouched
-	20, // 42: spare.v1.Lease.load:type_name -> spare.v1.Load
-	20, // 43: spare.v1.Refusal.load:type_name -> spare.v1.Load
-	20, // 44: spare.v1.Commitment.load:type_name -> spare.v1.Load
-	12, // 45: spare.v1.Outcome.result:type_name -> spare.v1.Result
-	17, // 46: spare.v1.Outcome.receipt:type_name -> spare.v1.Receipt
-	20, // 47: spare.v1.Outcome.load:type_name -> spare.v1.Load
-	37, // 48: spare.v1.Beat.progress:type_name -> spare.v1.Progress
-	2,  // 49: spare.v1.Progress.state:type_name -> spare.v1.State
-	40, // 50: spare.v1.OutputChunk.file:type_name -> spare.v1.FileHeader
-	40, // 51: spare.v1.WorkerReply.file:type_name -> spare.v1.FileHeader
-	52, // [52:52] is the sub-list for method output_type
-	52, // [52:52] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	15, // 21: spare.v1.Job.reruns:type_name -> spare.v1.Rerun
+	14, // 22: spare.v1.Job.only:type_name -> spare.v1.TaskRange
+	17, // 23: spare.v1.JobRules.halt:type_name -> spare.v1.Halt
+	12, // 24: spare.v1.JobResult.result:type_name -> spare.v1.Result
+	20, // 25: spare.v1.Evidence.batch:type_name -> spare.v1.ReceiptBatch
+	19, // 26: spare.v1.Evidence.receipts:type_name -> spare.v1.Receipt
+	4,  // 27: spare.v1.Load.availability:type_name -> spare.v1.Availability
+	22, // 28: spare.v1.Offer.load:type_name -> spare.v1.Load
+	26, // 29: spare.v1.Ask.run:type_name -> spare.v1.Run
+	30, // 30: spare.v1.Ask.cancel:type_name -> spare.v1.Cancel
+	31, // 31: spare.v1.Ask.probe:type_name -> spare.v1.Probe
+	27, // 32: spare.v1.Ask.claim:type_name -> spare.v1.Claim
+	28, // 33: spare.v1.Ask.settle:type_name -> spare.v1.Settle
+	29, // 34: spare.v1.Ask.vouch:type_name -> spare.v1.Vouch
+	20, // 35: spare.v1.Ask.countersigned:type_name -> spare.v1.ReceiptBatch
+	33, // 36: spare.v1.Reply.lease:type_name -> spare.v1.Lease
+	34, // 37: spare.v1.Reply.refusal:type_name -> spare.v1.Refusal
+	2,  // 38: spare.v1.Reply.progress:type_name -> spare.v1.State
+	37, // 39: spare.v1.Reply.outcome:type_name -> spare.v1.Outcome
+	22, // 40: spare.v1.Reply.load:type_name -> spare.v1.Load
+	20, // 41: spare.v1.Reply.receipts:type_name -> spare.v1.ReceiptBatch
+	35, // 42: spare.v1.Reply.commitment:type_name -> spare.v1.Commitment
+	36, // 43: spare.v1.Reply.vouched:type_name -> spare.v1.Vouched
+	22, // 44: spare.v1.Lease.load:type_name -> spare.v1.Load
+	22, // 45: spare.v1.Refusal.load:type_name -> spare.v1.Load
+	22, // 46: spare.v1.Commitment.load:type_name -> spare.v1.Load
+	12, // 47: spare.v1.Outcome.result:type_name -> spare.v1.Result
+	19, // 48: spare.v1.Outcome.receipt:type_name -> spare.v1.Receipt
+	22, // 49: spare.v1.Outcome.load:type_name -> spare.v1.Load
+	39, // 50: spare.v1.Beat.progress:type_name -> spare.v1.Progress
+	2,  // 51: spare.v1.Progress.state:type_name -> spare.v1.State
+	42, // 52: spare.v1.OutputChunk.file:type_name -> spare.v1.FileHeader
+	42, // 53: spare.v1.WorkerReply.file:type_name -> spare.v1.FileHeader
+	54, // [54:54] is the sub-list for method output_type
+	54, // [54:54] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_protocol_wire_proto_init() }
@@ -4238,7 +4391,7 @@ func file_protocol_wire_proto_init() {
 	if File_protocol_wire_proto != nil {
 		return
 	}
-	file_protocol_wire_proto_msgTypes[18].OneofWrappers = []any{
+	file_protocol_wire_proto_msgTypes[20].OneofWrappers = []any{
 		(*Ask_Run)(nil),
 		(*Ask_Cancel)(nil),
 		(*Ask_Probe)(nil),
@@ -4247,7 +4400,7 @@ func file_protocol_wire_proto_init() {
 		(*Ask_Vouch)(nil),
 		(*Ask_Countersigned)(nil),
 	}
-	file_protocol_wire_proto_msgTypes[25].OneofWrappers = []any{
+	file_protocol_wire_proto_msgTypes[27].OneofWrappers = []any{
 		(*Reply_Lease)(nil),
 		(*Reply_Refusal)(nil),
 		(*Reply_Progress)(nil),
@@ -4263,7 +4416,7 @@ func file_protocol_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_protocol_wire_proto_rawDesc), len(file_protocol_wire_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   44,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -14,10 +14,15 @@ func newGet(h *home) *cobra.Command {
 	var dir string
 	var wait bool
 	cmd := &cobra.Command{
-		Use:   "get TASK|JOB -O DIR [PATH...]",
-		Short: "Write the files that a task, or each of a job's, has left below /out to a directory",
+		Use:   "get TASK -O DIR [PATH...]",
+		Short: "Write the files that a task, or those of a job, have left below /out to a directory",
+		Long: `Write the files that a task has left below /out to a directory: all, or those named.
+Those of a job, or of several of its tasks, go to a directory for each, DIR/N.
+
+` + targetHelp,
 		Example: `  spare get k4q -O results
-  spare get k4q -O results /out/report.csv /out/plots`,
+  spare get k4q -O results /out/report.csv /out/plots
+  spare get k4q/3-9 -O results`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case len(args) == 0 || args[0] == "":
@@ -28,17 +33,27 @@ func newGet(h *home) *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			at, err := parseTarget(args[0])
+			if err != nil {
+				return err
+			}
+			if at.several() && len(args) > 1 {
+				return usage(cmd, "paths are of one task, and %s are several", args[0])
+			}
 			c, err := h.node()
 			if err != nil {
 				return err
+			}
+			if at.several() {
+				return filesOfJob(cmd.Context(), c, &at, dir, wait)
 			}
 			ask := c.Task
 			if wait {
 				ask = c.Wait
 			}
-			t, err := ask(cmd.Context(), args[0])
-			if protocol.CodeOf(err) == protocol.CodeNotFound && len(args) == 1 {
-				if other := filesOfJob(cmd.Context(), c, args[0], dir, wait); protocol.CodeOf(other) != protocol.CodeNotFound {
+			t, err := ask(cmd.Context(), at.id)
+			if protocol.CodeOf(err) == protocol.CodeNotFound && len(args) == 1 && at.job == "" {
+				if other := filesOfJob(cmd.Context(), c, &at, dir, wait); protocol.CodeOf(other) != protocol.CodeNotFound {
 					return other
 				}
 			}

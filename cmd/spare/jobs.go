@@ -6,36 +6,39 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strconv"
 	"syscall"
 	"time"
-
-	"github.com/spf13/cobra"
 
 	"github.com/spare-network/spare/node/api"
 	"github.com/spare-network/spare/node/api/client"
 	"github.com/spare-network/spare/protocol"
 )
 
-// followAttached stays with a job to its end. A first Ctrl-C leaves it alone, a
+// followAttached stays with a job, or with those of its tasks that are named, to
+// the end. A first Ctrl-C leaves it alone, a
 // second one cancels it.
-func followAttached(ctx context.Context, h home, c *client.Client, id string, r *report) error {
+func followAttached(ctx context.Context, h home, c *client.Client, t *target, r *report) error {
 	watched, signals, stop := untilSignal(ctx)
 	defer stop()
-	j, err := c.FollowJob(watched, id, 0, r.event)
+	id := t.id
+	j, err := c.FollowJob(watched, id, client.Following{Tasks: t.tasks}, r.event)
 	if err == nil {
 		err = r.rest(j.Tasks)
 	}
 	r.bar.stop()
 	var by signalled
 	switch {
+	case err == nil && t.tasks != "":
+		return r.outcome.end(j, t)
 	case err == nil:
+		if left := j.Tasks - j.Passed - j.Failed; left > 0 && j.State == protocol.StateDone.Word() {
+			fmt.Fprintf(r.stderr, "spare: job %s ended after %s: %s; '%s rerun %[1]s' goes on\n", j.ID, progressText(j), j.Reason, h.command())
+		}
 		return endOfJob(j)
 	case errors.As(context.Cause(watched), &by):
 		return leaveJob(ctx, h, c, id, by, signals)
 	case errors.Is(err, errOutput):
-		if _, err := c.CancelJob(ctx, id); err != nil {
+		if _, err := c.CancelJob(ctx, id, ""); err != nil {
 			return err
 		}
 		if errors.Is(err, syscall.EPIPE) {
@@ -66,7 +69,7 @@ func leaveJob(ctx context.Context, h home, c *client.Client, id string, by signa
 	case <-signals:
 		ctx, cancel := context.WithTimeout(ctx, cancelTimeout)
 		defer cancel()
-		if _, err := c.CancelJob(ctx, id); err != nil {
+		if _, err := c.CancelJob(ctx, id, ""); err != nil {
 			return err
 		}
 		fmt.Fprintf(os.Stderr, "spare: job %s is cancelled\n", id)
@@ -76,73 +79,14 @@ func leaveJob(ctx context.Context, h home, c *client.Client, id string, by signa
 }
 
 // orJob does what is asked with a task, or with the job when no task has the ID.
-func orJob(task, job func() error) error {
+func orJob(t *target, task, job func() error) error {
 	err := task()
-	if protocol.CodeOf(err) != protocol.CodeNotFound {
+	if t.job != "" || protocol.CodeOf(err) != protocol.CodeNotFound {
 		return err
 	}
 	if other := job(); protocol.CodeOf(other) != protocol.CodeNotFound {
 		return other
 	}
-	return err
-}
-
-var errSaid = errors.New("all is said")
-
-// logsOfJob shows what the tasks of a job have written so far, or goes on to the
-// job's end.
-func logsOfJob(cmd *cobra.Command, h home, c *client.Client, id string, follow bool) error {
-	j, err := c.Job(cmd.Context(), id)
-	if err != nil {
-		return err
-	}
-	r, err := newReport(cmd, c, &mapFlags{progress: choice{word: "none"}})
-	if err != nil {
-		return err
-	}
-	defer r.close()
-	if follow {
-		return followAttached(cmd.Context(), h, c, j.ID, r)
-	}
-	if j.Results == 0 {
-		return nil
-	}
-	_, err = c.FollowJob(cmd.Context(), j.ID, 0, func(e api.JobEvent) error {
-		if err := r.event(e); err != nil {
-			return err
-		}
-		if e.Result != nil && e.Result.Number >= j.Results {
-			return errSaid
-		}
-		return nil
-	})
-	if errors.Is(err, errSaid) {
-		return nil
-	}
-	return err
-}
-
-// filesOfJob writes the files that the tasks of an ended job have left, those of
-// each to a directory with its number.
-func filesOfJob(ctx context.Context, c *client.Client, id, dir string, wait bool) error {
-	ask := c.Job
-	if wait {
-		ask = c.WaitJob
-	}
-	j, err := ask(ctx, id)
-	if err != nil {
-		return err
-	}
-	if j.Ended == nil {
-		return protocol.Errorf(protocol.CodeNotFound, "job %s has not ended: its files come at its end", j.ID).WithHint("wait for it with --wait")
-	}
-	_, err = c.FollowJob(ctx, j.ID, 0, func(e api.JobEvent) error {
-		if e.Result == nil || e.Result.Files == 0 {
-			return nil
-		}
-		r := report{c: c, job: j.ID}
-		return r.files(filepath.Join(dir, strconv.FormatUint(e.Result.Index, 10)), e.Result)
-	})
 	return err
 }
 
@@ -178,32 +122,4 @@ func rulesText(r *api.JobRules) string {
 		text += fmt.Sprintf(", halt %s,%s=%s", h.When, h.Why, part)
 	}
 	return text
-}
-
-func newRerun(h *home) *cobra.Command {
-	var failed, detach bool
-	cmd := &cobra.Command{
-		Use:   "rerun JOB",
-		Short: "Go on with a job that ended before its end, or with what has failed in it",
-		Args:  exactly("JOB"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := h.node()
-			if err != nil {
-				return err
-			}
-			j, err := c.RerunJob(cmd.Context(), args[0], failed)
-			if err != nil || detach {
-				return err
-			}
-			r, err := newReport(cmd, c, &mapFlags{progress: choice{word: "auto"}})
-			if err != nil {
-				return err
-			}
-			defer r.close()
-			return followAttached(cmd.Context(), *h, c, j.ID, r)
-		},
-	}
-	cmd.Flags().BoolVar(&failed, "failed", false, "run failed tasks again, too")
-	cmd.Flags().BoolVarP(&detach, "detach", "d", false, "do not wait")
-	return cmd
 }

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -48,22 +50,26 @@ func newMap(h *home) *cobra.Command {
 		progress: choice{"auto", []string{"auto", "bar", "plain", "jsonl", "none"}},
 	}
 	cmd := &cobra.Command{
-		Use:   "map [flags] PROGRAM [flags] [-- ARG...] [::: ITEM...]...",
+		Use:   "map [flags] PROGRAM [flags] [-- ARG...] [::: ITEM... | :::: FILE...]...",
 		Short: "Run a program once for each of many items",
 		Long: `Run a program once for each of many items, on as many peers as are idle. PROGRAM
 is what it is for 'spare run'; it is built once.
 
-Items come after :::, from the lines of a file (-a), from the names of files
-(--glob), or from the lines of stdin. With several of these there is a task for
-each combination. Where an item goes, its args and -i say as in GNU parallel:
+Items come after :::, from the lines of files (-a or ::::), from the names of
+files (--glob), or from the lines of stdin. With several of these there is a task
+for each combination, the last one varying fastest; :::+ and ::::+ join theirs to
+those before, one to one. Where an item goes, args and -i say as in GNU parallel:
 
   {}   the item                 {1} {2}   its columns, or that of each source
   {.}  without its extension    {/}       the last name of a path
   {//} its directory            {/.}      its last name without extension
-  {#}  the number of the task   {1.} {2/} the same of a column
+  {#}  the number of the task   {1.} {2/} the same of a column; {-1} is the last
 
-Without any of these the item is appended to the args. With --pipe the items are
-blocks of stdin's lines, and each task has one as its stdin.
+Without any of these the item is appended to the args, each column as one. With
+--pipe the items are blocks of stdin's lines, and each task has one as its stdin.
+
+--glob knows *, ?, [a-z], {one,two} and ** for any directories, and gives files in
+the order of their names, without those that begin with a dot.
 
 What tasks write comes here, each whole and as soon as it has ended, or in the
 order of items with -k. The job goes on without this command, which may be
@@ -71,12 +77,14 @@ interrupted: the same command with --resume carries on where it is by then, and
 says everything from the start.
 
 The exit status is how many tasks have failed, at most 101, or as 'spare run'
-has it when the job itself cannot be.`,
+has it when the job itself cannot be. The last jobs are kept, with their results;
+'spare prune --help' says how many.`,
 		Example: `  spare map resize.wasm -i '{}:/in/{/}' --results out --glob 'photos/*.jpg' -- /in/{/} --width 800
   spare map primes.wasm ::: 100000 200000 300000
+  spare map python.wasm -i count.py -i '{}:/in/text' --glob 'texts/**/*.txt' -- /in/count.py
   spare map wordcount.wasm --pipe --block 1MiB -k < big.txt`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if dash := cmd.ArgsLenAtDash(); len(args) == 0 || dash == 0 || args[0] == separator {
+			if dash := cmd.ArgsLenAtDash(); len(args) == 0 || dash == 0 || isSeparator(args[0]) {
 				return usage(cmd, "PROGRAM is missing")
 			}
 			if args[0] == "" {
@@ -90,14 +98,15 @@ has it when the job itself cannot be.`,
 	f.own.add(cmd)
 	flags := cmd.Flags()
 	flags.StringArrayVarP(&f.files, "arg-file", "a", nil, "items from the lines of `FILE`; - is stdin (repeatable)")
+	flags.BoolVarP(&f.null, "null", "0", false, "items of files and of stdin end with a NUL byte, as 'find -print0' has them")
 	flags.StringArrayVar(&f.globs, "glob", nil, "items from the names of files that match `PATTERN` (repeatable)")
 	flags.StringVarP(&f.colsep, "colsep", "C", "", "part items into columns at this regular `EXPRESSION`")
 	flags.BoolVar(&f.pipe, "pipe", false, "give each task a block of stdin's lines as its stdin")
-	flags.Var(&f.block, "block", "how much of stdin a task gets with --pipe")
-	flags.VarP(&f.jobs, "jobs", "j", "tasks under way at once, `N` (default as many as keep the peers busy)")
+	flags.Var(&f.block, "block", "how much of stdin a task gets with --pipe, or one line if that is longer")
+	flags.VarP(&f.jobs, "jobs", "j", "tasks under way at once, `N` (default 0: as many as keep the peers busy)")
 	flags.Var(&f.chunk, "chunk", "items of each task, `N`")
 	flags.Var(&f.retries, "retries", "how often a task is run again, `N`, that spare failed; a program fails the same way each time")
-	flags.Var(&f.halt, "halt", "when to stop: soon or now, then fail or success, then a number or a part, as in soon,fail=10%")
+	flags.Var(&f.halt, "halt", "when to stop: soon or now, then fail, success or done, then a number or a part of all, as in soon,fail=10%")
 	flags.BoolVarP(&f.keep, "keep-order", "k", false, "show what tasks write in the order of items")
 	flags.BoolVar(&f.tag, "tag", false, "begin each line with its item and a tab")
 	flags.StringVar(&f.results, "results", "", "write what tasks leave to `DIR`/N/: stdout, stderr, and out/ with their files")
@@ -110,13 +119,21 @@ has it when the job itself cannot be.`,
 	return cmd
 }
 
-func (f *mapFlags) check(cmd *cobra.Command) error {
+func (f *mapFlags) check(cmd *cobra.Command, args []string) error {
 	switch {
 	case f.pipe && (len(f.lists)+len(f.files)+len(f.globs) > 0 || f.chunk.n > 1):
 		return usage(cmd, "--pipe takes its items from stdin, and nothing else can be one")
+	case f.pipe && hasItem(args, f.own.inputs):
+		return protocol.Errorf(protocol.CodeUsage, "--pipe has no item for args and -i: a task's block is its stdin").WithHint("{#} is the number of the block, in args")
+	case f.null && f.pipe, cmd.Flags().Changed("colsep") && f.pipe:
+		return usage(cmd, "-0 and --colsep are of items, which --pipe has none of")
+	case cmd.Flags().Changed("colsep") && f.colsep == "":
+		return usage(cmd, "--colsep is empty")
+	case cmd.Flags().Changed("results") && f.results == "", cmd.Flags().Changed("joblog") && f.joblog == "":
+		return usage(cmd, "--results and --joblog want a name")
 	case cmd.Flags().Changed("block") && !f.pipe:
 		return usage(cmd, "--block is of --pipe")
-	case f.keep && f.detach, f.tag && f.detach, f.results != "" && f.detach, f.joblog != "" && f.detach:
+	case f.detach && (f.keep || f.tag || f.results != "" || f.joblog != ""):
 		return protocol.Errorf(protocol.CodeUsage, "-d does not wait for what is to be written").WithHint("'spare logs JOB -f' and 'spare get JOB -O DIR' have it")
 	case f.chunk.n > 1 && hasPlaceholder(f.own.inputs):
 		return usage(cmd, "an item for each -i, and --chunk gives a task several")
@@ -128,7 +145,7 @@ func (f *mapFlags) run(cmd *cobra.Command, h home, args []string) error {
 	ctx := cmd.Context()
 	var program []string
 	program, f.lists = splitArgs(args)
-	if err := f.check(cmd); err != nil {
+	if err := f.check(cmd, program[1:]); err != nil {
 		return err
 	}
 	in, err := f.own.submission(cmd, program[:1])
@@ -160,6 +177,7 @@ func (f *mapFlags) run(cmd *cobra.Command, h home, args []string) error {
 	if err != nil {
 		return err
 	}
+	report.program = program[0]
 	defer report.close()
 	each, all := f.own.inputs[:0:0], p.inputs // whose names are not templates
 	for _, flag := range f.own.inputs {
@@ -187,6 +205,7 @@ func (f *mapFlags) run(cmd *cobra.Command, h home, args []string) error {
 	if err != nil {
 		return err
 	}
+	f.tellResumed(cmd.ErrOrStderr(), &job)
 	if f.detach {
 		if _, err := fmt.Fprintln(cmd.OutOrStdout(), job.ID); err != nil {
 			return protocol.Errorf(protocol.CodeFile, "cannot write the ID of job %s: %v", job.ID, err).
@@ -194,41 +213,84 @@ func (f *mapFlags) run(cmd *cobra.Command, h home, args []string) error {
 		}
 		return nil
 	}
-	return followAttached(ctx, h, c, job.ID, report)
+	return followAttached(ctx, h, c, &target{id: job.ID}, report)
+}
+
+// tellResumed says when there was nothing to carry on with: a flag or the program
+// may have changed without intent.
+func (f *mapFlags) tellResumed(w io.Writer, job *api.Job) {
+	switch {
+	case !f.resume && !f.retryFailed || job.Resumed:
+	case job.Like != "":
+		fmt.Fprintf(w, "spare: job %s takes over from job %s what has passed there for the same items\n", job.ID, job.Like)
+	default:
+		fmt.Fprintf(w, "spare: there is no job of the same program and flags to carry on with: job %s is a new one\n", job.ID)
+	}
 }
 
 // groups are the items of each task.
-func (f *mapFlags) groups() ([][]mapItem, error) {
+func (f *mapFlags) groups(texts ...[]string) ([][]mapItem, error) {
 	items, err := f.items(os.Stdin)
 	if err != nil {
 		return nil, err
 	}
-	var groups [][]mapItem
-	for n := int(f.chunk.n); len(items) > 0; items = items[min(n, len(items)):] {
-		groups = append(groups, items[:min(n, len(items))])
+	if err := checkPlaceholders(items, texts...); err != nil {
+		return nil, err
+	}
+	groups := slices.Collect(slices.Chunk(items, int(f.chunk.n)))
+	if len(groups) > protocol.MaxJobTasks {
+		return nil, protocol.Errorf(protocol.CodeUsage, "%d tasks are too many, a job has at most %d", len(groups), protocol.MaxJobTasks).
+			WithHint("give each task several items with --chunk")
 	}
 	return groups, nil
 }
 
-// show prints what would be run.
+// show prints what would be run, as a shell would read it.
 func (f *mapFlags) show(w io.Writer, program []string) error {
-	groups, err := f.groups()
+	line := func(words string) error {
+		if _, err := fmt.Fprintln(w, printable(words)); err != nil {
+			return protocol.Errorf(protocol.CodeFile, "cannot write: %v", err)
+		}
+		return nil
+	}
+	if f.pipe {
+		n := 0
+		return blocks(os.Stdin, int(f.block.n), func(block []byte) error {
+			n++
+			args := expandArgs(program[1:], []mapItem{{}}, n)
+			return line(quoted(slices.Concat(program[:1], args)...) + fmt.Sprintf(" < block %d of %s", n, size(uint64(len(block)))))
+		})
+	}
+	groups, err := f.groups(program[1:], f.own.inputs)
 	if err != nil {
 		return err
 	}
 	appended := !hasPlaceholder(program[1:], f.own.inputs)
 	for i, group := range groups {
-		args := expandArgs(program[1:], group, i+1)
-		if appended {
-			for _, m := range group {
-				args = append(args, m.columns...)
+		words := program[:1:1]
+		for _, in := range f.own.inputs {
+			for _, in := range expandArgs([]string{in}, group, i+1) {
+				words = append(words, "-i", in)
 			}
 		}
-		if _, err := fmt.Fprintln(w, protocol.SafeText(strings.Join(append([]string{program[0]}, args...), " "))); err != nil {
-			return protocol.Errorf(protocol.CodeFile, "cannot write: %v", err)
+		if words = append(words, expandArgs(program[1:], group, i+1)...); appended {
+			words = slices.Concat(append([]mapItem{words}, group...)...)
+		}
+		if err := line(quoted(words...)); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// printable is a text for a terminal: what terminals would act upon is taken away.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return '?'
+		}
+		return r
+	}, text)
 }
 
 // upload gives the node the items, and what they need, and returns their digest.
@@ -239,7 +301,7 @@ func (f *mapFlags) upload(ctx context.Context, c *client.Client, args, inputs []
 		enc := json.NewEncoder(w)
 		enc.SetEscapeHTML(false)
 		take := func(item *protocol.Item) error {
-			report.labels = append(report.labels, item.Label)
+			report.expect(item)
 			return enc.Encode(item)
 		}
 		var err error
@@ -247,7 +309,7 @@ func (f *mapFlags) upload(ctx context.Context, c *client.Client, args, inputs []
 			err = f.feedBlocks(ctx, c, args, room, take)
 		} else {
 			var groups [][]mapItem
-			if groups, err = f.groups(); err == nil {
+			if groups, err = f.groups(args, inputs); err == nil {
 				feed := feeder{c: c, args: args, each: inputs, limits: f.own.limits(), seen: make(map[string][]protocol.Input)}
 				err = feed.feed(ctx, groups, take)
 			}
@@ -295,7 +357,7 @@ func (h *halting) Type() string { return "WHEN,WHY=N" }
 
 // Set implements pflag.Value.
 func (h *halting) Set(text string) error {
-	const must = "must be like never, soon,fail=1 or now,success=10%"
+	const must = "must be like never, soon,fail=1, now,success=10% or soon,done=20"
 	if text == "never" {
 		h.rule = nil
 		return nil
@@ -305,7 +367,7 @@ func (h *halting) Set(text string) error {
 	part, percent := strings.CutSuffix(amount, "%")
 	n, err := strconv.ParseUint(part, 10, 32)
 	switch {
-	case when != "soon" && when != "now", why != "fail" && why != "success", !ok, err != nil, n == 0, percent && n > 100:
+	case when != "soon" && when != "now", why != "fail" && why != "success" && why != "done", !ok, err != nil, n == 0, percent && n > 100:
 		return fmt.Errorf("%s", must)
 	}
 	h.rule = &api.Halt{When: when, Why: why, Count: n}

@@ -21,18 +21,21 @@ import (
 
 // report brings what the tasks of a job write to where its user wants it.
 type report struct {
-	c      *client.Client
-	stdout io.Writer
-	stderr io.Writer
-	labels []string // of tasks, from the first on; known to who has submitted them
-	keep   bool
-	tag    bool
-	dir    string   // --results
-	log    *os.File // --joblog, or nil
-	bar    *progress
+	c        *client.Client
+	stdout   io.Writer
+	stderr   io.Writer
+	program  string   // its file, for commands
+	labels   []string // of tasks, from the first on; known to who has submitted them
+	commands []string // the same, if there is a log
+	keep     bool
+	tag      bool
+	dir      string   // --results
+	log      *os.File // --joblog, or nil
+	bar      *progress
 
 	job   string
-	skip  uint64                    // failures up to this result are run again
+	after uint64 // results up to this one were told before
+	outcome
 	next  uint64                    // the task whose turn it is, when the order is kept
 	early map[uint64]*api.JobResult // those that have come before their turn
 }
@@ -60,6 +63,14 @@ func newReport(cmd *cobra.Command, c *client.Client, f *mapFlags) (*report, erro
 	return r, nil
 }
 
+// expect takes the next task's item.
+func (r *report) expect(item *protocol.Item) {
+	r.labels = append(r.labels, item.Label)
+	if r.log != nil {
+		r.commands = append(r.commands, printable(quoted(append([]string{r.program}, item.Args...)...)))
+	}
+}
+
 func (r *report) close() {
 	r.bar.stop()
 	if r.log != nil {
@@ -70,17 +81,20 @@ func (r *report) close() {
 // event takes one line of the followed job.
 func (r *report) event(e api.JobEvent) error {
 	if e.Job != nil {
-		r.job, r.skip = e.Job.ID, e.Job.RetryAfter
+		r.job = e.Job.ID
 		r.bar.note(e.Job)
 	}
 	if e.Ended != nil {
 		r.bar.note(e.Ended)
 	}
 	one := e.Result
-	if one == nil || one.Number <= r.skip && failedTask(one) {
+	if one == nil || one.Stale {
 		return nil
 	}
-	if err := r.note(one); err != nil {
+	if r.outcome.note(one); one.Number <= r.after {
+		return nil
+	}
+	if err := r.keepResult(one); err != nil {
 		return err
 	}
 	if !r.keep {
@@ -120,8 +134,15 @@ func (r *report) label(index uint64) string {
 	return strconv.FormatUint(index, 10)
 }
 
-// note writes the task's line to the log, and its directory of results.
-func (r *report) note(one *api.JobResult) error {
+func (r *report) command(index uint64) string {
+	if index <= uint64(len(r.commands)) {
+		return r.commands[index-1]
+	}
+	return r.label(index)
+}
+
+// keepResult writes the task's line to the log, and its directory of results.
+func (r *report) keepResult(one *api.JobResult) error {
 	if r.log != nil {
 		start, end := time.Time(one.Started), time.Time(one.Ended)
 		host := shortPeer(one.Provider)
@@ -129,7 +150,7 @@ func (r *report) note(one *api.JobResult) error {
 			host = ":"
 		}
 		_, err := fmt.Fprintf(r.log, "%d\t%s\t%d.%03d\t%10.3f\t%d\t%d\t%d\t%d\t%s\n", one.Index, host,
-			start.Unix(), start.Nanosecond()/1e6, end.Sub(start).Seconds(), 0, one.StdoutBytes, one.ExitCode&0xff, 0, r.label(one.Index))
+			start.Unix(), start.Nanosecond()/1e6, end.Sub(start).Seconds(), 0, one.StdoutBytes, one.ExitCode&0xff, 0, r.command(one.Index))
 		if err != nil {
 			return protocol.Errorf(protocol.CodeFile, "cannot write the log %s: %v", r.log.Name(), err)
 		}
@@ -245,6 +266,9 @@ func (t *tagger) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// maxFailed is the exit status that stands for so many failed tasks or more.
+const maxFailed = 101
+
 // endOfJob is the error that makes the command line exit as the job did.
 func endOfJob(j *api.Job) error {
 	left := j.Tasks - j.Passed - j.Failed
@@ -255,7 +279,7 @@ func endOfJob(j *api.Job) error {
 	case j.State == protocol.StateLost.Word():
 		return protocol.Errorf(protocol.CodeInternal, "job %s cannot go on: %s", j.ID, j.Reason).WithHint("'spare rerun %s' tries again", j.ID)
 	case j.Failed > 0:
-		return status(min(j.Failed, 101))
+		return status(min(j.Failed, maxFailed))
 	default:
 		return nil
 	}

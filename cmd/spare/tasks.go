@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -16,66 +15,6 @@ import (
 	"github.com/spare-network/spare/node/api/client"
 	"github.com/spare-network/spare/protocol"
 )
-
-func newPs(h *home) *cobra.Command {
-	limit := quantity{counts, 50, 1, 1000}
-	var more, jobs bool
-	var printJobs []api.Job // beside tasks
-	cmd := newInspect(h, "ps", "Tasks and jobs of this node, newest first", exactly(),
-		func(ctx context.Context, c *client.Client, _ []string) (any, error) {
-			list, err := c.Jobs(ctx, int(limit.n), "")
-			if err != nil || jobs {
-				more = list.Next != ""
-				return list.Jobs, err
-			}
-			page, err := c.Tasks(ctx, int(limit.n), "")
-			more = page.Next != ""
-			printJobs = list.Jobs
-			return page.Tasks, err
-		},
-		func(w io.Writer, listed any) error {
-			tasks, _ := listed.([]api.Task)
-			if all, ok := listed.([]api.Job); ok {
-				printJobs = all
-			}
-			return printTasks(w, tasks, printJobs)
-		})
-	cmd.Flags().VarP(&limit, "limit", "l", "how many at most, `N` from 1 to 1000")
-	cmd.Flags().BoolVar(&jobs, "jobs", false, "only jobs")
-	cmd.PostRun = func(cmd *cobra.Command, _ []string) {
-		if more {
-			fmt.Fprintf(cmd.ErrOrStderr(), "spare: there are older ones than these %d; '%s ps --limit N' shows more, at most 1000\n", limit.n, h.command())
-		}
-	}
-	return cmd
-}
-
-// printTasks writes tasks and jobs in one table, the newest first.
-func printTasks(w io.Writer, tasks []api.Task, jobs []api.Job) error {
-	type line struct {
-		at    time.Time
-		cells []string
-	}
-	var lines []line
-	for _, t := range tasks {
-		wall := ""
-		if t.WallMS != nil {
-			wall = millis(t.WallMS)
-		}
-		at := time.Time(t.Submitted)
-		lines = append(lines, line{at, []string{t.ID, stateText(&t), t.Name, whereOf(&t), span(time.Since(at)), wall}})
-	}
-	for _, j := range jobs {
-		at := time.Time(j.Submitted)
-		lines = append(lines, line{at, []string{j.ID, j.State + ", " + progressText(&j), j.Name, "a job", span(time.Since(at)), ""}})
-	}
-	slices.SortStableFunc(lines, func(a, b line) int { return b.at.Compare(a.at) })
-	rows := make([][]string, len(lines))
-	for i, l := range lines {
-		rows[i] = l.cells
-	}
-	return table(w, []string{"TASK", "STATE", "PROGRAM", "WHERE", "AGE", "TIME"}, rows)
-}
 
 // whereOf names the provider that gave the result; before there is one, or
 // without, that of the attempt that runs, else of the last.
@@ -106,26 +45,39 @@ func stateText(t *api.Task) string {
 }
 
 func newShow(h *home) *cobra.Command {
-	return newInspect(h, "show TASK|JOB", "One task or job: what it is, where it ran and why", exactly("TASK"),
+	cmd := newInspect(h, "show TASK", "A task, a job, or tasks of a job: what they are, where they ran and why", exactly("TASK"),
 		func(ctx context.Context, c *client.Client, args []string) (shown any, err error) {
-			err = orJob(func() error {
-				t, err := c.Task(ctx, args[0])
-				shown = t
+			t, err := parseTarget(args[0])
+			if err != nil {
+				return nil, err
+			}
+			if t.several() {
+				return tasksOf(ctx, c, &t)
+			}
+			err = orJob(&t, func() error {
+				one, err := c.Task(ctx, t.id)
+				shown = one
 				return err
 			}, func() error {
-				j, err := c.Job(ctx, args[0])
+				j, err := c.Job(ctx, t.id)
 				shown = j
 				return err
 			})
 			return shown, err
 		},
 		func(w io.Writer, shown any) error {
-			if j, ok := shown.(api.Job); ok {
-				return printJob(w, j)
+			switch v := shown.(type) {
+			case api.Job:
+				return printJob(w, v)
+			case []api.Task:
+				return printParts(w, v)
+			case api.Task:
+				return printTask(w, v)
 			}
-			t, _ := shown.(api.Task) // there are these two
-			return printTask(w, t)
+			return nil // there are these three
 		})
+	cmd.Long = cmd.Short + ".\n\n" + targetHelp
+	return cmd
 }
 
 func printTask(w io.Writer, t api.Task) error {
@@ -226,22 +178,33 @@ func clock(t *api.Time) string {
 func newLogs(h *home) *cobra.Command {
 	var follow bool
 	cmd := &cobra.Command{
-		Use:   "logs TASK|JOB",
-		Short: "What a task, or all of a job's, have written: their stdout on stdout, their stderr on stderr",
-		Args:  exactly("TASK"),
+		Use:   "logs TASK",
+		Short: "What a task, or those of a job, have written: their stdout on stdout, their stderr on stderr",
+		Long: `What a task has written, or tasks of a job, in the order of their ends: their stdout
+on stdout, their stderr on stderr.
+
+` + targetHelp,
+		Args: exactly("TASK"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			t, err := parseTarget(args[0])
+			if err != nil {
+				return err
+			}
 			c, err := h.node()
 			if err != nil {
 				return err
 			}
-			task := func() error { return logsOf(cmd, c, args[0]) }
-			if follow {
-				task = func() error { return followTask(cmd.Context(), c, args[0]) }
+			if t.several() {
+				return logsOfJob(cmd, c, &t, follow)
 			}
-			return orJob(task, func() error { return logsOfJob(cmd, *h, c, args[0], follow) })
+			task := func() error { return logsOf(cmd, c, t.id) }
+			if follow {
+				task = func() error { return followTask(cmd.Context(), c, t.id) }
+			}
+			return orJob(&t, task, func() error { return logsOfJob(cmd, c, &t, follow) })
 		},
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on to the task's end; Ctrl-C only stops following")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on to the end; Ctrl-C only stops following")
 	return cmd
 }
 
@@ -285,10 +248,18 @@ func copyOutput(ctx context.Context, c *client.Client, id string, fd int, w io.W
 func newWait(h *home) *cobra.Command {
 	timeout := quantity{unit: times, least: uint64(time.Millisecond)}
 	cmd := &cobra.Command{
-		Use:   "wait TASK|JOB",
-		Short: "Wait for a task or job and exit as it did",
-		Args:  exactly("TASK"),
+		Use:   "wait TASK",
+		Short: "Wait for a task, a job, or tasks of a job, and exit as they did",
+		Long: `Wait for a task, a job, or tasks of a job, and exit as they did: with the task's
+status, or with how many tasks have failed, at most 101.
+
+` + targetHelp,
+		Args: exactly("TASK"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			t, err := parseTarget(args[0])
+			if err != nil {
+				return err
+			}
 			c, err := h.node()
 			if err != nil {
 				return err
@@ -299,21 +270,25 @@ func newWait(h *home) *cobra.Command {
 				ctx, cancel = context.WithTimeout(ctx, time.Duration(timeout.n))
 				defer cancel()
 			}
-			err = orJob(func() error {
-				t, err := c.Wait(ctx, args[0])
-				if err != nil {
-					return ofTask(err, args[0])
-				}
-				return endOf(&t)
-			}, func() error {
-				j, err := c.WaitJob(ctx, args[0])
-				if err != nil {
-					return ofTask(err, args[0])
-				}
-				return endOfJob(&j)
-			})
+			if t.several() {
+				err = waitTasks(ctx, c, &t)
+			} else {
+				err = orJob(&t, func() error {
+					one, err := c.Wait(ctx, t.id)
+					if err != nil {
+						return ofTask(err, t.id)
+					}
+					return endOf(&one)
+				}, func() error {
+					j, err := c.WaitJob(ctx, t.id)
+					if err != nil {
+						return ofTask(err, t.id)
+					}
+					return endOfJob(&j)
+				})
+			}
 			if errors.Is(err, context.DeadlineExceeded) {
-				return protocol.Errorf(protocol.CodeTimeout, "it has not ended within %s", &timeout).WithHint("it goes on; see 'spare show %s'", args[0])
+				return protocol.Errorf(protocol.CodeTimeout, "it has not ended within %s", &timeout).WithHint("it goes on; see 'spare show %s'", t.id)
 			}
 			return err
 		},
@@ -324,39 +299,53 @@ func newWait(h *home) *cobra.Command {
 
 func newCancel(h *home) *cobra.Command {
 	return &cobra.Command{
-		Use:   "cancel TASK|JOB",
-		Short: "End a task or job",
-		Args:  exactly("TASK"),
+		Use:   "cancel TASK",
+		Short: "End a task, a job, or tasks of a job",
+		Long: `End a task, a job, or tasks of a job. Those of a job that have not begun are not run
+and count as failed; 'spare rerun' runs them.
+
+` + targetHelp,
+		Args: exactly("TASK"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			t, err := parseTarget(args[0])
+			if err != nil {
+				return err
+			}
 			c, err := h.node()
 			if err != nil {
 				return err
 			}
-			return orJob(func() error {
-				t, err := c.Task(cmd.Context(), args[0])
+			if t.several() {
+				return cancelTasks(cmd, c, &t)
+			}
+			return orJob(&t, func() error {
+				one, err := c.Task(cmd.Context(), t.id)
 				if err != nil {
 					return err
 				}
-				if t.Ended != nil {
-					fmt.Fprintf(cmd.ErrOrStderr(), "spare: task %s has ended already: %s\n", t.ID, stateText(&t))
+				if one.Ended != nil {
+					fmt.Fprintf(cmd.ErrOrStderr(), "spare: task %s has ended already: %s\n", one.ID, stateText(&one))
 					return nil
 				}
-				_, err = c.Cancel(cmd.Context(), t.ID)
+				_, err = c.Cancel(cmd.Context(), one.ID)
 				return err
-			}, func() error {
-				j, err := c.Job(cmd.Context(), args[0])
-				if err != nil {
-					return err
-				}
-				if j.Ended != nil {
-					fmt.Fprintf(cmd.ErrOrStderr(), "spare: job %s has ended already: %s, %s\n", j.ID, j.State, progressText(&j))
-					return nil
-				}
-				_, err = c.CancelJob(cmd.Context(), j.ID)
-				return err
-			})
+			}, func() error { return cancelTasks(cmd, c, &target{job: t.id}) })
 		},
 	}
+}
+
+// cancelTasks ends a job, or those of its tasks that are named.
+func cancelTasks(cmd *cobra.Command, c *client.Client, t *target) error {
+	j, err := c.Job(cmd.Context(), t.job)
+	if err != nil {
+		return err
+	}
+	if j.Ended != nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "spare: job %s has ended already: %s, %s\n", j.ID, j.State, progressText(&j))
+		return nil
+	}
+	_, err = c.CancelJob(cmd.Context(), j.ID, t.tasks)
+	return err
 }
 
 // ofTask names the task in the error of a node that has gone.

@@ -6,16 +6,27 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/spare-network/spare/protocol"
 )
 
 // placeholder is where a part of an item goes: GNU parallel's replacement
-// strings, of which {n}, {n.}, ... are of its n-th column.
-var placeholder = regexp.MustCompile(`\{(?:#|(\d*)(\.|//|/\.|/)?)\}`)
+// strings, of which {n}, {n.}, ... are of its n-th column, and {-n} of the n-th
+// from its end.
+var placeholder = regexp.MustCompile(`\{(?:#|(-?[1-9]\d*)?(\.|//|/\.|/)?)\}`)
 
-// mapItem is one item of a job: what its source has, in columns.
-type mapItem struct {
-	text    string
-	columns []string
+// mapItem is one item of a job, in columns.
+type mapItem []string
+
+// column returns the n-th, from the end if n is below 0.
+func (m mapItem) column(n int) (text string, ok bool) {
+	if n < 0 {
+		n += len(m) + 1
+	}
+	if n < 1 || n > len(m) {
+		return "", false
+	}
+	return m[n-1], true
 }
 
 // expand puts an item, the index-th of its job, into a text.
@@ -25,16 +36,43 @@ func (m mapItem) expand(text string, index int) string {
 			return strconv.Itoa(index)
 		}
 		parts := placeholder.FindStringSubmatch(found)
-		value := m.text
-		if parts[1] != "" {
-			n, err := strconv.Atoi(parts[1])
-			if err != nil || n < 1 || n > len(m.columns) {
-				return "" // as a column that is empty
+		if parts[1] == "" {
+			all := make([]string, len(m))
+			for i, column := range m {
+				all[i] = cut(column, parts[2])
 			}
-			value = m.columns[n-1]
+			return strings.Join(all, " ")
 		}
-		return cut(value, parts[2])
+		n, err := strconv.Atoi(parts[1])
+		column, ok := m.column(n)
+		if err != nil || !ok {
+			return "" // as a column that is empty; others have it, see checkPlaceholders
+		}
+		return cut(column, parts[2])
 	})
+}
+
+// checkPlaceholders finds those that no item has anything for.
+func checkPlaceholders(items []mapItem, texts ...[]string) error {
+	most := 0
+	for _, m := range items {
+		most = max(most, len(m))
+	}
+	for _, text := range slices.Concat(texts...) {
+		for _, parts := range placeholder.FindAllStringSubmatch(text, -1) {
+			n, err := strconv.Atoi(parts[1])
+			if parts[1] == "" || err == nil && max(n, -n) <= most {
+				continue
+			}
+			has := "items have one column"
+			if most > 1 {
+				has = "items have at most " + plural(uint64(most), "column")
+			}
+			return protocol.Errorf(protocol.CodeUsage, "nothing can go where %s is: %s", parts[0], has).
+				WithHint("each ::: and -a is a column, and --colsep makes columns of one; braces of a script's own are safe in a file, with -i")
+		}
+	}
+	return nil
 }
 
 // cut takes the part of a path that a placeholder's ending asks for.
@@ -45,7 +83,7 @@ func cut(value, ending string) string {
 	case "/":
 		return path.Base(value)
 	case "//":
-		return path.Dir(value)
+		return path.Dir(strings.TrimRight(value, "/"))
 	case "/.":
 		base := path.Base(value)
 		return strings.TrimSuffix(base, path.Ext(base))
@@ -69,6 +107,14 @@ func expandArgs(args []string, items []mapItem, index int) (list []string) {
 	return list
 }
 
+// hasItem reports whether anything of an item goes into args, or anything at all
+// into inputs.
+func hasItem(args, inputs []string) bool {
+	return hasPlaceholder(inputs) || slices.ContainsFunc(args, func(arg string) bool {
+		return placeholder.MatchString(strings.ReplaceAll(arg, "{#}", ""))
+	})
+}
+
 // hasPlaceholder reports whether an item goes anywhere into the texts.
 func hasPlaceholder(texts ...[]string) bool {
 	return slices.ContainsFunc(slices.Concat(texts...), placeholder.MatchString)
@@ -77,21 +123,32 @@ func hasPlaceholder(texts ...[]string) bool {
 // combine makes an item of each combination of one entry of each source, the last
 // one varying fastest.
 func combine(sources [][]mapItem) []mapItem {
-	if len(sources) == 1 {
-		return sources[0]
-	}
-	items := []mapItem{{}}
+	items := []mapItem{nil}
 	for _, source := range sources {
-		var next []mapItem
+		next := make([]mapItem, 0, len(items)*len(source))
 		for _, head := range items {
 			for _, tail := range source {
-				next = append(next, mapItem{
-					text:    strings.TrimPrefix(head.text+" "+tail.text, " "),
-					columns: slices.Concat(head.columns, tail.columns),
-				})
+				next = append(next, slices.Concat(head, tail))
 			}
 		}
 		items = next
 	}
 	return items
+}
+
+// quoted writes words as shells read them.
+func quoted(words ...string) string {
+	list := make([]string, len(words))
+	for i, word := range words {
+		list[i] = word
+		if word == "" || strings.ContainsFunc(word, special) {
+			list[i] = "'" + strings.ReplaceAll(word, "'", `'"'"'`) + "'"
+		}
+	}
+	return strings.Join(list, " ")
+}
+
+// special reports whether a shell may make something of a character.
+func special(r rune) bool {
+	return r < 0x80 && !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9') && !strings.ContainsRune("%+,-./:=@_", r)
 }

@@ -11,19 +11,22 @@ import (
 )
 
 func TestExpand(t *testing.T) {
-	item := mapItem{text: "a/b.tar.gz x", columns: []string{"a/b.tar.gz", "x"}}
+	item := mapItem{"a/b.tar.gz", "x"}
 	for text, want := range map[string]string{
-		"":                             "",
-		"plain":                        "plain",
-		"{}":                           "a/b.tar.gz x",
-		"<{1}|{2}>":                    "<a/b.tar.gz|x>",
-		"{1.} {1/}":                    "a/b.tar b.tar.gz",
-		"{1//} {1/.}":                  "a b.tar",
-		"{2//} {2.}":                   ". x",
-		"{#}":                          "12",
-		"{3}{0}{99999999999999999999}": "",
-		"{x} {} {":                     "{x} a/b.tar.gz x {",
-		"{1{}}":                        "{1a/b.tar.gz x}",
+		"":                              "",
+		"plain":                         "plain",
+		"{}":                            "a/b.tar.gz x",
+		"<{1}|{2}>":                     "<a/b.tar.gz|x>",
+		"{1.} {1/}":                     "a/b.tar b.tar.gz",
+		"{1//} {1/.}":                   "a b.tar",
+		"{2//} {2.}":                    ". x",
+		"{#}":                           "12",
+		"{3}{-3}{99999999999999999999}": "",
+		"{0} {%} {= 1 =}":               "{0} {%} {= 1 =}",
+		"{-1} {-2/.}":                   "x b.tar",
+		"{/} {//} {.}":                  "b.tar.gz x a . a/b.tar x",
+		"{x} {} {":                      "{x} a/b.tar.gz x {",
+		"{1{}}":                         "{1a/b.tar.gz x}",
 	} {
 		if got := item.expand(text, 12); got != want {
 			t.Errorf("%q becomes %q, want %q", text, got, want)
@@ -38,9 +41,24 @@ func TestSplitArgs(t *testing.T) {
 		"p ::: a b":         "[p] [[a b]]",
 		"p x ::: a ::: b c": "[p x] [[a] [b c]]",
 		"p :::":             "[p] [[]]",
+		"p ::: a :::+ b":    "[p] [[a] +[b]]",
+		"p :::: a b ::: c":  "[p] [<a <b [c]]",
+		"p ::::+ a":         "[p] [+<a]",
+		"p :::++ a":         "[p :::++ a] []",
 	} {
 		program, lists := splitArgs(strings.Fields(args))
-		if got := fmt.Sprint(program, lists); got != want {
+		var said []string
+		for _, list := range lists {
+			text := fmt.Sprint(list.words)
+			if list.file != "" {
+				text = "<" + list.file
+			}
+			if list.linked {
+				text = "+" + text
+			}
+			said = append(said, text)
+		}
+		if got := fmt.Sprint(program, said); got != want {
 			t.Errorf("%s is %s, want %s", args, got, want)
 		}
 	}
@@ -56,18 +74,20 @@ func TestItemsOfFilesAreLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := fmt.Sprintf("%q", items), `[{"a,1" ["a" "1"]} {"b,2" ["b" "2"]} {"" [""]} {"c" ["c"]}]`; got != want {
+	if got, want := fmt.Sprintf("%q", items), `[["a" "1"] ["b" "2"] [""] ["c"]]`; got != want {
 		t.Errorf("they are %s, want %s", got, want)
 	}
 }
 
 func TestBlocksHoldWholeLines(t *testing.T) {
 	for text, want := range map[string]string{
-		"":             "[]",
-		"a\nb\nc\n":    `["a\nb\n" "c\n"]`,
-		"a\nb":         `["a\nb"]`,
-		"long line\nb": `["long line\n" "b"]`,
-		"\n\n\n\n\n":   `["\n\n\n" "\n\n"]`,
+		"":               "[]",
+		"a\nb\nc\n":      `["a\n" "b\n" "c\n"]`,
+		"a\nb":           `["a\nb"]`,
+		"long line\nb":   `["long line\n" "b"]`,
+		"\n\n\n\n\n":     `["\n\n\n" "\n\n"]`,
+		"ab\nc\n":        `["ab\n" "c\n"]`,
+		"a\nb\nlong one": `["a\n" "b\n" "long one"]`,
 	} {
 		var got []string
 		err := blocks(strings.NewReader(text), 3, func(b []byte) error { got = append(got, string(b)); return nil })
@@ -103,7 +123,7 @@ func FuzzBlocks(f *testing.F) {
 func FuzzExpand(f *testing.F) {
 	f.Add("{1.}{}{#}", "a/b", 3)
 	f.Fuzz(func(t *testing.T, text, item string, index int) {
-		got := (mapItem{item, []string{item}}).expand(text, index)
+		got := (mapItem{item}).expand(text, index)
 		if !placeholder.MatchString(text) && got != text {
 			t.Fatalf("%q becomes %q", text, got)
 		}

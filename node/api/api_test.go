@@ -85,7 +85,7 @@ func TestTaskJSONIsTheContract(t *testing.T) {
 	}
 	_, _, got := c.do("GET", "/api/v1/tasks/aaa", "")
 	empty := protocol.DigestOf(nil).String()
-	want := `{"id":"aaaaaaaaaa","name":"p.wasm","state":"done","reason":"","exit_code":7,"exit_source":"guest",` +
+	want := `{"kind":"task","id":"aaaaaaaaaa","name":"p.wasm","state":"done","reason":"","exit_code":7,"exit_source":"guest",` +
 		`"stdout_digest":"` + protocol.DigestOf([]byte("to stdout\n")).String() + `","stdout_bytes":10,"stderr_bytes":10,` +
 		`"files":[],"wall_ms":40.125,"gas":1234567,"gas_limit":10000000000000,"error":null,"submitted":"2026-03-01T12:00:00.123Z","ended":"2026-03-01T12:00:00.165Z",` +
 		`"module":"` + protocol.DigestOf(apitest.Module("exit 7")).CID() + `","args":["p.wasm"],"env":[],` +
@@ -387,7 +387,7 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{
-		"get /api/v1/jobs", "get /api/v1/jobs/{id}", "get /api/v1/jobs/{id}/follow", "get /api/v1/offers", "get /api/v1/peers", "get /api/v1/status", "get /api/v1/tasks", "get /api/v1/tasks/{id}",
+		"get /api/v1/jobs", "get /api/v1/jobs/{id}", "get /api/v1/jobs/{id}/follow", "get /api/v1/jobs/{id}/tasks", "get /api/v1/offers", "get /api/v1/peers", "get /api/v1/status", "get /api/v1/tasks", "get /api/v1/tasks/{id}",
 		"get /api/v1/tasks/{id}/files", "get /api/v1/tasks/{id}/files/{path}",
 		"get /api/v1/tasks/{id}/follow", "get /api/v1/tasks/{id}/stderr", "get /api/v1/tasks/{id}/stdout",
 		"post /api/v1/blobs", "post /api/v1/blobs/missing", "post /api/v1/dashboard/link", "post /api/v1/diagnosis",

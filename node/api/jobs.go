@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,13 +35,14 @@ type JobRules struct {
 // Halt ends a job before all of its tasks were run.
 type Halt struct {
 	When    string `json:"when" enum:"soon,now" doc:"soon: those under way end by themselves; now: they are cancelled"`
-	Why     string `json:"why" enum:"fail,success" doc:"Which tasks are counted"`
+	Why     string `json:"why" enum:"fail,success,done" doc:"Which tasks are counted; done: all that have ended"`
 	Count   uint64 `json:"count,omitempty" doc:"So many, or"`
 	Percent uint32 `json:"percent,omitempty" maximum:"100" doc:"such a part of all"`
 }
 
 // Job is a job as people see it.
 type Job struct {
+	Kind      string   `json:"kind" doc:"job"`
 	ID        string   `json:"id"`
 	Name      string   `json:"name"`
 	State     string   `json:"state" doc:"running, done, cancelled or lost"`
@@ -59,13 +61,15 @@ type Job struct {
 	Terms     Terms    `json:"terms"`
 	Rules     JobRules `json:"rules"`
 
-	RetryAfter uint64 `json:"retry_after,omitempty" doc:"Failures up to this result are run again"`
+	Resumed bool   `json:"resumed,omitempty" doc:"The submission has found it and carries on with it"`
+	Like    string `json:"like,omitempty" doc:"ID of the job from which it has taken over what had passed"`
 }
 
 // JobResult is how one task of a job has ended.
 type JobResult struct {
 	Number       uint64     `json:"number" doc:"Of the result in its job, in the order of their coming"`
 	Index        uint64     `json:"index" doc:"Of the task in its job"`
+	Stale        bool       `json:"stale,omitempty" doc:"It counts no longer: its task was to be run again"`
 	ExitCode     int32      `json:"exit_code"`
 	ExitSource   string     `json:"exit_source" doc:"guest or system"`
 	Error        *TaskError `json:"error,omitempty"`
@@ -97,23 +101,38 @@ type JobPage struct {
 	Next string `json:"next" doc:"Pass it as before for the next page; empty on the last"`
 }
 
-type jobInput struct {
-	ID string `path:"id" doc:"Beginning of a job's ID"`
+// TaskList is a part of a job's tasks.
+type TaskList struct {
+	Tasks []Task `json:"tasks"`
+	Next  uint64 `json:"next" doc:"Pass it as after for more; 0 when these are the last"`
+}
+
+// SomeTasks names a job, and tasks of it perhaps.
+type SomeTasks struct {
+	ID    string `path:"id" doc:"Beginning of a job's ID"`
+	Tasks string `query:"tasks" maxLength:"8192" doc:"Tasks of it: 7, 3-9 or 1,4,10-12; all when left away"`
 }
 
 type againInput struct {
-	ID     string `path:"id" doc:"Beginning of a job's ID"`
-	Failed bool   `query:"failed" doc:"Run failed tasks again as well"`
+	SomeTasks
+	Failed bool `query:"failed" doc:"Run failed tasks again as well"`
 }
 
 type followJobInput struct {
-	ID    string `path:"id" doc:"Beginning of a job's ID"`
+	SomeTasks
 	After uint64 `query:"after" doc:"Number of the last result that is known"`
+	Brief bool   `query:"brief" doc:"Leave away what the tasks have written"`
 }
 
 type waitJobInput struct {
 	ID   string `path:"id" doc:"Beginning of a job's ID"`
 	Wait string `query:"wait" maxLength:"32" doc:"Answer when it has ended, or after this time, at most 10m"`
+}
+
+type partsInput struct {
+	SomeTasks
+	After uint64 `query:"after" doc:"Number of a task; only later ones are listed"`
+	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"50"`
 }
 
 // jobRoutes submit, follow and end jobs.
@@ -129,10 +148,10 @@ func (s *Server) jobRoutes(a huma.API) {
 	}, s.getJob)
 	route(a, huma.Operation{
 		OperationID: "cancel-job", Method: http.MethodPost, Path: "/jobs/{id}/cancel", Summary: "End a job",
-	}, func(_ context.Context, in *jobInput) (*reply[Job], error) {
-		j, err := s.findJob(in.ID)
+	}, func(_ context.Context, in *SomeTasks) (*reply[Job], error) {
+		j, which, err := s.findTasks(in)
 		if err == nil {
-			err = s.cfg.Jobs.Cancel(protocol.TaskID(j.Id))
+			err = s.cfg.Jobs.Cancel(protocol.TaskID(j.Id), which)
 		}
 		if err != nil {
 			return nil, err
@@ -140,27 +159,33 @@ func (s *Server) jobRoutes(a huma.API) {
 		return s.job(j.Id)
 	})
 	route(a, huma.Operation{
-		OperationID: "rerun-job", Method: http.MethodPost, Path: "/jobs/{id}/rerun", Summary: "Run what a job has not run, or what has failed in it",
+		OperationID: "rerun-job", Method: http.MethodPost, Path: "/jobs/{id}/rerun", Summary: "Run what a job has not run, or what has failed in it, or the tasks named",
 	}, func(ctx context.Context, in *againInput) (*reply[Job], error) {
-		j, err := s.findJob(in.ID)
+		j, which, err := s.findTasks(&in.SomeTasks)
+		if err == nil && len(which) > 0 && in.Failed {
+			err = protocol.Errorf(protocol.CodeBadRequest, "either failed, or the tasks that are named")
+		}
 		if err == nil {
-			j, err = s.cfg.Jobs.Again(ctx, protocol.TaskID(j.Id), in.Failed)
+			j, err = s.cfg.Jobs.Again(ctx, protocol.TaskID(j.Id), which, in.Failed)
 		}
 		if err != nil {
 			return nil, err
 		}
 		return &reply[Job]{viewJob(j)}, nil
 	})
+	route(a, huma.Operation{
+		OperationID: "tasks-of-job", Method: http.MethodGet, Path: "/jobs/{id}/tasks", Summary: "Tasks of a job, in their order",
+	}, s.listParts)
 	lines := map[string]*huma.MediaType{linesType: {Schema: a.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[JobEvent](), true, "")}}
 	route(a, huma.Operation{
-		OperationID: "follow-job", Method: http.MethodGet, Path: "/jobs/{id}/follow", Summary: "A job's results from the first, and its changes",
+		OperationID: "follow-job", Method: http.MethodGet, Path: "/jobs/{id}/follow", Summary: "A job's results from the first, and its changes, until it or the tasks named have ended",
 		Responses: map[string]*huma.Response{"200": {Description: "Lines, one JobEvent each", Content: lines}},
 	}, func(_ context.Context, in *followJobInput) (*huma.StreamResponse, error) {
-		j, err := s.findJob(in.ID)
+		j, which, err := s.findTasks(&in.SomeTasks)
 		if err != nil {
 			return nil, err
 		}
-		return s.followedJob(j, in.After), nil
+		return s.followedJob(j, which, in), nil
 	})
 }
 
@@ -169,6 +194,46 @@ func (s *Server) findJob(prefix string) (*protocol.Job, error) {
 		return nil, protocol.Errorf(protocol.CodeNotFound, "%q is no job's ID", protocol.SafeText(prefix)).WithHint("'spare ps' lists jobs")
 	}
 	return s.cfg.Jobs.Job(prefix)
+}
+
+// findTasks returns a job, and which of its tasks are meant: none are all.
+func (s *Server) findTasks(in *SomeTasks) (*protocol.Job, protocol.Ranges, error) {
+	which, err := protocol.ParseRanges(in.Tasks)
+	if err != nil {
+		return nil, nil, err
+	}
+	j, err := s.findJob(in.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	which, err = which.Of(j.Tasks)
+	return j, which, err
+}
+
+func (s *Server) listParts(_ context.Context, in *partsInput) (*reply[TaskList], error) {
+	j, which, err := s.findTasks(&in.SomeTasks)
+	if err != nil {
+		return nil, err
+	}
+	tasks, err := s.cfg.Jobs.Tasks(j.Id, which, in.After, cmp.Or(in.Limit, defaultPage))
+	if err != nil {
+		return nil, err
+	}
+	list := TaskList{Tasks: make([]Task, 0, len(tasks))}
+	for _, t := range tasks {
+		list.Tasks = append(list.Tasks, s.listTask(t))
+	}
+	if n := len(tasks); n > 0 {
+		_, last := protocol.TaskID(tasks[n-1].Id).Split()
+		end := j.Tasks
+		if len(which) > 0 {
+			end = which[len(which)-1].Last
+		}
+		if last < end {
+			list.Next = last
+		}
+	}
+	return &reply[TaskList]{list}, nil
 }
 
 func (s *Server) job(id string) (*reply[Job], error) {
@@ -202,13 +267,15 @@ func (s *Server) submitJob(ctx context.Context, in *struct{ Body JobSubmission }
 		if (h.Count > 0) == (h.Percent > 0) {
 			return nil, protocol.Errorf(protocol.CodeBadRequest, "halt: give either a count or a percentage")
 		}
-		record.Rules.Halt = &protocol.Halt{Now: h.When == "now", Passed: h.Why == "success", Count: h.Count, Percent: h.Percent}
+		record.Rules.Halt = &protocol.Halt{Now: h.When == "now", Passed: h.Why == "success", Ended: h.Why == "done", Count: h.Count, Percent: h.Percent}
 	}
 	j, err := s.cfg.Jobs.Submit(ctx, record, in.Body.Resume, in.Body.RetryFailed)
 	if err != nil {
 		return nil, err
 	}
-	return &reply[Job]{viewJob(j)}, nil
+	v := viewJob(j)
+	v.Resumed = j.Id != record.Id // a new one has been given its ID there
+	return &reply[Job]{v}, nil
 }
 
 func (s *Server) listJobs(_ context.Context, in *listInput) (*reply[JobPage], error) {
@@ -246,7 +313,7 @@ func (s *Server) getJob(ctx context.Context, in *waitJobInput) (*reply[Job], err
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	// Nothing comes after the last number that there can be.
-	ended, err := s.cfg.Jobs.Follow(ctx, protocol.TaskID(j.Id), noResults,
+	ended, err := s.cfg.Jobs.Follow(ctx, protocol.TaskID(j.Id), nil, noResults,
 		func(*protocol.JobResult) error { return nil }, func(*protocol.Job) error { return nil })
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
@@ -265,7 +332,7 @@ const noResults = 1 << 62
 const tellEvery = 250 * time.Millisecond
 
 // followedJob answers with a job's events, one line each.
-func (s *Server) followedJob(j *protocol.Job, after uint64) *huma.StreamResponse {
+func (s *Server) followedJob(j *protocol.Job, which protocol.Ranges, in *followJobInput) *huma.StreamResponse {
 	return &huma.StreamResponse{Body: func(c huma.Context) {
 		r, w := humago.Unwrap(c)
 		w.Header().Set("Content-Type", linesType)
@@ -276,9 +343,17 @@ func (s *Server) followedJob(j *protocol.Job, after uint64) *huma.StreamResponse
 			return
 		}
 		var told time.Time
-		ended, err := s.cfg.Jobs.Follow(r.Context(), protocol.TaskID(j.Id), after,
-			func(one *protocol.JobResult) error { return send(JobEvent{Result: viewResult(one)}) },
+		of := j // as it is when results come that may be stale
+		ended, err := s.cfg.Jobs.Follow(r.Context(), protocol.TaskID(j.Id), which, in.After,
+			func(one *protocol.JobResult) error {
+				v := viewResult(one)
+				if v.Stale = of.Stale(one); in.Brief {
+					v.Stdout, v.Stderr = nil, nil
+				}
+				return send(JobEvent{Result: v})
+			},
 			func(j *protocol.Job) error {
+				of = j
 				if now := time.Now(); now.Sub(told) >= tellEvery {
 					told = now
 					v := viewJob(j)
@@ -299,10 +374,10 @@ func (s *Server) followedJob(j *protocol.Job, after uint64) *huma.StreamResponse
 
 func viewJob(j *protocol.Job) Job {
 	v := Job{
-		ID: j.Id, Name: j.Name, State: j.State.Word(), Reason: j.Reason,
+		Kind: "job", ID: j.Id, Name: j.Name, State: j.State.Word(), Reason: j.Reason,
 		Tasks: j.Tasks, Passed: j.Passed, Failed: j.Failed, Results: j.Results,
 		Submitted: Time(time.UnixMilli(j.SubmittedUnixMs)), Ended: moment(j.EndedUnixMs),
-		Terms: viewTerms(j.Terms), RetryAfter: j.RetryAfter,
+		Terms: viewTerms(j.Terms), Like: j.Like,
 		Rules: JobRules{InFlight: j.Rules.GetInFlight(), Retries: j.Rules.GetRetries()},
 	}
 	if h := j.Rules.GetHalt(); h != nil {
@@ -310,7 +385,10 @@ func viewJob(j *protocol.Job) Job {
 		if h.Now {
 			v.Rules.Halt.When = "now"
 		}
-		if h.Passed {
+		switch {
+		case h.Ended:
+			v.Rules.Halt.Why = "done"
+		case h.Passed:
 			v.Rules.Halt.Why = "success"
 		}
 	}

@@ -41,18 +41,21 @@ type Jobs interface {
 	// terms and items.
 	Submit(ctx context.Context, job *protocol.Job, resume, retryFailed bool) (*protocol.Job, error)
 	// Again goes on with a job that ended before its end, or with what has failed
-	// in it.
-	Again(ctx context.Context, id protocol.TaskID, failed bool) (*protocol.Job, error)
+	// in it, or runs the tasks named once more.
+	Again(ctx context.Context, id protocol.TaskID, which protocol.Ranges, failed bool) (*protocol.Job, error)
 	// Job returns the one job whose ID begins with prefix.
 	Job(prefix string) (*protocol.Job, error)
 	// Jobs returns at most limit jobs, newest first, that were submitted before
 	// the one named; an empty ID is later than all.
 	Jobs(limit int, before protocol.TaskID) ([]*protocol.Job, error)
+	// Tasks returns at most limit tasks of a job in their order, those after a
+	// number; at least one, if there is one.
+	Tasks(prefix string, which protocol.Ranges, after uint64, limit int) ([]*protocol.Task, error)
 	// Follow tells of results after the one with a number, and of changes between
-	// them, and returns the job when it has ended.
-	Follow(ctx context.Context, id protocol.TaskID, after uint64, result func(*protocol.JobResult) error, changed func(*protocol.Job) error) (*protocol.Job, error)
-	// Cancel ends a job. One that has ended stays as it is.
-	Cancel(id protocol.TaskID) error
+	// them, and returns the job when it has ended, or the tasks named.
+	Follow(ctx context.Context, id protocol.TaskID, which protocol.Ranges, after uint64, result func(*protocol.JobResult) error, changed func(*protocol.Job) error) (*protocol.Job, error)
+	// Cancel ends a job, or the tasks named. What has ended stays as it is.
+	Cancel(id protocol.TaskID, which protocol.Ranges) error
 }
 
 // Blobs keeps modules and inputs by their content.

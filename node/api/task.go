@@ -21,6 +21,7 @@ var (
 
 // Task is a task as people see it.
 type Task struct {
+	Kind         string     `json:"kind" doc:"task"`
 	ID           string     `json:"id"`
 	Name         string     `json:"name"`
 	State        string     `json:"state" doc:"queued, fetching, compiling, running, done, refused, lost or cancelled"`
@@ -139,6 +140,7 @@ func viewFiles(list []*protocol.File) []File {
 // listTask shows t without its files, of which there may be thousands.
 func (s *Server) listTask(t *protocol.Task) Task {
 	v := Task{
+		Kind:      "task",
 		ID:        t.Id,
 		Name:      t.Name,
 		State:     t.State.Word(),

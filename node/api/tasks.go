@@ -83,7 +83,12 @@ func (s *Server) taskRoutes(a huma.API) {
 		if err != nil {
 			return nil, err
 		}
-		if err := s.cfg.Tasks.Cancel(protocol.TaskID(t.Id)); err != nil {
+		if of, index := protocol.TaskID(t.Id).Split(); index > 0 {
+			err = s.cfg.Jobs.Cancel(of, protocol.Ranges{{First: index, Last: index}})
+		} else {
+			err = s.cfg.Tasks.Cancel(protocol.TaskID(t.Id))
+		}
+		if err != nil {
 			return nil, err
 		}
 		return s.task(t.Id)
@@ -98,8 +103,16 @@ func rawResponse() map[string]*huma.Response {
 
 // find returns the task whose ID begins with prefix.
 func (s *Server) find(prefix string) (*protocol.Task, error) {
-	if of, _ := protocol.TaskID(prefix).Split(); !protocol.ValidIDPrefix(string(of)) {
+	of, index := protocol.TaskID(prefix).Split()
+	if !protocol.ValidIDPrefix(string(of)) {
 		return nil, protocol.Errorf(protocol.CodeNotFound, "%q is no task's ID", protocol.SafeText(prefix)).WithHint("'spare ps' lists tasks")
+	}
+	if index > 0 { // one that is under way is only known by its whole ID
+		j, err := s.cfg.Jobs.Job(string(of))
+		if err != nil {
+			return nil, err
+		}
+		prefix = string(protocol.Part(protocol.TaskID(j.Id), index))
 	}
 	return s.cfg.Tasks.Task(prefix)
 }
@@ -147,7 +160,7 @@ func (s *Server) getTask(ctx context.Context, in *waitInput) (*reply[Task], erro
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	t, err = s.cfg.Tasks.Follow(ctx, protocol.TaskID(t.Id), nil, nil)
+	t, err = s.follow(ctx, protocol.TaskID(t.Id), nil, nil)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return s.task(in.ID)
 	}
@@ -155,6 +168,22 @@ func (s *Server) getTask(ctx context.Context, in *waitInput) (*reply[Task], erro
 		return nil, err
 	}
 	return &reply[Task]{s.viewTask(t)}, nil
+}
+
+// follow follows a task to its end. One of a job may have to wait for its turn
+// first; it is told when it has ended then.
+func (s *Server) follow(ctx context.Context, id protocol.TaskID, out func(int, []byte) error, changed func(*protocol.Task)) (*protocol.Task, error) {
+	t, err := s.cfg.Tasks.Follow(ctx, id, out, changed)
+	of, index := id.Split()
+	if err != nil || t.State.Ended() || index == 0 {
+		return t, err
+	}
+	_, err = s.cfg.Jobs.Follow(ctx, of, protocol.Ranges{{First: index, Last: index}}, 0,
+		func(*protocol.JobResult) error { return nil }, func(*protocol.Job) error { return nil })
+	if err != nil {
+		return nil, err
+	}
+	return s.cfg.Tasks.Follow(ctx, id, out, changed)
 }
 
 func (s *Server) submitTask(ctx context.Context, in *submitInput) (*huma.StreamResponse, error) {
@@ -212,7 +241,7 @@ func (s *Server) followed(id protocol.TaskID) *huma.StreamResponse {
 				return send(Event{Stderr: p})
 			}
 		}
-		t, err := s.cfg.Tasks.Follow(r.Context(), id, out, changed)
+		t, err := s.follow(r.Context(), id, out, changed)
 		if err != nil {
 			_ = send(Event{Error: problemOf(err)}) // the client has gone
 			return

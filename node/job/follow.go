@@ -2,7 +2,6 @@ package job
 
 import (
 	"context"
-	"errors"
 	"io"
 	"time"
 
@@ -18,13 +17,29 @@ const followEvery = 20 * time.Millisecond
 
 // Follow tells of a job's results from the one after the given number on, as
 // they come, and of its changes between them, and returns the job when it has
-// ended. It ends early with the error of a function, or of ctx.
-func (j *Jobs) Follow(ctx context.Context, id protocol.TaskID, after uint64, result func(*protocol.JobResult) error, changed func(*protocol.Job) error) (*protocol.Job, error) {
+// ended, or those of its tasks that are named. It ends early with the error of a
+// function, or of ctx.
+func (j *Jobs) Follow(ctx context.Context, id protocol.TaskID, which protocol.Ranges, after uint64, result func(*protocol.JobResult) error, changed func(*protocol.Job) error) (*protocol.Job, error) {
+	known, left := after, uint64(0) // tasks of those named that have not ended
+	if len(which) > 0 {
+		record, err := j.Job(string(id))
+		if err == nil {
+			which, err = which.Of(record.Tasks)
+		}
+		if err != nil {
+			return nil, err
+		}
+		left, after = which.Count(record.Tasks), 0 // which have ended, only all results tell
+	}
 	pace := time.NewTicker(followEvery)
 	defer pace.Stop()
 	for {
 		// In this order, so that nothing comes between unseen.
 		r := j.running(id)
+		record, err := j.Job(string(id))
+		if err != nil {
+			return nil, err
+		}
 		var next <-chan struct{}
 		if r != nil {
 			next = r.next()
@@ -35,19 +50,28 @@ func (j *Jobs) Follow(ctx context.Context, id protocol.TaskID, after uint64, res
 				return nil, err
 			}
 			for _, one := range list {
-				if err := result(one); err != nil {
-					return nil, err
-				}
 				after = one.Number
+				if !which.Has(one.Index) {
+					continue
+				}
+				if after > known {
+					if err := result(one); err != nil {
+						return nil, err
+					}
+				}
+				if left > 0 && !record.Stale(one) {
+					if left--; left == 0 {
+						return j.Job(string(id))
+					}
+				}
 			}
 			if len(list) < resultsAtOnce {
 				break
 			}
 		}
 		if r == nil {
-			record, err := j.cfg.Store.Job(string(id))
-			if err != nil || record.Ended() {
-				return record, err
+			if record.Ended() {
+				return record, nil
 			}
 			if j.running(id) == nil {
 				return nil, errStopping // it is open, and nobody conducts it
@@ -81,71 +105,81 @@ func (j *Jobs) Task(id protocol.TaskID) (*protocol.Task, error) {
 	if index == 0 || index > record.Tasks {
 		return nil, protocol.Errorf(protocol.CodeNotFound, "the job %s has tasks 1 to %d, not %s", record.Id, record.Tasks, protocol.SafeText(string(id)))
 	}
-	spec, err := j.specOf(record, index)
+	var t *protocol.Task
+	err = j.parts(record, func(i uint64) bool { return i == index }, func(_ uint64, found *protocol.Task) { t = found })
+	if err == nil && t == nil {
+		err = io.ErrUnexpectedEOF
+	}
 	if err != nil {
 		return nil, err
-	}
-	raw, err := spec.Marshal()
-	if err != nil {
-		return nil, err
-	}
-	t := &protocol.Task{
-		Id: string(protocol.Part(protocol.TaskID(record.Id), index)), Spec: raw, Terms: record.Terms, Name: record.Name,
-		SubmittedUnixMs: record.SubmittedUnixMs, State: protocol.StateQueued, Reason: "its turn has not come",
 	}
 	one, err := j.resultOf(record, index)
 	if err != nil {
 		return nil, err
 	}
+	settle(t, record, one)
+	return t, nil
+}
+
+// settle makes a task what its result says, or what its job says of one without.
+func settle(t *protocol.Task, record *protocol.Job, one *protocol.JobResult) {
 	if one == nil {
-		if record.Ended() {
+		switch {
+		case !record.Ended():
+		case record.State == protocol.StateCancelled:
+			t.State, t.Reason = protocol.StateCancelled, "its job was cancelled before its turn"
+		default:
 			t.State, t.Reason = protocol.StateCancelled, "its job ended before its turn"
 		}
-		return t, nil
+		return
 	}
 	t.Result, t.State, t.Reason, t.EndedUnixMs = one.Result, protocol.StateDone, one.Result.Message, one.EndedUnixMs
+	if one.Result.Code == string(protocol.CodeCancelled) {
+		t.State = protocol.StateCancelled
+	}
 	if one.Provider != "" {
 		t.Replicas = []*protocol.Replica{{
 			Attempt: one.Attempts, Provider: one.Provider, State: protocol.StateDone, RttUs: -1, ResultDigest: one.Result.Digest,
 			StartedUnixMs: one.StartedUnixMs, EndedUnixMs: one.EndedUnixMs, Gas: one.Result.Gas,
 		}}
 	}
-	return t, nil
 }
 
-var errFound = errors.New("found")
-
-func (j *Jobs) specOf(record *protocol.Job, index uint64) (spec *protocol.Spec, err error) {
+// parts calls take with the tasks of a job that are wanted, as they are before
+// their turn.
+func (j *Jobs) parts(record *protocol.Job, wanted func(index uint64) bool, take func(index uint64, t *protocol.Task)) error {
 	common, err := protocol.ParseSpec(record.Spec)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	err = j.each(record, func(i uint64, line []byte) error {
-		if i != index {
+	return j.each(record, func(index uint64, line []byte) error {
+		if !wanted(index) {
 			return nil
 		}
-		item, err := parseItem(line, i)
-		if err == nil {
-			spec, err = specOf(item, common, j.cfg.Store.Blobs())
+		item, err := parseItem(line, index)
+		if err != nil {
+			return err
 		}
-		if err == nil {
-			err = errFound
+		spec, err := specOf(item, common, j.cfg.Store.Blobs())
+		if err != nil {
+			return err
 		}
-		return err
+		raw, err := spec.Marshal()
+		if err != nil {
+			return err
+		}
+		take(index, &protocol.Task{
+			Id: string(protocol.Part(protocol.TaskID(record.Id), index)), Spec: raw, Terms: record.Terms, Name: record.Name,
+			SubmittedUnixMs: record.SubmittedUnixMs, State: protocol.StateQueued, Reason: "its turn has not come",
+		})
+		return nil
 	})
-	if errors.Is(err, errFound) {
-		return spec, nil
-	}
-	if err == nil {
-		err = io.ErrUnexpectedEOF
-	}
-	return nil, err
 }
 
 // resultOf returns the last result of a task, or nil.
 func (j *Jobs) resultOf(record *protocol.Job, index uint64) (last *protocol.JobResult, err error) {
 	err = j.results(record, func(one *protocol.JobResult) {
-		if one.Index == index {
+		if one.Index == index && !record.Stale(one) {
 			last = one
 		}
 	})

@@ -154,7 +154,7 @@ func (w *world) end(id protocol.TaskID) (*protocol.Job, map[uint64][]*protocol.J
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
 	results, last := make(map[uint64][]*protocol.JobResult), uint64(0)
-	j, err := w.jobs.Follow(ctx, id, 0, func(one *protocol.JobResult) error {
+	j, err := w.jobs.Follow(ctx, id, nil, 0, func(one *protocol.JobResult) error {
 		if last++; one.Number != last {
 			w.t.Errorf("result %d comes as number %d", last, one.Number)
 		}
@@ -299,7 +299,7 @@ func TestCancelledJobGoesOnWhenAsked(t *testing.T) {
 	j.Rules.InFlight = 1
 	id := w.submit(j)
 	w.eventually("two have ended", func() bool { return w.job(id).Passed == 2 })
-	if err := w.jobs.Cancel(id); err != nil {
+	if err := w.jobs.Cancel(id, nil); err != nil {
 		t.Fatal(err)
 	}
 	ended, _ := w.end(id)
@@ -307,7 +307,7 @@ func TestCancelledJobGoesOnWhenAsked(t *testing.T) {
 		t.Fatalf("it ends as %v", ended)
 	}
 	unblock()
-	if _, err := w.jobs.Again(t.Context(), id, false); err != nil {
+	if _, err := w.jobs.Again(t.Context(), id, nil, false); err != nil {
 		t.Fatal(err)
 	}
 	ended, results := w.end(id)

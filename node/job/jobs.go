@@ -130,7 +130,7 @@ func (j *Jobs) Submit(ctx context.Context, record *protocol.Job, resume, retryFa
 			return nil, err
 		}
 		if old != nil {
-			return j.Again(ctx, protocol.TaskID(old.Id), retryFailed)
+			return j.Again(ctx, protocol.TaskID(old.Id), nil, retryFailed)
 		}
 		record.Like = like
 	}
@@ -218,30 +218,6 @@ func (j *Jobs) each(record *protocol.Job, take func(index uint64, line []byte) e
 	}
 }
 
-// Again opens a job that has ended before all of its tasks were run, and, if
-// wanted, for those that have failed. One that is open, or has nothing left to
-// do, stays as it is.
-func (j *Jobs) Again(ctx context.Context, id protocol.TaskID, failed bool) (*protocol.Job, error) {
-	if r := j.running(id); r != nil {
-		return r.snapshot(), nil
-	}
-	record, err := j.cfg.Store.Job(string(id))
-	if err != nil {
-		return nil, err
-	}
-	if record.Passed+record.Failed >= record.Tasks && (!failed || record.Failed == 0) {
-		return record, nil
-	}
-	record.State, record.Reason, record.EndedUnixMs = protocol.StateRunning, "", 0
-	if failed {
-		record.RetryAfter = record.Results
-	}
-	if err := j.cfg.Store.SaveJobNow(ctx, record); err != nil {
-		return nil, fmt.Errorf("journal the job: %w", err)
-	}
-	return j.begin(record)
-}
-
 // begin conducts a job that is stored.
 func (j *Jobs) begin(record *protocol.Job) (*protocol.Job, error) {
 	common, err := protocol.ParseSpec(record.Spec)
@@ -324,14 +300,4 @@ func (j *Jobs) freshest(record *protocol.Job) *protocol.Job {
 		return r.snapshot()
 	}
 	return record
-}
-
-// Cancel ends a job and its tasks. One that has ended stays as it is.
-func (j *Jobs) Cancel(id protocol.TaskID) error {
-	if r := j.running(id); r != nil {
-		r.stop(errCancelled)
-		return nil
-	}
-	_, err := j.cfg.Store.Job(string(id))
-	return err
 }

@@ -18,6 +18,7 @@ type running struct {
 	j      *Jobs
 	id     protocol.TaskID
 	common *protocol.Spec
+	only   protocol.Ranges // tasks that are to be run
 	ctx    context.Context // ends when no more tasks are begun
 	cancel context.CancelCauseFunc
 	tasks  context.Context // ends when those under way are to end; not when the node stops: they are taken up then
@@ -29,18 +30,20 @@ type running struct {
 	// them, so that there are no gaps. It is held across the store's queue.
 	recording sync.Mutex
 
-	freed chan struct{} // a task has ended
-	begun chan turn     // tasks for whoever has ended one
+	freed    chan struct{} // a task has ended
+	begun    chan turn     // tasks for whoever has ended one
+	recalled chan struct{} // closed when it is known which tasks have ended
 
 	mu      sync.Mutex
 	record  *protocol.Job
 	ended   set // tasks with a result that counts
 	passed  set
 	flying  int
-	mean    time.Duration // of recent tasks
-	halted  bool          // no more tasks are begun
-	over    bool          // nothing changes any more, and nobody finds it here
-	changed chan struct{} // closed at the next change, if anybody waits
+	flights map[uint64]context.CancelCauseFunc // of tasks under way
+	mean    time.Duration                      // of recent tasks
+	halted  bool                               // no more tasks are begun
+	over    bool                               // nothing changes any more, and nobody finds it here
+	changed chan struct{}                      // closed at the next change, if anybody waits
 }
 
 // meanOf is the weight of the past in the mean of recent tasks.
@@ -54,7 +57,8 @@ func newRunning(j *Jobs, record *protocol.Job, common *protocol.Spec) *running {
 	return &running{
 		tasks: tasks, kill: kill,
 		j: j, id: protocol.TaskID(record.Id), common: common, record: proto.CloneOf(record),
-		freed: make(chan struct{}, 1), begun: make(chan turn),
+		only:  record.OnlyRanges(),
+		freed: make(chan struct{}, 1), begun: make(chan turn), recalled: make(chan struct{}), flights: make(map[uint64]context.CancelCauseFunc),
 		ended: newSet(record.Tasks), passed: newSet(record.Tasks),
 	}
 }
@@ -63,6 +67,7 @@ func newRunning(j *Jobs, record *protocol.Job, common *protocol.Spec) *running {
 // the job has.
 func (r *running) conduct() {
 	err := r.recall()
+	close(r.recalled)
 	if err == nil {
 		err = r.beginAll()
 	}
@@ -102,7 +107,7 @@ func (r *running) recall() error {
 		}
 		for _, one := range list {
 			last = one.Number
-			if again := !one.Passed() && one.Number <= r.record.RetryAfter; again || one.Index > r.record.Tasks {
+			if r.record.Stale(one) || one.Index > r.record.Tasks {
 				continue
 			}
 			if r.ended.add(one.Index) {
@@ -206,7 +211,7 @@ var errEnough = errors.New("no more tasks are begun")
 // beginAll begins each task that has not ended, as there is room for it.
 func (r *running) beginAll() error {
 	err := r.j.each(r.record, func(index uint64, line []byte) error {
-		if r.has(index) {
+		if r.has(index) || !r.only.Has(index) {
 			return nil
 		}
 		if !r.room() {
@@ -288,11 +293,16 @@ func (r *running) run(index uint64, line []byte) {
 		default:
 		}
 	}()
+	ctx, land := r.takeOff(index)
+	if ctx == nil {
+		return // it has ended before it began
+	}
+	defer land()
 	began := time.Now()
 	var t *protocol.Task
 	item, err := parseItem(line, index)
 	if err == nil {
-		t, err = r.try(index, item)
+		t, err = r.try(ctx, index, item)
 	}
 	if r.tasks.Err() != nil && (err != nil || t.Result.Code != "") {
 		return // that is why; the task is run when the job goes on
@@ -315,16 +325,16 @@ func (r *running) run(index uint64, line []byte) {
 
 // try runs a task, and again when spare failed it, as often as the rules say. The
 // program's own failures are the same each time.
-func (r *running) try(index uint64, item *protocol.Item) (t *protocol.Task, err error) {
+func (r *running) try(ctx context.Context, index uint64, item *protocol.Item) (t *protocol.Task, err error) {
 	id := protocol.Part(r.id, index)
 	for left := r.record.Rules.GetRetries(); ; left-- {
 		spec, bad := specOf(item, r.common, r.j.cfg.Store.Blobs())
 		if bad != nil {
 			return nil, bad
 		}
-		t, err = r.j.cfg.Tasks.Part(r.tasks, id, spec, r.record.Terms, r.record.Name, r.j.takeLeft(id))
+		t, err = r.j.cfg.Tasks.Part(ctx, id, spec, r.record.Terms, r.record.Name, r.j.takeLeft(id))
 		ours := err != nil || t.Result.ExitSource == protocol.FromSystem && !protocol.Code(t.Result.Code).EndsGuest()
-		if !ours || left == 0 || r.ctx.Err() != nil {
+		if !ours || left == 0 || r.ctx.Err() != nil || ctx.Err() != nil {
 			return t, err
 		}
 	}
@@ -354,7 +364,7 @@ func (r *running) add(one *protocol.JobResult, took time.Duration) error {
 		} else {
 			record.Failed++
 		}
-		if !r.halted && record.Rules.GetHalt().Due(record.Tasks, record.Passed, record.Failed) {
+		if halt := record.Rules.GetHalt(); !r.halted && len(r.only) == 0 && halt.Counts(one) && halt.Due(record.Tasks, record.Passed, record.Failed) {
 			r.halted, now = true, record.Rules.Halt.Now
 		}
 	})
@@ -370,11 +380,12 @@ func (r *running) end(cause error) {
 		record.EndedUnixMs = time.Now().UnixMilli()
 		whole := record.Passed+record.Failed >= record.Tasks
 		switch {
-		case whole, r.halted:
+		case whole:
 			record.State, record.Reason = protocol.StateDone, ""
-			if !whole {
-				record.Reason = "halted by its rule"
-			}
+		case r.halted:
+			record.State, record.Reason = protocol.StateDone, "halted by its rule"
+		case len(r.only) > 0 && r.endedOf(r.only) == r.only.Count(record.Tasks):
+			record.State, record.Reason = protocol.StateDone, "only tasks "+protocol.SafeText(r.only.String())+" were to be run"
 		case errors.Is(cause, errCancelled):
 			record.State, record.Reason = protocol.StateCancelled, errCancelled.Message
 		default:

@@ -17,7 +17,7 @@ func (NoJobs) Submit(context.Context, *protocol.Job, bool, bool) (*protocol.Job,
 }
 
 // Again implements [api.Jobs].
-func (NoJobs) Again(context.Context, protocol.TaskID, bool) (*protocol.Job, error) {
+func (NoJobs) Again(context.Context, protocol.TaskID, protocol.Ranges, bool) (*protocol.Job, error) {
 	return nil, errNoJob
 }
 
@@ -27,10 +27,15 @@ func (NoJobs) Job(string) (*protocol.Job, error) { return nil, errNoJob }
 // Jobs implements [api.Jobs].
 func (NoJobs) Jobs(int, protocol.TaskID) ([]*protocol.Job, error) { return nil, nil }
 
+// Tasks implements [api.Jobs].
+func (NoJobs) Tasks(string, protocol.Ranges, uint64, int) ([]*protocol.Task, error) {
+	return nil, errNoJob
+}
+
 // Follow implements [api.Jobs].
-func (NoJobs) Follow(context.Context, protocol.TaskID, uint64, func(*protocol.JobResult) error, func(*protocol.Job) error) (*protocol.Job, error) {
+func (NoJobs) Follow(context.Context, protocol.TaskID, protocol.Ranges, uint64, func(*protocol.JobResult) error, func(*protocol.Job) error) (*protocol.Job, error) {
 	return nil, errNoJob
 }
 
 // Cancel implements [api.Jobs].
-func (NoJobs) Cancel(protocol.TaskID) error { return errNoJob }
+func (NoJobs) Cancel(protocol.TaskID, protocol.Ranges) error { return errNoJob }

@@ -46,22 +46,39 @@ func (c *Client) WaitJob(ctx context.Context, prefix string) (api.Job, error) {
 	}
 }
 
-// CancelJob ends a job and returns it.
-func (c *Client) CancelJob(ctx context.Context, prefix string) (api.Job, error) {
-	return call[api.Job](ctx, c, http.MethodPost, jobPath(prefix)+"/cancel", nil)
+// CancelJob ends a job, or those of its tasks that are named as in 3-9, and
+// returns it.
+func (c *Client) CancelJob(ctx context.Context, prefix, tasks string) (api.Job, error) {
+	return call[api.Job](ctx, c, http.MethodPost, jobPath(prefix)+"/cancel?"+url.Values{"tasks": {tasks}}.Encode(), nil)
 }
 
 // RerunJob goes on with a job that ended before its end, or with what has failed
-// in it.
-func (c *Client) RerunJob(ctx context.Context, prefix string, failed bool) (api.Job, error) {
-	return call[api.Job](ctx, c, http.MethodPost, jobPath(prefix)+"/rerun?failed="+strconv.FormatBool(failed), nil)
+// in it, or runs the tasks that are named once more.
+func (c *Client) RerunJob(ctx context.Context, prefix, tasks string, failed bool) (api.Job, error) {
+	q := url.Values{"tasks": {tasks}, "failed": {strconv.FormatBool(failed)}}
+	return call[api.Job](ctx, c, http.MethodPost, jobPath(prefix)+"/rerun?"+q.Encode(), nil)
 }
 
-// FollowJob calls each with a job's events from the result after the one with a
-// number on, and returns the job when it has ended. It ends early with the error
-// of each or of ctx; the job goes on then.
-func (c *Client) FollowJob(ctx context.Context, prefix string, after uint64, each func(api.JobEvent) error) (*api.Job, error) {
-	body, err := c.do(ctx, http.MethodGet, jobPath(prefix)+"/follow?after="+strconv.FormatUint(after, 10), "", nil)
+// TasksOfJob returns at most limit tasks of a job, of those that are named if any
+// are, after the one with a number.
+func (c *Client) TasksOfJob(ctx context.Context, prefix, tasks string, after uint64, limit int) (api.TaskList, error) {
+	q := url.Values{"tasks": {tasks}, "after": {strconv.FormatUint(after, 10)}, "limit": {strconv.Itoa(limit)}}
+	return get[api.TaskList](ctx, c, jobPath(prefix)+"/tasks?"+q.Encode())
+}
+
+// Following says what [Client.FollowJob] tells of.
+type Following struct {
+	Tasks string // some of the job's, as in 3-9, or empty
+	After uint64 // number of the last result that is known
+	Brief bool   // without what the tasks have written
+}
+
+// FollowJob calls each with a job's events, and returns the job when it has ended,
+// or the tasks that are named. It ends early with the error of each or of ctx; the
+// job goes on then.
+func (c *Client) FollowJob(ctx context.Context, prefix string, f Following, each func(api.JobEvent) error) (*api.Job, error) {
+	q := url.Values{"tasks": {f.Tasks}, "after": {strconv.FormatUint(f.After, 10)}, "brief": {strconv.FormatBool(f.Brief)}}
+	body, err := c.do(ctx, http.MethodGet, jobPath(prefix)+"/follow?"+q.Encode(), "", nil)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,187 @@
+package job
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+// takeOff notes that a task is under way, and returns its context and what is to
+// be called at its end. Both are nil when it has been cancelled meanwhile.
+func (r *running) takeOff(index uint64) (context.Context, func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended.has(index) {
+		return nil, nil
+	}
+	ctx, cancel := context.WithCancelCause(r.tasks)
+	r.flights[index] = cancel
+	return ctx, func() {
+		r.mu.Lock()
+		delete(r.flights, index)
+		r.mu.Unlock()
+		cancel(nil)
+	}
+}
+
+// drop cancels tasks: those under way, and those that have not begun, which have
+// a result from then on that says so.
+func (r *running) drop(which protocol.Ranges) error {
+	select {
+	case <-r.recalled:
+	case <-r.ctx.Done():
+		return nil // all of them end
+	}
+	var waiting []uint64
+	r.mu.Lock()
+	for _, one := range which {
+		for i := one.First; i <= one.Last; i++ {
+			if cancel := r.flights[i]; cancel != nil {
+				cancel(errCancelled)
+			} else if r.only.Has(i) && r.ended.add(i) {
+				waiting = append(waiting, i)
+			}
+		}
+	}
+	r.mu.Unlock()
+	now := time.Now().UnixMilli()
+	for _, i := range waiting {
+		if err := r.add(&protocol.JobResult{Index: i, Result: failed(errCancelled), StartedUnixMs: now, EndedUnixMs: now}, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// endedOf is how many of these tasks have ended. It is called with mu held.
+func (r *running) endedOf(which protocol.Ranges) (n uint64) {
+	for _, one := range which {
+		for i := one.First; i <= one.Last; i++ {
+			if r.ended.has(i) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// Cancel ends tasks of a job, or the whole job when none is named. What has ended
+// stays as it is.
+func (j *Jobs) Cancel(id protocol.TaskID, which protocol.Ranges) error {
+	r := j.running(id)
+	if r == nil {
+		record, err := j.cfg.Store.Job(string(id))
+		if err == nil {
+			_, err = which.Of(record.Tasks)
+		}
+		return err
+	}
+	if len(which) == 0 {
+		r.stop(errCancelled)
+		return nil
+	}
+	which, err := which.Of(r.snapshot().Tasks)
+	if err != nil {
+		return err
+	}
+	return r.drop(which)
+}
+
+// Again opens a job that has ended: for those of its tasks that were not run and,
+// if wanted, those that have failed; or for the tasks named and no others, passed
+// or not. One that is open, or has nothing left to do, stays as it is.
+func (j *Jobs) Again(ctx context.Context, id protocol.TaskID, which protocol.Ranges, failed bool) (*protocol.Job, error) {
+	if r := j.running(id); r != nil {
+		if len(which) > 0 {
+			return nil, protocol.Errorf(protocol.CodeBusy, "job %s is still running, and a task of it runs once until its end", id).
+				WithHint("'spare wait %s' waits for that", id)
+		}
+		return r.snapshot(), nil
+	}
+	record, err := j.cfg.Store.Job(string(id))
+	if err != nil {
+		return nil, err
+	}
+	if which, err = which.Of(record.Tasks); err != nil {
+		return nil, err
+	}
+	switch {
+	case len(which) > 0:
+		if err := record.RunAgain(which); err != nil {
+			return nil, err
+		}
+	case record.Passed+record.Failed >= record.Tasks && (!failed || record.Failed == 0):
+		return record, nil
+	default:
+		record.Only = nil
+		if failed {
+			record.RetryAfter = record.Results
+		}
+	}
+	record.State, record.Reason, record.EndedUnixMs = protocol.StateRunning, "", 0
+	if err := j.cfg.Store.SaveJobNow(ctx, record); err != nil {
+		return nil, fmt.Errorf("journal the job: %w", err)
+	}
+	return j.begin(record)
+}
+
+// listBytes is about how much of specs is held for one list of tasks.
+const listBytes = 16 << 20
+
+// Tasks returns up to limit tasks of a job in their order, those after a number,
+// as if each stood alone; fewer if they are large. Of what they have written it
+// has the sizes alone.
+func (j *Jobs) Tasks(prefix string, which protocol.Ranges, after uint64, limit int) ([]*protocol.Task, error) {
+	record, err := j.Job(prefix)
+	if err != nil {
+		return nil, err
+	}
+	if which, err = which.Of(record.Tasks); err != nil {
+		return nil, err
+	}
+	wanted := func(index uint64) bool { return index > after && which.Has(index) }
+	var list []*protocol.Task
+	at, bytes := make(map[uint64]*protocol.Task), 0
+	err = j.parts(record, func(index uint64) bool { return wanted(index) && len(list) < limit && bytes < listBytes }, func(index uint64, t *protocol.Task) {
+		list = append(list, t)
+		at[index] = t
+		bytes += len(t.Spec)
+	})
+	if err != nil {
+		return nil, err
+	}
+	results := make(map[uint64]*protocol.JobResult, len(list))
+	err = j.results(record, func(one *protocol.JobResult) {
+		if at[one.Index] != nil && !record.Stale(one) {
+			one.Result.Stdout, one.Result.Stderr, one.Result.Files = named(one.Result.Stdout), named(one.Result.Stderr), nil
+			results[one.Index] = one
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	r := j.running(protocol.TaskID(record.Id))
+	for index, t := range at {
+		settle(t, record, results[index])
+		if r != nil && results[index] == nil && r.flies(index) {
+			t.State, t.Reason = protocol.StateRunning, "under way"
+		}
+	}
+	return list, nil
+}
+
+func (r *running) flies(index uint64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.flights[index] != nil
+}
+
+// named is a blob without its bytes.
+func named(b *protocol.Blob) *protocol.Blob {
+	if b == nil {
+		return nil
+	}
+	return &protocol.Blob{Digest: b.GetDigest(), Size: b.GetSize()}
+}

@@ -1,0 +1,228 @@
+package job
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+func tasks(t *testing.T, text string) protocol.Ranges {
+	t.Helper()
+	which, err := protocol.ParseRanges(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return which
+}
+
+// ran is how often each task of a job was run.
+func (w *world) ran(id protocol.TaskID, n uint64) (list []int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range n {
+		list = append(list, w.runs[protocol.Part(id, i+1)])
+	}
+	return list
+}
+
+func (w *world) again(id protocol.TaskID, which string) {
+	w.t.Helper()
+	if _, err := w.jobs.Again(w.t.Context(), id, tasks(w.t, which), false); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// states are those of a job's tasks, in words.
+func (w *world) states(id protocol.TaskID, which string) (list []string) {
+	w.t.Helper()
+	parts, err := w.jobs.Tasks(string(id), tasks(w.t, which), 0, 1000)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, part := range parts {
+		_, index := protocol.TaskID(part.Id).Split()
+		list = append(list, fmt.Sprintf("%d %s", index, part.State.Word()))
+	}
+	return list
+}
+
+func TestCancelledTasksAreNotRun(t *testing.T) {
+	w := newWorld(t)
+	unblock := w.blockThird()
+	j := w.submission(numbers(6)...)
+	j.Rules.InFlight = 1
+	id := w.submit(j)
+	w.eventually("the third runs", func() bool { return w.started(protocol.Part(id, 3)) })
+	if got, want := w.states(id, ""), []string{"1 done", "2 done", "3 running", "4 queued", "5 queued", "6 queued"}; !slices.Equal(got, want) {
+		t.Errorf("its tasks are %q", got)
+	}
+	// What has ended stays as it is, what has not begun never does.
+	if err := w.jobs.Cancel(id, tasks(t, "1,4-5")); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.jobs.Cancel(id, tasks(t, "7")); protocol.CodeOf(err) != protocol.CodeNotFound {
+		t.Errorf("a seventh of six: %v", err)
+	}
+	unblock()
+	ended, results := w.end(id)
+	if ended.State != protocol.StateDone || ended.Passed != 4 || ended.Failed != 2 || ended.Results != 6 {
+		t.Errorf("it ends as %v", ended)
+	}
+	if got, want := w.ran(id, 6), []int{1, 1, 1, 0, 0, 1}; !slices.Equal(got, want) {
+		t.Errorf("they were run %v times", got)
+	}
+	if code := results[4][0].Result.Code; code != string(protocol.CodeCancelled) {
+		t.Errorf("the fourth has the code %q", code)
+	}
+	if got, want := w.states(id, "3-5"), []string{"3 done", "4 cancelled", "5 cancelled"}; !slices.Equal(got, want) {
+		t.Errorf("its tasks are %q", got)
+	}
+}
+
+func TestCancelledTaskEndsWhileOthersGoOn(t *testing.T) {
+	w := newWorld(t)
+	w.blockThird()
+	j := w.submission(numbers(4)...)
+	j.Rules.InFlight, j.Rules.Retries = 1, 5
+	id := w.submit(j)
+	w.eventually("the third runs", func() bool { return w.started(protocol.Part(id, 3)) })
+	if err := w.jobs.Cancel(id, tasks(t, "3")); err != nil {
+		t.Fatal(err)
+	}
+	ended, results := w.end(id)
+	if ended.State != protocol.StateDone || ended.Passed != 3 || results[3][0].Result.Code != string(protocol.CodeCancelled) {
+		t.Errorf("it ends as %v, the third with %v", ended, results[3])
+	}
+	if got, want := w.ran(id, 4), []int{1, 1, 1, 1}; !slices.Equal(got, want) {
+		t.Errorf("they were run %v times", got)
+	}
+}
+
+func TestTasksRunAgainAlone(t *testing.T) {
+	w := newWorld(t)
+	fails := true
+	w.run = func(_ context.Context, args []string) (int32, protocol.Code) {
+		if fails && args[0] != "1" {
+			return 1, ""
+		}
+		return 0, ""
+	}
+	id := w.submit(w.submission(numbers(5)...))
+	w.end(id)
+	fails = false
+	w.again(id, "1,3-4")
+	ended, results := w.end(id)
+	if ended.State != protocol.StateDone || ended.Passed != 3 || ended.Failed != 2 || ended.Results != 8 {
+		t.Errorf("it ends as %v", ended)
+	}
+	if got, want := w.ran(id, 5), []int{2, 1, 2, 2, 1}; !slices.Equal(got, want) {
+		t.Errorf("they were run %v times", got)
+	}
+	for i, list := range results {
+		if last := list[len(list)-1]; ended.Stale(last) || len(list) > 1 && !ended.Stale(list[0]) {
+			t.Errorf("task %d has %v", i, list)
+		}
+	}
+	// A task is what its last result says.
+	if part, err := w.jobs.Task(protocol.Part(id, 3)); err != nil || part.Result.ExitCode != 0 {
+		t.Errorf("the third is %v, %v", part, err)
+	}
+	w.again(id, "3")
+	w.restart()
+	if ended, _ = w.end(id); ended.Passed != 3 || ended.Failed != 2 {
+		t.Errorf("after a restart it ends as %v", ended)
+	}
+}
+
+func TestCancelledJobRunsTheTasksNamed(t *testing.T) {
+	w := newWorld(t)
+	unblock := w.blockThird()
+	j := w.submission(numbers(6)...)
+	j.Rules.InFlight = 1
+	id := w.submit(j)
+	w.eventually("the third runs", func() bool { return w.started(protocol.Part(id, 3)) })
+	if _, err := w.jobs.Again(t.Context(), id, tasks(t, "1"), false); protocol.CodeOf(err) != protocol.CodeBusy {
+		t.Errorf("while it runs: %v", err)
+	}
+	if err := w.jobs.Cancel(id, nil); err != nil {
+		t.Fatal(err)
+	}
+	w.end(id)
+	unblock()
+	w.again(id, "5-6")
+	ended, _ := w.end(id)
+	if ended.State != protocol.StateDone || ended.Passed != 4 || ended.Reason == "" {
+		t.Errorf("it ends as %v", ended)
+	}
+	if got, want := w.ran(id, 6), []int{1, 1, 1, 0, 1, 1}; !slices.Equal(got, want) {
+		t.Errorf("they were run %v times", got)
+	}
+	// None named is all that are left.
+	w.again(id, "")
+	if ended, _ = w.end(id); ended.Passed != 6 || ended.Reason != "" {
+		t.Errorf("it ends as %v", ended)
+	}
+	if got, want := w.ran(id, 6), []int{1, 1, 2, 1, 1, 1}; !slices.Equal(got, want) {
+		t.Errorf("they were run %v times", got)
+	}
+}
+
+func TestSomeTasksAreFollowedToTheirEnd(t *testing.T) {
+	w := newWorld(t)
+	unblock := w.blockThird()
+	j := w.submission(numbers(5)...)
+	j.Rules.InFlight = 2
+	id := w.submit(j)
+	follow := func(ctx context.Context, which string) (indexes []uint64, err error) {
+		_, err = w.jobs.Follow(ctx, id, tasks(t, which), 0, func(one *protocol.JobResult) error {
+			indexes = append(indexes, one.Index)
+			return nil
+		}, func(*protocol.Job) error { return nil })
+		slices.Sort(indexes)
+		return indexes, err
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if got, err := follow(ctx, "2,4-5"); err != nil || !slices.Equal(got, []uint64{2, 4, 5}) {
+		t.Errorf("while the third runs, it tells of %v (%v)", got, err)
+	}
+	waiting, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer stop()
+	if got, err := follow(waiting, "3-4"); err == nil {
+		t.Errorf("it does not wait for the third: %v", got)
+	}
+	unblock()
+	if got, err := follow(ctx, "3"); err != nil || !slices.Equal(got, []uint64{3}) {
+		t.Errorf("it tells of %v (%v)", got, err)
+	}
+}
+
+func TestTasksOfAJobComeInPages(t *testing.T) {
+	w := newWorld(t)
+	id := w.submit(w.submission(numbers(20)...))
+	w.end(id)
+	var all []string
+	for after := uint64(0); ; {
+		page, err := w.jobs.Tasks(string(id)[:9], tasks(t, "2-4,7-20"), after, 3)
+		if err != nil || len(page) > 3 {
+			t.Fatal(len(page), err)
+		}
+		if len(page) == 0 {
+			break
+		}
+		for _, part := range page {
+			_, after = protocol.TaskID(part.Id).Split()
+			if part.Result.Stdout.Inline != nil || part.Result.Stdout.Size == 0 {
+				t.Errorf("task %d has %v", after, part.Result.Stdout)
+			}
+			all = append(all, fmt.Sprint(after))
+		}
+	}
+	if want := slices.Concat(numbers(20)[1:4], numbers(20)[6:]); !slices.Equal(all, want) {
+		t.Errorf("they are %v", all)
+	}
+}
