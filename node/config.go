@@ -32,6 +32,8 @@ type Config struct {
 	Ceilings    Ceilings // the zero value: as high as they can be
 	Require     []string // layers of the sandbox without which no tasks of others run
 	Donate      string   // "idle" or "always"
+	KeepTasks   uint64   // ended tasks that are kept, the newest; 0: as many as store keeps
+	KeepJobs    uint64   // the same of jobs
 	// Verify is how results of tasks are verified that do not say: off when it
 	// is the default itself.
 	Verify    protocol.Verify
@@ -59,6 +61,8 @@ func Default() Config {
 		Network:   "default",
 		Donate:    string(donor.Idle),
 		Dashboard: "127.0.0.1:0",
+		KeepTasks: store.DefaultTasks,
+		KeepJobs:  store.DefaultJobs,
 		Ceilings: Ceilings{
 			OutputBytes: most.OutputBytes,
 			Wall:        most.Wall(),
@@ -99,6 +103,15 @@ func (c *Config) Validate() error {
 		if x.value < x.least || x.value > x.most {
 			return protocol.Errorf(protocol.CodeConfig, "limits.%s is %s; it can be %s to %s", x.key, x.text(x.value), x.text(x.least), x.text(x.most)).
 				WithHint("a node may give less than the sandbox's profile, never more")
+		}
+	}
+	for _, x := range []struct {
+		key         string
+		value, most uint64
+	}{{"tasks", cmp.Or(c.KeepTasks, 1), 1_000_000}, {"jobs", cmp.Or(c.KeepJobs, 1), 10_000}} {
+		if x.value > x.most {
+			return protocol.Errorf(protocol.CodeConfig, "keep.%s is %s; it can be 1 to %d", x.key, decimal(x.value), x.most).
+				WithHint("'spare prune' deletes them at once")
 		}
 	}
 	known := sandbox.LayerNames()

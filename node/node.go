@@ -95,7 +95,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.store, err = store.Open(cfg.Home, store.Config{Logger: cfg.Logger}); err != nil {
+	if n.store, err = store.Open(cfg.Home, store.Config{KeepTasks: int(cfg.KeepTasks), KeepJobs: int(cfg.KeepJobs), Logger: cfg.Logger}); err != nil {
 		return nil, err
 	}
 	opened = append(opened, n.store.Close)
@@ -116,6 +116,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		Version:   cfg.Version,
 		Tasks:     n.requester,
 		Jobs:      n.jobs,
+		Keeper:    view{n},
 		Blobs:     n.store.Blobs(),
 		Node:      view{n},
 		Logger:    cfg.Logger,

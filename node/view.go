@@ -11,6 +11,7 @@ import (
 	"github.com/spare-network/spare/market"
 	"github.com/spare-network/spare/node/api"
 	"github.com/spare-network/spare/protocol"
+	"github.com/spare-network/spare/store"
 )
 
 // view is the node as the API shows it.
@@ -154,4 +155,14 @@ func millis(d time.Duration, known bool) *float64 {
 	}
 	ms := api.Millis(d)
 	return &ms
+}
+
+// Prune deletes tasks and jobs that have ended.
+func (v view) Prune(p api.Pruning) (api.Pruned, error) {
+	which := store.Pruning{IDs: p.IDs, Tasks: p.Tasks, Jobs: p.Jobs, Keep: p.Keep, Dry: p.DryRun}
+	if p.Before != nil {
+		which.Before = time.Time(*p.Before)
+	}
+	gone, err := v.store.Prune(which)
+	return api.Pruned{Tasks: gone.Tasks, Jobs: gone.Jobs, Bytes: gone.Bytes}, err
 }

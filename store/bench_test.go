@@ -47,7 +47,7 @@ func BenchmarkSaveTask(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.ReportMetric(float64(info.Size())/float64(min(b.N, defaultTasks)), "file-bytes/kept-task")
+	b.ReportMetric(float64(info.Size())/float64(min(b.N, DefaultTasks)), "file-bytes/kept-task")
 	if err := s.Close(); err != nil {
 		b.Fatal(err)
 	}

@@ -226,7 +226,7 @@ func (s *Store) commit() error {
 		s.room.Broadcast()
 	} else {
 		s.forget(old)
-		s.jobs.remove(oldJobs) // nothing is saved of a job that has ended but by its opening anew
+		s.forgetJobs(oldJobs)
 		s.blobs.unkeep(gone)
 	}
 	return err
@@ -243,6 +243,19 @@ func (s *Store) forget(pruned []*entry) {
 	for _, e := range pruned {
 		s.blobs.unkeep(e.outputs)
 	}
+}
+
+// forgetJobs is forget for jobs, whose blobs are kept no longer but for those of
+// jobs that were opened again meanwhile.
+func (s *Store) forgetJobs(pruned []*entry) {
+	pruned = slices.DeleteFunc(pruned, func(e *entry) bool {
+		_, again := s.pending.records[at(jobsBucket, e.key())]
+		if again {
+			s.blobs.keep(e.outputs)
+		}
+		return again
+	})
+	s.jobs.remove(pruned)
 }
 
 // signal says something to whoever listens on c, if it is not said already.

@@ -14,6 +14,7 @@ type entry struct {
 	seq     uint64 // submission number
 	id      protocol.TaskID
 	ended   bool
+	doomed  bool // to be deleted with the next commit
 	outputs []protocol.Digest
 }
 
@@ -22,11 +23,12 @@ func (e *entry) key() []byte { return taskKey(e.seq, e.id) }
 // index knows every task, or every job, saved or pending. The Store's mu guards
 // it.
 type index struct {
-	noun  string // for people
-	byID  map[protocol.TaskID]*entry
-	order []*entry // by seq
-	ended int
-	last  uint64 // the largest seq
+	noun   string // for people
+	byID   map[protocol.TaskID]*entry
+	order  []*entry // by seq
+	ended  int
+	doomed int
+	last   uint64 // the largest seq
 }
 
 func newIndex(noun string) index {
@@ -44,6 +46,10 @@ func (x *index) save(id protocol.TaskID, ended bool, outputs []protocol.Digest) 
 	}
 	before = e.outputs
 	e.outputs = outputs
+	if e.doomed && !ended {
+		e.doomed = false
+		x.doomed--
+	}
 	if e.ended != ended {
 		e.ended = ended
 		if ended {
@@ -65,18 +71,54 @@ func (x *index) add(e *entry) {
 	}
 }
 
-// surplus returns the oldest ended tasks of which more than keep are there.
+// surplus returns the oldest ended tasks of which more than keep are there, and
+// those that are doomed.
 func (x *index) surplus(keep int) (old []*entry) {
-	n := x.ended - keep
+	n, doomed := x.ended-keep, x.doomed
 	for _, e := range x.order {
-		if len(old) >= n {
+		if n <= 0 && doomed == 0 {
+			break
+		}
+		if !e.ended || n <= 0 && !e.doomed {
+			continue
+		}
+		if old = append(old, e); e.doomed {
+			doomed--
+		}
+		n--
+	}
+	return old
+}
+
+// endedBut returns the ended tasks but for the newest, so many.
+func (x *index) endedBut(keep int) (list []*entry) {
+	left := x.ended - keep
+	for _, e := range x.order {
+		if left <= 0 {
 			break
 		}
 		if e.ended {
-			old = append(old, e)
+			list = append(list, e)
+			left--
 		}
 	}
-	return old
+	return list
+}
+
+// doom has those that are there and have ended deleted with the next commit.
+func (x *index) doom(entries []*entry) {
+	for _, e := range entries {
+		if x.byID[e.id] == e && e.ended && !e.doomed {
+			e.doomed = true
+			x.doomed++
+		}
+	}
+}
+
+// inOrder sorts by seq and leaves away what comes twice.
+func inOrder(entries []*entry) []*entry {
+	slices.SortFunc(entries, func(a, b *entry) int { return cmp.Compare(a.seq, b.seq) })
+	return slices.Compact(entries)
 }
 
 // remove forgets entries, which are in the order of seq and ended.
@@ -86,6 +128,9 @@ func (x *index) remove(entries []*entry) {
 	}
 	for _, e := range entries {
 		delete(x.byID, e.id)
+		if e.doomed {
+			x.doomed--
+		}
 	}
 	x.ended -= len(entries)
 	i := 0

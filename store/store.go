@@ -22,9 +22,10 @@ import (
 var ErrClosed = errors.New("store is closed")
 
 const (
-	defaultTasks = 10_000
-	// defaultJobs bounds jobs rather than their results: people look for jobs.
-	defaultJobs      = 100
+	// DefaultTasks is how many ended tasks are kept.
+	DefaultTasks = 10_000
+	// DefaultJobs bounds jobs rather than their results: people look for jobs.
+	DefaultJobs      = 100
 	defaultBlobBytes = 10 << 30
 	// defaultEvidence bounds the bytes of evidence, some 300,000 receipts.
 	defaultEvidence = 64 << 20
@@ -96,8 +97,8 @@ func Open(dir string, cfg Config) (*Store, error) {
 	s := &Store{
 		dir:          dir,
 		log:          cfg.Logger,
-		keepTasks:    cmp.Or(cfg.KeepTasks, defaultTasks),
-		keepJobs:     cmp.Or(cfg.KeepJobs, defaultJobs),
+		keepTasks:    cmp.Or(cfg.KeepTasks, DefaultTasks),
+		keepJobs:     cmp.Or(cfg.KeepJobs, DefaultJobs),
 		keepEvidence: defaultEvidence,
 		dirty:        make(chan struct{}, 1),
 		urgent:       make(chan struct{}, 1),

@@ -41,6 +41,8 @@ func settings(cfg *node.Config) []setting {
 	return []setting{
 		{"sandbox.require", `a list such as ["landlock", "seccomp"]`, setNames(&cfg.Require)},
 		{"tasks.verify", `"off", "auto" or "strict"`, setVerify(&cfg.Verify)},
+		{"keep.tasks", number, setCount(&cfg.KeepTasks)},
+		{"keep.jobs", number, setCount(&cfg.KeepJobs)},
 		{"limits.memory", bytes, setSize(&cfg.MemoryBytes)},
 		{"limits.output", bytes, setSize(&c.OutputBytes)},
 		{"limits.wall", `a time such as "90s" or "1h"`, setTime(&c.Wall)},
@@ -86,6 +88,11 @@ func setNumber(to *uint64) func(any) bool {
 		*to = uint64(n)
 		return ok
 	}
+}
+
+// setCount takes a number that is not 0, which would be the default.
+func setCount(to *uint64) func(any) bool {
+	return func(value any) bool { return setNumber(to)(value) && *to > 0 }
 }
 
 func setSize(to *uint64) func(any) bool { return setText(to, readSize) }
@@ -209,7 +216,7 @@ func applyConfig(cfg *node.Config, text []byte) *protocol.Error {
 
 func noKey(name string) *protocol.Error {
 	return protocol.Errorf(protocol.CodeConfig, "there is no key %s", protocol.SafeText(name)).
-		WithHint("[sandbox] has require; [tasks] has verify; [runtimes.NAME] has source, digest and ext; [limits] has memory, output, wall, gas, file-bytes, files, module, functions, locals, body, nesting and table-elements")
+		WithHint("[sandbox] has require; [tasks] has verify; [keep] has tasks and jobs; [runtimes.NAME] has source, digest and ext; [limits] has memory, output, wall, gas, file-bytes, files, module, functions, locals, body, nesting and table-elements")
 }
 
 // described says for people what a value is.

@@ -31,6 +31,7 @@ func TestConfigFile(t *testing.T) {
 				m.Bytes, m.Functions, m.Locals, m.Body, m.Nesting, m.Elements = 1<<20, 9, 10, 2<<10, 11, 12
 			},
 		},
+		"what is kept":         {"[keep]\ntasks = 500\njobs = 7", func(c *node.Config) { c.KeepTasks, c.KeepJobs = 500, 7 }},
 		"a number of bytes":    {"[limits]\nmemory = 65536", func(c *node.Config) { c.MemoryBytes = 65536 }},
 		"gas as a number":      {"[limits]\ngas = 1_000", func(c *node.Config) { c.Ceilings.Gas = 1000 }},
 		"gas with an exponent": {"[limits]\ngas = 1e9", func(c *node.Config) { c.Ceilings.Gas = 1e9 }},
@@ -52,6 +53,8 @@ func TestConfigThatCannotBe(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"no TOML":                    {"[limits\n", "(line 1)"},
 		"an unknown key":             {"\n[limits]\nmemroy = 1\n", "there is no key limits.memroy"},
+		"nothing kept":               {"[keep]\njobs = 0\n", "keep.jobs: wants a number such as 1000, got the number 0"},
+		"less than nothing kept":     {"[keep]\ntasks = -1\n", "keep.tasks is -1; it can be 1 to 1000000"},
 		"an unknown section":         {"[sandbox]\nrequire = []\n[sandpit]\na = 1\n", "there is no key sandpit"},
 		"a key of no section":        {"memory = '1GiB'\n", "there is no key memory"},
 		"a dot in a key":             {"'limits.memory' = '1GiB'\n", "there is no key limits.memory"},

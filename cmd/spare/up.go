@@ -38,13 +38,16 @@ The home is made when it is not there, with an identity and, for a network that
 is new here, a secret. Whoever has a copy of that file is a member.
 
 config.toml in the home, which is the user's own and never written, may say
-what this node requires of its sandbox, how it verifies results, and the most
-that it gives to a task:
+what this node requires of its sandbox, how it verifies results, how many tasks
+and jobs it keeps when they have ended, and the most that it gives to a task:
 
   [sandbox]
   require = ["seccomp", "net-namespace"]   # as 'spare doctor' names them
   [tasks]
   verify = "auto"   # for tasks of this node that do not say: off, auto or strict
+  [keep]
+  tasks = 10000     # the newest; 'spare prune' deletes some at once
+  jobs = 100
   [limits]
   memory = "1GiB"   # or --mem
   gas = "50T"

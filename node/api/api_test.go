@@ -391,7 +391,7 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 		"get /api/v1/tasks/{id}/files", "get /api/v1/tasks/{id}/files/{path}",
 		"get /api/v1/tasks/{id}/follow", "get /api/v1/tasks/{id}/stderr", "get /api/v1/tasks/{id}/stdout",
 		"post /api/v1/blobs", "post /api/v1/blobs/missing", "post /api/v1/dashboard/link", "post /api/v1/diagnosis",
-		"post /api/v1/jobs", "post /api/v1/jobs/{id}/cancel", "post /api/v1/jobs/{id}/rerun", "post /api/v1/peers/{peer}/ping",
+		"post /api/v1/jobs", "post /api/v1/jobs/{id}/cancel", "post /api/v1/jobs/{id}/rerun", "post /api/v1/peers/{peer}/ping", "post /api/v1/prune",
 		"post /api/v1/tasks", "post /api/v1/tasks/{id}/cancel",
 	}
 	if !slices.Equal(got, want) {

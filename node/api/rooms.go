@@ -58,6 +58,13 @@ type Jobs interface {
 	Cancel(id protocol.TaskID, which protocol.Ranges) error
 }
 
+// Keeper keeps what has ended.
+type Keeper interface {
+	// Prune deletes tasks and jobs that have ended. It fails when an ID is of none,
+	// of several, or of one that has not ended, and deletes nothing then.
+	Prune(Pruning) (Pruned, error)
+}
+
 // Blobs keeps modules and inputs by their content.
 type Blobs interface {
 	// Put stores what it reads, at most max bytes.

@@ -31,6 +31,7 @@ func (s *Server) socketRoutes() http.Handler {
 	s.nodeRoutes(a)
 	s.taskRoutes(a)
 	s.jobRoutes(a)
+	s.pruneRoutes(a)
 	s.fileRoutes(a)
 	s.blobRoutes(a)
 	mux.Handle("GET /metrics", s.metrics)

@@ -41,6 +41,7 @@ type Config struct {
 	Version   string
 	Tasks     Tasks
 	Jobs      Jobs
+	Keeper    Keeper
 	Blobs     Blobs
 	Node      Node
 	Logger    *slog.Logger

@@ -2,7 +2,9 @@ package apitest
 
 import (
 	"context"
+	"time"
 
+	"github.com/spare-network/spare/node/api"
 	"github.com/spare-network/spare/protocol"
 )
 
@@ -39,3 +41,29 @@ func (NoJobs) Follow(context.Context, protocol.TaskID, protocol.Ranges, uint64, 
 
 // Cancel implements [api.Jobs].
 func (NoJobs) Cancel(protocol.TaskID, protocol.Ranges) error { return errNoJob }
+
+// Prune implements [api.Keeper]: it counts the tasks that have ended, and deletes
+// none.
+func (n *Node) Prune(p api.Pruning) (api.Pruned, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var gone api.Pruned
+	for _, id := range p.IDs {
+		t, err := n.find(id)
+		if err != nil {
+			return gone, err
+		}
+		if !t.snapshot.State.Ended() {
+			return gone, protocol.Errorf(protocol.CodeBusy, "the task %s has not ended", t.snapshot.Id)
+		}
+		gone.Tasks++
+	}
+	for _, t := range n.tasks {
+		if p.Tasks && t.snapshot.State.Ended() && (p.Before == nil || t.snapshot.EndedUnixMs < time.Time(*p.Before).UnixMilli()) {
+			gone.Tasks++
+		}
+	}
+	gone.Tasks = max(0, gone.Tasks-p.Keep)
+	gone.Bytes = int64(gone.Tasks) << 10
+	return gone, nil
+}

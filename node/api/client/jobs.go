@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -83,6 +85,15 @@ func (c *Client) FollowJob(ctx context.Context, prefix string, f Following, each
 		return nil, err
 	}
 	return read(ctx, c, body, each, func(e api.JobEvent) (*api.Job, *api.Problem) { return e.Ended, e.Error })
+}
+
+// Prune deletes tasks and jobs that have ended.
+func (c *Client) Prune(ctx context.Context, p api.Pruning) (api.Pruned, error) {
+	ask, err := json.Marshal(p)
+	if err != nil {
+		return api.Pruned{}, fmt.Errorf("encode what to prune: %w", err)
+	}
+	return call[api.Pruned](ctx, c, http.MethodPost, "/prune", ask)
 }
 
 func jobPath(prefix string) string { return "/jobs/" + url.PathEscape(prefix) }
