@@ -18,7 +18,9 @@ import (
 
 func main() {
 	sandbox.WorkerMain()
-	os.Exit(execute(context.Background(), newRoot(), os.Stderr))
+	root := newRoot()
+	root.SetArgs(endFlags(root, os.Args[1:]))
+	os.Exit(execute(context.Background(), root, os.Stderr))
 }
 
 // status ends a command with an exit status when all has been said.

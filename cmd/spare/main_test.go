@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,6 +37,8 @@ func TestMain(m *testing.M) {
 //	exits N COMMAND...    run a command that ends with status N
 //	ready                 wait for the real node in $SPARE_HOME
 //	program FILE          write a real program that exits with status 7
+//	say FILE              write a real program that writes its args, parted by |,
+//	                      and its stdin; with ! for the first arg it exits with status 3
 //	toolchains            let compilers find what they keep outside of the script
 //
 // and the condition [builds:.c], true if files of that ending can be built here.
@@ -81,6 +84,11 @@ func TestTranscripts(t *testing.T) {
 			"toolchains": toolchains,
 			"program": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(exitSeven), 0o600))
+			},
+			"say": func(ts *testscript.TestScript, _ bool, args []string) {
+				b, err := base64.StdEncoding.DecodeString(say)
+				ts.Check(err)
+				ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o600))
 			},
 		},
 	})
@@ -183,3 +191,21 @@ const exitSeven = "\x00asm\x01\x00\x00\x00" +
 	"\x05\x03\x01\x00\x01" +
 	"\x07\x13\x02\x06memory\x02\x00\x06_start\x00\x01" +
 	"\x0a\x08\x01\x06\x00\x41\x07\x10\x00\x0b"
+
+// say is the module of
+//
+//	func main() {
+//		if argc > 1 { write(1, join(argv[1:], "|") + "\n") }
+//		for n := read(0, buf); n > 0; n = read(0, buf) { write(1, buf[:n]) }
+//		if argc > 1 && argv[1][0] == '!' { proc_exit(3) }
+//	}
+//
+// by hand, with args_sizes_get, args_get, fd_read, fd_write and proc_exit alone.
+const say = "" +
+	"AGFzbQEAAAABGwVgAn9/AX9gBH9/f38Bf2ABfwBgAn9/AGAAAAKxAQUWd2FzaV9zbmFwc2hvdF9wcmV2aWV3MQ5hcmdzX3NpemVz" +
+	"X2dldAAAFndhc2lfc25hcHNob3RfcHJldmlldzEIYXJnc19nZXQAABZ3YXNpX3NuYXBzaG90X3ByZXZpZXcxB2ZkX3JlYWQAARZ3" +
+	"YXNpX3NuYXBzaG90X3ByZXZpZXcxCGZkX3dyaXRlAAEWd2FzaV9zbmFwc2hvdF9wcmV2aWV3MQlwcm9jX2V4aXQAAgMDAgMEBQMB" +
+	"AAQHEwIGbWVtb3J5AgAGX3N0YXJ0AAYK3wECGwBBCCAANgIAQQwgATYCAEEBQQhBAUEAEAMaC8ABAQN/QQBBBBAAGkGACEGAgAQQ" +
+	"ARpBgIAEQQQoAgBqIQEgASEAQQAoAgBBAUsEQEGECCgCACEAIAAhAgNAIAItAABFBEAgAkH8ADoAAAsgAkEBaiECIAIgAUkNAAsg" +
+	"AUEBa0EKOgAAIAAgASAAaxAFCwJAA0BBCEGAgAw2AgBBDEGAgAQ2AgBBAEEIQQFBEBACGkEQKAIARQ0BQYCADEEQKAIAEAUMAAsL" +
+	"IAAgAUkEQCAALQAAQSFGBEBBAxAECwsL"

@@ -222,7 +222,7 @@ func (f *mapFlags) tellResumed(w io.Writer, job *api.Job) {
 	switch {
 	case !f.resume && !f.retryFailed || job.Resumed:
 	case job.Like != "":
-		fmt.Fprintf(w, "spare: job %s takes over from job %s what has passed there for the same items\n", job.ID, job.Like)
+		fmt.Fprintf(w, "spare: no job has just these items: job %s is a new one, which takes over what has passed in job %s for the same items\n", job.ID, job.Like)
 	default:
 		fmt.Fprintf(w, "spare: there is no job of the same program and flags to carry on with: job %s is a new one\n", job.ID)
 	}

@@ -56,7 +56,7 @@ func newReport(cmd *cobra.Command, c *client.Client, f *mapFlags) (*report, erro
 			_, err = fmt.Fprintln(log, "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand")
 		}
 		if err != nil {
-			return nil, protocol.Errorf(protocol.CodeFile, "cannot write the log %s: %v", f.joblog, err)
+			return nil, protocol.Errorf(protocol.CodeFile, "cannot write the log: %v", err).WithHint("name a file with --joblog that you may write to")
 		}
 		r.log = log
 	}

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/bmatcuk/doublestar/v4"
+	"github.com/spf13/cobra"
 
 	"github.com/spare-network/spare/node/api/client"
 	"github.com/spare-network/spare/protocol"
@@ -46,6 +47,17 @@ const (
 func isSeparator(arg string) bool {
 	arg = strings.TrimSuffix(arg, linked)
 	return arg == separator || arg == fileSeparator
+}
+
+// endFlags returns the args with an end of flags before the first list of items:
+// an item may begin with a dash, such as a number below 0.
+func endFlags(root *cobra.Command, args []string) []string {
+	cmd, _, err := root.Find(args)
+	i := slices.IndexFunc(args, isSeparator)
+	if err != nil || cmd.Name() != "map" || i < 0 || slices.Contains(args[:i], "--") {
+		return args
+	}
+	return slices.Insert(slices.Clone(args), i, "--")
 }
 
 // splitArgs parts the args of the program from the lists of items.

@@ -15,6 +15,9 @@ const resultsAtOnce = 256
 // time: hundreds of results at once cost little more than one.
 const followEvery = 20 * time.Millisecond
 
+// tellEvery is how often a follower is told of a job in which nothing changes.
+const tellEvery = time.Second
+
 // Follow tells of a job's results from the one after the given number on, as
 // they come, and of its changes between them, and returns the job when it has
 // ended, or those of its tasks that are named. It ends early with the error of a
@@ -33,6 +36,8 @@ func (j *Jobs) Follow(ctx context.Context, id protocol.TaskID, which protocol.Ra
 	}
 	pace := time.NewTicker(followEvery)
 	defer pace.Stop()
+	tell := time.NewTicker(tellEvery)
+	defer tell.Stop()
 	for {
 		// In this order, so that nothing comes between unseen.
 		r := j.running(id)
@@ -83,6 +88,7 @@ func (j *Jobs) Follow(ctx context.Context, id protocol.TaskID, which protocol.Ra
 		}
 		select {
 		case <-next:
+		case <-tell.C: // nothing has come: whoever watches may want to see that
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
