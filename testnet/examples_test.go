@@ -33,6 +33,7 @@ var exampleRuns = []struct {
 	{"primes below 3", "primes", "", []string{"3"}, "1\n"},
 	{"primes below 1,000,000", "primes", "", []string{"1000000"}, "78498\n"},
 	{"a picture", "mandelbrot", "", []string{"120"}, ""},
+	{"a tile of a picture", "mandelbrot", "", []string{"120", "30", "50", "70", "40"}, ""},
 	{"a chain of hashes", "guest", "", []string{"chain", "1000"}, ""},
 }
 

@@ -2,7 +2,9 @@ package job
 
 import (
 	"context"
+	"errors"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/spare-network/spare/protocol"
@@ -112,7 +114,7 @@ func (j *Jobs) Task(id protocol.TaskID) (*protocol.Task, error) {
 		return nil, protocol.Errorf(protocol.CodeNotFound, "the job %s has tasks 1 to %d, not %s", record.Id, record.Tasks, protocol.SafeText(string(id)))
 	}
 	var t *protocol.Task
-	err = j.parts(record, func(i uint64) bool { return i == index }, func(_ uint64, found *protocol.Task) { t = found })
+	err = j.parts(record, func(i uint64) (bool, bool) { return i == index, i < index }, func(_ uint64, found *protocol.Task) { t = found })
 	if err == nil && t == nil {
 		err = io.ErrUnexpectedEOF
 	}
@@ -151,15 +153,21 @@ func settle(t *protocol.Task, record *protocol.Job, one *protocol.JobResult) {
 	}
 }
 
+var errNoMore = errors.New("no more items are wanted")
+
 // parts calls take with the tasks of a job that are wanted, as they are before
-// their turn.
-func (j *Jobs) parts(record *protocol.Job, wanted func(index uint64) bool, take func(index uint64, t *protocol.Task)) error {
+// their turn. No more are read when none is.
+func (j *Jobs) parts(record *protocol.Job, wanted func(index uint64) (this, more bool), take func(index uint64, t *protocol.Task)) error {
 	common, err := protocol.ParseSpec(record.Spec)
 	if err != nil {
 		return err
 	}
-	return j.each(record, func(index uint64, line []byte) error {
-		if !wanted(index) {
+	err = j.each(record, func(index uint64, line []byte) error {
+		this, more := wanted(index)
+		switch {
+		case !this && !more:
+			return errNoMore
+		case !this:
 			return nil
 		}
 		item, err := parseItem(line, index)
@@ -180,16 +188,49 @@ func (j *Jobs) parts(record *protocol.Job, wanted func(index uint64) bool, take 
 		})
 		return nil
 	})
+	if errors.Is(err, errNoMore) {
+		return nil
+	}
+	return err
 }
 
-// resultOf returns the last result of a task, or nil.
-func (j *Jobs) resultOf(record *protocol.Job, index uint64) (last *protocol.JobResult, err error) {
-	err = j.results(record, func(one *protocol.JobResult) {
-		if one.Index == index && !record.Stale(one) {
-			last = one
+// lookup knows the last result of each task of one job, the one asked about last.
+type lookup struct {
+	mu      sync.Mutex // held across reads: what one has read serves the others
+	job     protocol.TaskID
+	read    uint64   // results up to this one
+	numbers []uint32 // of results, by task
+}
+
+// resultOf returns the last result of a task, or nil when there is none that counts.
+func (j *Jobs) resultOf(record *protocol.Job, index uint64) (*protocol.JobResult, error) {
+	l, id := &j.lookup, protocol.TaskID(record.Id)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.job != id {
+		l.job, l.read, l.numbers = id, 0, make([]uint32, record.Tasks+1)
+	}
+	for more := true; more; {
+		list, err := j.cfg.Store.Results(id, l.read, resultsAtOnce)
+		if err != nil {
+			return nil, err
 		}
-	})
-	return last, err
+		for _, one := range list {
+			if l.read = one.Number; one.Index < uint64(len(l.numbers)) {
+				l.numbers[one.Index] = uint32(one.Number)
+			}
+		}
+		more = len(list) == resultsAtOnce
+	}
+	number := uint64(l.numbers[index])
+	if number == 0 {
+		return nil, nil
+	}
+	list, err := j.cfg.Store.Results(id, number-1, 1)
+	if err != nil || len(list) == 0 || record.Stale(list[0]) {
+		return nil, err
+	}
+	return list[0], nil
 }
 
 // results calls take with each result of a job that there is by now.

@@ -41,6 +41,8 @@ type Jobs struct {
 
 	ready chan struct{} // closed when jobs of an earlier run are taken up
 
+	lookup lookup
+
 	mu   sync.Mutex
 	open map[protocol.TaskID]*running
 	left map[protocol.TaskID]*protocol.Task // open tasks of the last run, to be taken up

@@ -141,10 +141,13 @@ func (j *Jobs) Tasks(prefix string, which protocol.Ranges, after uint64, limit i
 	if which, err = which.Of(record.Tasks); err != nil {
 		return nil, err
 	}
-	wanted := func(index uint64) bool { return index > after && which.Has(index) }
 	var list []*protocol.Task
 	at, bytes := make(map[uint64]*protocol.Task), 0
-	err = j.parts(record, func(index uint64) bool { return wanted(index) && len(list) < limit && bytes < listBytes }, func(index uint64, t *protocol.Task) {
+	wanted := func(index uint64) (this, more bool) {
+		more = len(list) < limit && bytes < listBytes
+		return more && index > after && which.Has(index), more
+	}
+	err = j.parts(record, wanted, func(index uint64, t *protocol.Task) {
 		list = append(list, t)
 		at[index] = t
 		bytes += len(t.Spec)

@@ -1,5 +1,6 @@
 // Mandelbrot writes the Mandelbrot set as a binary PGM picture to stdout. Its
-// argument is the width and height in pixels, 256 if absent.
+// first argument is the width and height in pixels, 256 if absent. With four more
+// it writes a tile of the picture: from which column and row, how wide and high.
 package main
 
 import (
@@ -15,26 +16,40 @@ const (
 )
 
 func main() {
-	size := 256
-	if len(os.Args) > 1 {
-		n, err := strconv.Atoi(os.Args[1])
-		if err != nil || n < 1 || n > maxSize {
-			fmt.Fprintf(os.Stderr, "mandelbrot: the size is a number from 1 to %d\n", maxSize)
-			os.Exit(2)
+	var numbers []int // size, left, top, width, height
+	for _, arg := range os.Args[1:] {
+		n, err := strconv.Atoi(arg)
+		if err != nil {
+			n = -1
 		}
-		size = n
+		numbers = append(numbers, n)
 	}
-	if err := draw(size); err != nil {
+	switch len(numbers) {
+	case 0:
+		numbers = []int{256, 0, 0, 256, 256}
+	case 1:
+		numbers = []int{numbers[0], 0, 0, numbers[0], numbers[0]}
+	}
+	if !valid(numbers) {
+		fmt.Fprintf(os.Stderr, "mandelbrot: the size is a number from 1 to %d, a tile is LEFT TOP WIDTH HEIGHT within\n", maxSize)
+		os.Exit(2)
+	}
+	if err := draw(numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]); err != nil {
 		fmt.Fprintln(os.Stderr, "mandelbrot:", err)
 		os.Exit(1)
 	}
 }
 
-func draw(size int) error {
+func valid(n []int) bool {
+	return len(n) == 5 && n[0] >= 1 && n[0] <= maxSize && n[1] >= 0 && n[2] >= 0 && n[3] >= 1 && n[4] >= 1 &&
+		n[3] <= n[0]-n[1] && n[4] <= n[0]-n[2]
+}
+
+func draw(size, left, top, width, height int) error {
 	out := bufio.NewWriterSize(os.Stdout, 32<<10)
-	fmt.Fprintf(out, "P5\n%d %d\n255\n", size, size)
-	for y := range size {
-		for x := range size {
+	fmt.Fprintf(out, "P5\n%d %d\n255\n", width, height)
+	for y := top; y < top+height; y++ {
+		for x := left; x < left+width; x++ {
 			// A bufio.Writer keeps its first error for Flush.
 			_ = out.WriteByte(escape(coordinate(x, size, -2), coordinate(y, size, -1.5)))
 		}
