@@ -187,8 +187,10 @@ func TestE2EPipelinePicture(t *testing.T) {
 	for at := 0; at < size; at += side {
 		corners = append(corners, strconv.Itoa(at))
 	}
-	args := []string{"map", "--results", filepath.Join(dir, "tiles"), "--joblog", filepath.Join(dir, "log"), cModule(t, "mandelbrot"), "--",
-		strconv.Itoa(size), "{2}", "{1}", strconv.Itoa(side), strconv.Itoa(side), ":::"}
+	args := []string{
+		"map", "--results", filepath.Join(dir, "tiles"), "--joblog", filepath.Join(dir, "log"), cModule(t, "mandelbrot"), "--",
+		strconv.Itoa(size), "{2}", "{1}", strconv.Itoa(side), strconv.Itoa(side), ":::",
+	}
 	args = append(append(append(args, corners...), ":::"), corners...)
 	start := time.Now()
 	if end := nodes[0].spare(t, nil, args...); end.code != 0 {

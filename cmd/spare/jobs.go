@@ -29,7 +29,7 @@ func followAttached(ctx context.Context, h home, c *client.Client, t *target, r 
 	var by signalled
 	switch {
 	case err == nil && t.tasks != "":
-		return r.outcome.end(j, t)
+		return r.seen.end(j, t)
 	case err == nil:
 		if left := j.Tasks - j.Passed - j.Failed; left > 0 && j.State == protocol.StateDone.Word() {
 			fmt.Fprintf(r.stderr, "spare: job %s ended after %s: %s; '%s rerun %[1]s' goes on\n", j.ID, progressText(j), j.Reason, h.command())

@@ -35,7 +35,7 @@ type report struct {
 
 	job   string
 	after uint64 // results up to this one were told before
-	outcome
+	seen  outcome
 	next  uint64                    // the task whose turn it is, when the order is kept
 	early map[uint64]*api.JobResult // those that have come before their turn
 }
@@ -91,7 +91,7 @@ func (r *report) event(e api.JobEvent) error {
 	if one == nil || one.Stale {
 		return nil
 	}
-	if r.outcome.note(one); one.Number <= r.after {
+	if r.seen.note(one); one.Number <= r.after {
 		return nil
 	}
 	if err := r.keepResult(one); err != nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/spare-network/spare/protocol"
 )
@@ -150,5 +151,5 @@ func quoted(words ...string) string {
 
 // special reports whether a shell may make something of a character.
 func special(r rune) bool {
-	return r < 0x80 && !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9') && !strings.ContainsRune("%+,-./:=@_", r)
+	return r < 0x80 && !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("%+,-./:=@_", r)
 }

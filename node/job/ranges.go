@@ -34,6 +34,11 @@ func (r *running) drop(which protocol.Ranges) error {
 	case <-r.ctx.Done():
 		return nil // all of them end
 	}
+	r.recording.Lock() // the job does not end between a claim and its result
+	defer r.recording.Unlock()
+	if r.closed {
+		return nil
+	}
 	var waiting []uint64
 	r.mu.Lock()
 	for _, one := range which {
@@ -48,7 +53,7 @@ func (r *running) drop(which protocol.Ranges) error {
 	r.mu.Unlock()
 	now := time.Now().UnixMilli()
 	for _, i := range waiting {
-		if err := r.add(&protocol.JobResult{Index: i, Result: failed(errCancelled), StartedUnixMs: now, EndedUnixMs: now}, 0); err != nil {
+		if err := r.note(&protocol.JobResult{Index: i, Result: failed(errCancelled), StartedUnixMs: now, EndedUnixMs: now}, 0); err != nil {
 			return err
 		}
 	}

@@ -102,6 +102,26 @@ func TestCancelledTaskEndsWhileOthersGoOn(t *testing.T) {
 	}
 }
 
+func TestJobEndsWhenAllThatAreLeftAreCancelled(t *testing.T) {
+	w := newWorld(t)
+	w.blockThird()
+	const n = 3000
+	j := w.submission(numbers(n)...)
+	j.Rules.InFlight = 1
+	id := w.submit(j)
+	w.eventually("the third runs", func() bool { return w.started(protocol.Part(id, 3)) })
+	if err := w.jobs.Cancel(id, tasks(t, "3-9999")); err != nil {
+		t.Fatal(err)
+	}
+	ended, _ := w.end(id)
+	if ended.State != protocol.StateDone || ended.Passed != 2 || ended.Failed != n-2 || ended.Results != n || ended.Reason != "" {
+		t.Errorf("it ends as %v", ended)
+	}
+	if stored, err := w.store.Job(string(id)); err != nil || stored.Failed != n-2 {
+		t.Errorf("it is stored as %v (%v)", stored, err)
+	}
+}
+
 func TestTasksRunAgainAlone(t *testing.T) {
 	w := newWorld(t)
 	fails := true

@@ -29,6 +29,7 @@ type running struct {
 	// recording gives results their numbers in the order in which the store gets
 	// them, so that there are no gaps. It is held across the store's queue.
 	recording sync.Mutex
+	closed    bool // no more are recorded; guarded by recording
 
 	freed    chan struct{} // a task has ended
 	begun    chan turn     // tasks for whoever has ended one
@@ -344,6 +345,11 @@ func (r *running) try(ctx context.Context, index uint64, item *protocol.Item) (t
 func (r *running) add(one *protocol.JobResult, took time.Duration) error {
 	r.recording.Lock()
 	defer r.recording.Unlock()
+	return r.note(one, took)
+}
+
+// note is add for who holds recording.
+func (r *running) note(one *protocol.JobResult, took time.Duration) error {
 	one.Number = r.record.Results + 1 // only who records changes it
 	if err := r.j.cfg.Store.AddResult(r.id, one); err != nil {
 		return err
@@ -376,6 +382,9 @@ func (r *running) add(one *protocol.JobResult, took time.Duration) error {
 
 // end records how the job has ended.
 func (r *running) end(cause error) {
+	r.recording.Lock()
+	defer r.recording.Unlock()
+	r.closed = true
 	r.update(func(record *protocol.Job) {
 		record.EndedUnixMs = time.Now().UnixMilli()
 		whole := record.Passed+record.Failed >= record.Tasks
