@@ -158,6 +158,26 @@ func TestTasksRunAgainAlone(t *testing.T) {
 	}
 }
 
+func TestWhatCountsNoLongerIsNotTakenOver(t *testing.T) {
+	w := newWorld(t)
+	id := w.submit(w.submission("1", "2", "3"))
+	w.end(id)
+	w.run = func(context.Context, []string) (int32, protocol.Code) { return 1, "" }
+	w.again(id, "2")
+	w.end(id)
+	w.run = func(context.Context, []string) (int32, protocol.Code) { return 0, "" }
+	j, err := w.jobs.Submit(t.Context(), w.submission("2", "3"), true, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ended, _ := w.end(protocol.TaskID(j.Id)); ended.Passed != 2 || ended.Like != string(id) {
+		t.Errorf("it ends as %v", ended)
+	}
+	if got, want := w.ran(protocol.TaskID(j.Id), 2), []int{1, 0}; !slices.Equal(got, want) {
+		t.Errorf("they were run %v times", got)
+	}
+}
+
 func TestCancelledJobRunsTheTasksNamed(t *testing.T) {
 	w := newWorld(t)
 	unblock := w.blockThird()

@@ -140,7 +140,7 @@ func (r *running) takeOver(from string) error {
 	}
 	numbers := make(map[uint64]uint64) // of results that passed, by task
 	err = r.j.results(other, func(one *protocol.JobResult) {
-		if one.Passed() {
+		if one.Passed() && !other.Stale(one) {
 			numbers[one.Index] = one.Number
 		}
 	})
@@ -394,7 +394,7 @@ func (r *running) end(cause error) {
 		case r.halted:
 			record.State, record.Reason = protocol.StateDone, "halted by its rule"
 		case len(r.only) > 0 && r.endedOf(r.only) == r.only.Count(record.Tasks):
-			record.State, record.Reason = protocol.StateDone, "only tasks "+protocol.SafeText(r.only.String())+" were to be run"
+			record.State, record.Reason = protocol.StateDone, protocol.SafeText("only these tasks were to be run: "+r.only.String())
 		case errors.Is(cause, errCancelled):
 			record.State, record.Reason = protocol.StateCancelled, errCancelled.Message
 		default:
