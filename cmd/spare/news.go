@@ -114,5 +114,9 @@ func preparation(t *api.Task) string {
 // devices for terminals too, where nobody minds a line.
 func isTerminal(f *os.File) bool {
 	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull) // which is such a device, and nobody looks at it
+	return err != nil || !os.SameFile(info, null)
 }
