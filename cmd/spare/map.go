@@ -58,7 +58,8 @@ is what it is for 'spare run'; it is built once.
 Items come after :::, from the lines of files (-a or ::::), from the names of
 files (--glob), or from the lines of stdin. With several of these there is a task
 for each combination, the last one varying fastest; :::+ and ::::+ join theirs to
-those before, one to one. Where an item goes, args and -i say as in GNU parallel:
+those before, one to one. What follows ::: are items, also what looks like a flag.
+Where an item goes, args and -i say as in GNU parallel:
 
   {}   the item                 {1} {2}   its columns, or that of each source
   {.}  without its extension    {/}       the last name of a path
@@ -81,7 +82,7 @@ has it when the job itself cannot be. The last jobs are kept, with their results
 'spare prune --help' says how many.`,
 		Example: `  spare map resize.wasm -i '{}:/in/{/}' --results out --glob 'photos/*.jpg' -- /in/{/} --width 800
   spare map primes.wasm ::: 100000 200000 300000
-  spare map python.wasm -i count.py -i '{}:/in/text' --glob 'texts/**/*.txt' -- /in/count.py
+  spare map count.py -i '{}:/in/text' --glob 'texts/**/*.txt'
   spare map wordcount.wasm --pipe --block 1MiB -k < big.txt`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if dash := cmd.ArgsLenAtDash(); len(args) == 0 || dash == 0 || isSeparator(args[0]) {
