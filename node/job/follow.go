@@ -94,6 +94,9 @@ func (j *Jobs) Follow(ctx context.Context, id protocol.TaskID, which protocol.Ra
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
+		if r.isOver() {
+			continue // there is nothing to gather
+		}
 		select {
 		case <-pace.C:
 		case <-ctx.Done():

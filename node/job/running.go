@@ -439,6 +439,12 @@ func (r *running) next() <-chan struct{} {
 	return r.changed
 }
 
+func (r *running) isOver() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.over
+}
+
 var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 // plain is a result without the receipts that justify it: who gave it stands
