@@ -31,6 +31,7 @@ func streams() []struct {
 		{LivenessStream, LivenessStream.MaxMessage(), []proto.Message{new(Beat)}},
 		{OutputStream, OutputStream.MaxMessage(), []proto.Message{new(OutputHeader), new(OutputChunk)}},
 		{BlobStream, BlobStream.MaxMessage(), []proto.Message{new(BlobRequest), new(BlobHeader)}},
+		{TreeStream, TreeStream.MaxMessage(), []proto.Message{new(TreeRequest), new(TreeReply)}},
 		{BookStream, BookStream.MaxMessage(), []proto.Message{new(BookPull), new(SignedOffer)}},
 		{EchoStream, EchoStream.MaxMessage(), []proto.Message{new(Echo)}},
 		{"handshake", MaxHandshake, []proto.Message{new(Hello), new(Proof)}},
@@ -70,6 +71,8 @@ func FuzzRecv(f *testing.F) {
 	seed(LivenessStream, &Beat{Sequence: 1, Progress: []*Progress{{Nonce: make([]byte, 16), State: StateRunning}}, Padding: make([]byte, 32)})
 	seed(OutputStream, &OutputHeader{Nonce: make([]byte, 16)}, &OutputChunk{Fd: 1, Data: []byte("hello\n")}, &OutputChunk{})
 	seed(BlobStream, &BlobRequest{Digest: digestBytes("blob"), Nonce: make([]byte, 16)}, &BlobHeader{Size: 4})
+	seed(TreeStream, &TreeRequest{Digest: digestBytes("blob"), Nonce: make([]byte, 16), Grant: &Grant{Grantor: id.String(), ExpiresUnixMs: 1}},
+		&TreeReply{Size: 1, Leaves: digestBytes("blob"), Holders: []string{id.String()}})
 	seed(BookStream, &BookPull{}, signed)
 	seed(EchoStream, &Echo{Sequence: 1})
 	seed("handshake", &Hello{Network: "default", NetworkId: make([]byte, 32), Nonce: make([]byte, 32)}, &Proof{Mac: make([]byte, 32)})

@@ -24,6 +24,8 @@ const (
 	MaxOffer = 4 << 10
 	// MaxBlobMessage is the largest BlobRequest or BlobHeader.
 	MaxBlobMessage = 256
+	// MaxTreeMessage is the largest TreeRequest or TreeReply.
+	MaxTreeMessage = MaxBlob/LeafSize*32 + 4<<10
 	// MaxHandshake is the largest Hello or Proof.
 	MaxHandshake = 512
 	// MaxSmallMessage is the largest BookPull or Echo.
@@ -33,6 +35,12 @@ const (
 
 	// MaxBlob is the largest module or input.
 	MaxBlob = 1 << 30
+	// LeafSize is the size of the leaves in which peers carry a blob to each
+	// other, and MinTree that of the smallest blob for which they do.
+	LeafSize = 256 << 10
+	MinTree  = 1 << 20
+	// MaxHolders is the largest number of holders in a TreeReply.
+	MaxHolders = 16
 	// MaxArgs is the largest number of args, and of env entries.
 	MaxArgs = 4096
 	// MaxArgBytes bounds all args, and all env entries, together.

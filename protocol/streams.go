@@ -18,6 +18,7 @@ const (
 	LivenessStream StreamKind = "liveness/1.0.0" // Beats both ways; the requester opens it
 	OutputStream   StreamKind = "output/1.0.0"   // OutputHeader, OutputChunks; the provider opens it
 	BlobStream     StreamKind = "blob/1.0.0"     // BlobRequest, BlobHeader, bytes; who lacks it opens it
+	TreeStream     StreamKind = "tree/1.0.0"     // TreeRequest, TreeReply; who lacks a blob opens it
 	BookStream     StreamKind = "book/1.0.0"     // BookPull, SignedOffers
 	EchoStream     StreamKind = "echo/1.0.0"     // Echo and the same back
 )
@@ -42,6 +43,8 @@ func (k StreamKind) MaxMessage() int {
 		return MaxOutputMessage
 	case BlobStream:
 		return MaxBlobMessage
+	case TreeStream:
+		return MaxTreeMessage
 	case BookStream:
 		return MaxOffer
 	default:

@@ -3529,6 +3529,263 @@ func (x *BlobHeader) GetProof() []byte {
 	return nil
 }
 
+// TreeRequest asks a member for what a blob's leaves are, and to serve them by
+// bitswap from then on. What entitles to that is a lease at the blob's
+// requester, a grant of that one at whoever has the blob from it, or nothing
+// when the blob is for every member to read.
+type TreeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Digest        []byte                 `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
+	Nonce         []byte                 `protobuf:"bytes,2,opt,name=nonce,proto3" json:"nonce,omitempty"`  // of the lease, or empty
+	Grant         *Grant                 `protobuf:"bytes,3,opt,name=grant,proto3" json:"grant,omitempty"`  // or absent
+	Known         bool                   `protobuf:"varint,4,opt,name=known,proto3" json:"known,omitempty"` // the leaves need not be told
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TreeRequest) Reset() {
+	*x = TreeRequest{}
+	mi := &file_protocol_wire_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TreeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TreeRequest) ProtoMessage() {}
+
+func (x *TreeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_wire_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TreeRequest.ProtoReflect.Descriptor instead.
+func (*TreeRequest) Descriptor() ([]byte, []int) {
+	return file_protocol_wire_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *TreeRequest) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *TreeRequest) GetNonce() []byte {
+	if x != nil {
+		return x.Nonce
+	}
+	return nil
+}
+
+func (x *TreeRequest) GetGrant() *Grant {
+	if x != nil {
+		return x.Grant
+	}
+	return nil
+}
+
+func (x *TreeRequest) GetKnown() bool {
+	if x != nil {
+		return x.Known
+	}
+	return false
+}
+
+// TreeReply answers. Without a code the asker may ask for leaves.
+type TreeReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	Size          uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`      // of the blob
+	Leaves        []byte                 `protobuf:"bytes,3,opt,name=leaves,proto3" json:"leaves,omitempty"`   // digests of its leaves of 256 KiB, 32 bytes each
+	Holders       []string               `protobuf:"bytes,4,rep,name=holders,proto3" json:"holders,omitempty"` // peer IDs of others that lately asked for it, at most 16
+	Grant         *Grant                 `protobuf:"bytes,5,opt,name=grant,proto3" json:"grant,omitempty"`     // which entitles to ask those; absent when nothing need
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TreeReply) Reset() {
+	*x = TreeReply{}
+	mi := &file_protocol_wire_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TreeReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TreeReply) ProtoMessage() {}
+
+func (x *TreeReply) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_wire_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TreeReply.ProtoReflect.Descriptor instead.
+func (*TreeReply) Descriptor() ([]byte, []int) {
+	return file_protocol_wire_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *TreeReply) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *TreeReply) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *TreeReply) GetLeaves() []byte {
+	if x != nil {
+		return x.Leaves
+	}
+	return nil
+}
+
+func (x *TreeReply) GetHolders() []string {
+	if x != nil {
+		return x.Holders
+	}
+	return nil
+}
+
+func (x *TreeReply) GetGrant() *Grant {
+	if x != nil {
+		return x.Grant
+	}
+	return nil
+}
+
+// Grant lets a peer read a blob at those who have it from the grantor. Blob and
+// grantee are known where it is shown, and signed with it: see grant.go.
+type Grant struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Grantor       string                 `protobuf:"bytes,1,opt,name=grantor,proto3" json:"grantor,omitempty"`                                     // peer ID; the signer
+	ExpiresUnixMs int64                  `protobuf:"varint,2,opt,name=expires_unix_ms,json=expiresUnixMs,proto3" json:"expires_unix_ms,omitempty"` // the grantor's clock
+	Signature     []byte                 `protobuf:"bytes,3,opt,name=signature,proto3" json:"signature,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Grant) Reset() {
+	*x = Grant{}
+	mi := &file_protocol_wire_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Grant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Grant) ProtoMessage() {}
+
+func (x *Grant) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_wire_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Grant.ProtoReflect.Descriptor instead.
+func (*Grant) Descriptor() ([]byte, []int) {
+	return file_protocol_wire_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *Grant) GetGrantor() string {
+	if x != nil {
+		return x.Grantor
+	}
+	return ""
+}
+
+func (x *Grant) GetExpiresUnixMs() int64 {
+	if x != nil {
+		return x.ExpiresUnixMs
+	}
+	return 0
+}
+
+func (x *Grant) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+// Listing is a directory that was added: its files, each path relative, clean
+// and with slashes.
+type Listing struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Files         []*File                `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"` // sorted by path
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Listing) Reset() {
+	*x = Listing{}
+	mi := &file_protocol_wire_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Listing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Listing) ProtoMessage() {}
+
+func (x *Listing) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_wire_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Listing.ProtoReflect.Descriptor instead.
+func (*Listing) Descriptor() ([]byte, []int) {
+	return file_protocol_wire_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *Listing) GetFiles() []*File {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
 // Hello opens the handshake of the network secret.
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3542,7 +3799,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_protocol_wire_proto_msgTypes[40]
+	mi := &file_protocol_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3554,7 +3811,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[40]
+	mi := &file_protocol_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3567,7 +3824,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{40}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Hello) GetNetwork() string {
@@ -3609,7 +3866,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_protocol_wire_proto_msgTypes[41]
+	mi := &file_protocol_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3621,7 +3878,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[41]
+	mi := &file_protocol_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3634,7 +3891,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{41}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Proof) GetMac() []byte {
@@ -3660,7 +3917,7 @@ type BookPull struct {
 
 func (x *BookPull) Reset() {
 	*x = BookPull{}
-	mi := &file_protocol_wire_proto_msgTypes[42]
+	mi := &file_protocol_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3672,7 +3929,7 @@ func (x *BookPull) String() string {
 func (*BookPull) ProtoMessage() {}
 
 func (x *BookPull) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[42]
+	mi := &file_protocol_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3685,7 +3942,7 @@ func (x *BookPull) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BookPull.ProtoReflect.Descriptor instead.
 func (*BookPull) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{42}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{46}
 }
 
 // Echo is sent to measure a round trip, and sent back unchanged.
@@ -3698,7 +3955,7 @@ type Echo struct {
 
 func (x *Echo) Reset() {
 	*x = Echo{}
-	mi := &file_protocol_wire_proto_msgTypes[43]
+	mi := &file_protocol_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3710,7 +3967,7 @@ func (x *Echo) String() string {
 func (*Echo) ProtoMessage() {}
 
 func (x *Echo) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[43]
+	mi := &file_protocol_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3723,7 +3980,7 @@ func (x *Echo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Echo.ProtoReflect.Descriptor instead.
 func (*Echo) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{43}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Echo) GetSequence() uint64 {
@@ -3746,7 +4003,7 @@ type WorkerRequest struct {
 
 func (x *WorkerRequest) Reset() {
 	*x = WorkerRequest{}
-	mi := &file_protocol_wire_proto_msgTypes[44]
+	mi := &file_protocol_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3758,7 +4015,7 @@ func (x *WorkerRequest) String() string {
 func (*WorkerRequest) ProtoMessage() {}
 
 func (x *WorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[44]
+	mi := &file_protocol_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3771,7 +4028,7 @@ func (x *WorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerRequest.ProtoReflect.Descriptor instead.
 func (*WorkerRequest) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{44}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *WorkerRequest) GetId() uint64 {
@@ -3824,7 +4081,7 @@ type WorkerReply struct {
 
 func (x *WorkerReply) Reset() {
 	*x = WorkerReply{}
-	mi := &file_protocol_wire_proto_msgTypes[45]
+	mi := &file_protocol_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3836,7 +4093,7 @@ func (x *WorkerReply) String() string {
 func (*WorkerReply) ProtoMessage() {}
 
 func (x *WorkerReply) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[45]
+	mi := &file_protocol_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3849,7 +4106,7 @@ func (x *WorkerReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerReply.ProtoReflect.Descriptor instead.
 func (*WorkerReply) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{45}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *WorkerReply) GetId() uint64 {
@@ -4189,7 +4446,24 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"BlobHeader\x12\x12\n" +
 	"\x04size\x18\x01 \x01(\x04R\x04size\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x14\n" +
-	"\x05proof\x18\x03 \x01(\fR\x05proof\"r\n" +
+	"\x05proof\x18\x03 \x01(\fR\x05proof\"x\n" +
+	"\vTreeRequest\x12\x16\n" +
+	"\x06digest\x18\x01 \x01(\fR\x06digest\x12\x14\n" +
+	"\x05nonce\x18\x02 \x01(\fR\x05nonce\x12%\n" +
+	"\x05grant\x18\x03 \x01(\v2\x0f.spare.v1.GrantR\x05grant\x12\x14\n" +
+	"\x05known\x18\x04 \x01(\bR\x05known\"\x8c\x01\n" +
+	"\tTreeReply\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x16\n" +
+	"\x06leaves\x18\x03 \x01(\fR\x06leaves\x12\x18\n" +
+	"\aholders\x18\x04 \x03(\tR\aholders\x12%\n" +
+	"\x05grant\x18\x05 \x01(\v2\x0f.spare.v1.GrantR\x05grant\"g\n" +
+	"\x05Grant\x12\x18\n" +
+	"\agrantor\x18\x01 \x01(\tR\agrantor\x12&\n" +
+	"\x0fexpires_unix_ms\x18\x02 \x01(\x03R\rexpiresUnixMs\x12\x1c\n" +
+	"\tsignature\x18\x03 \x01(\fR\tsignature\"/\n" +
+	"\aListing\x12$\n" +
+	"\x05files\x18\x01 \x03(\v2\x0e.spare.v1.FileR\x05files\"r\n" +
 	"\x05Hello\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\tR\anetwork\x12\x1d\n" +
 	"\n" +
@@ -4270,7 +4544,7 @@ func file_protocol_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_protocol_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_protocol_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_protocol_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_protocol_wire_proto_goTypes = []any{
 	(Verify)(0),           // 0: spare.v1.Verify
 	(Where)(0),            // 1: spare.v1.Where
@@ -4317,12 +4591,16 @@ var file_protocol_wire_proto_goTypes = []any{
 	(*FileHeader)(nil),    // 42: spare.v1.FileHeader
 	(*BlobRequest)(nil),   // 43: spare.v1.BlobRequest
 	(*BlobHeader)(nil),    // 44: spare.v1.BlobHeader
-	(*Hello)(nil),         // 45: spare.v1.Hello
-	(*Proof)(nil),         // 46: spare.v1.Proof
-	(*BookPull)(nil),      // 47: spare.v1.BookPull
-	(*Echo)(nil),          // 48: spare.v1.Echo
-	(*WorkerRequest)(nil), // 49: spare.v1.WorkerRequest
-	(*WorkerReply)(nil),   // 50: spare.v1.WorkerReply
+	(*TreeRequest)(nil),   // 45: spare.v1.TreeRequest
+	(*TreeReply)(nil),     // 46: spare.v1.TreeReply
+	(*Grant)(nil),         // 47: spare.v1.Grant
+	(*Listing)(nil),       // 48: spare.v1.Listing
+	(*Hello)(nil),         // 49: spare.v1.Hello
+	(*Proof)(nil),         // 50: spare.v1.Proof
+	(*BookPull)(nil),      // 51: spare.v1.BookPull
+	(*Echo)(nil),          // 52: spare.v1.Echo
+	(*WorkerRequest)(nil), // 53: spare.v1.WorkerRequest
+	(*WorkerReply)(nil),   // 54: spare.v1.WorkerReply
 }
 var file_protocol_wire_proto_depIdxs = []int32{
 	5,  // 0: spare.v1.File.blob:type_name -> spare.v1.Blob
@@ -4378,12 +4656,15 @@ var file_protocol_wire_proto_depIdxs = []int32{
 	39, // 50: spare.v1.Beat.progress:type_name -> spare.v1.Progress
 	2,  // 51: spare.v1.Progress.state:type_name -> spare.v1.State
 	42, // 52: spare.v1.OutputChunk.file:type_name -> spare.v1.FileHeader
-	42, // 53: spare.v1.WorkerReply.file:type_name -> spare.v1.FileHeader
-	54, // [54:54] is the sub-list for method output_type
-	54, // [54:54] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	47, // 53: spare.v1.TreeRequest.grant:type_name -> spare.v1.Grant
+	47, // 54: spare.v1.TreeReply.grant:type_name -> spare.v1.Grant
+	7,  // 55: spare.v1.Listing.files:type_name -> spare.v1.File
+	42, // 56: spare.v1.WorkerReply.file:type_name -> spare.v1.FileHeader
+	57, // [57:57] is the sub-list for method output_type
+	57, // [57:57] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_protocol_wire_proto_init() }
@@ -4416,7 +4697,7 @@ func file_protocol_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_protocol_wire_proto_rawDesc), len(file_protocol_wire_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   46,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

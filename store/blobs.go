@@ -53,6 +53,8 @@ type Blobs struct {
 	reserved int64                   // beside bytes, for what is being put
 	pins     map[protocol.Digest]int // also of blobs that are not there yet
 	kept     map[protocol.Digest]int // tasks whose output it is
+	parked   map[string]*blob        // partial blobs that nobody works on, by their names; counted in bytes
+	growing  map[string]struct{}     // those that somebody does, whose room is reserved
 }
 
 type blob struct {

@@ -24,6 +24,11 @@ func openBlobs(root *os.Root, limit int64, log *slog.Logger) (*Blobs, error) {
 		entries: make(map[protocol.Digest]*blob),
 		pins:    make(map[protocol.Digest]int),
 		kept:    make(map[protocol.Digest]int),
+		parked:  make(map[string]*blob),
+		growing: make(map[string]struct{}),
+	}
+	if err := b.openPartials(); err != nil {
+		return nil, err
 	}
 	if err := root.Mkdir(blobDir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
@@ -113,7 +118,7 @@ func (b *Blobs) run(ctx context.Context) {
 // evict makes room when there are too many bytes: a sixteenth of the limit, so
 // that it is not called for every blob.
 func (b *Blobs) evict() error {
-	var errs []error
+	errs := []error{b.evictPartials()}
 	for _, d := range b.victims() {
 		errs = append(errs, b.remove(d))
 	}
