@@ -29,9 +29,11 @@ var levels = map[string]int{
 	"node/sandbox/jail":  0,
 	"market":             1,
 	"store":              1,
+	"node/mesh/swarm":    1,
 	"node/mesh":          2,
 	"node/sandbox":       2,
 	"node/donor":         2,
+	"node/data":          3,
 	"node/job":           3,
 	"node/requester":     3,
 	"node/provider":      3,
@@ -46,6 +48,7 @@ var leaves = map[string][]string{
 	"node/sandbox/meter": {"node/sandbox", "node", "testnet"},
 	"node/sandbox/wasi":  {"node/sandbox"},
 	"node/sandbox/jail":  {"node/sandbox"},
+	"node/mesh/swarm":    {"node/mesh", "node/data", "node"},
 }
 
 // owners names the rooms that alone may import an outside library. Testnet may
@@ -59,6 +62,7 @@ var owners = []struct {
 	{"github.com/libp2p/go-libp2p", "github.com/libp2p/go-libp2p/core", []string{"node/mesh"}, nil},
 	{"github.com/libp2p/go-libp2p-kad-dht", "", []string{"node/mesh"}, nil},
 	{"github.com/libp2p/go-libp2p-pubsub", "", []string{"node/mesh"}, nil},
+	{"github.com/ipfs/boxo", "", []string{"node/mesh/swarm"}, nil},
 	{"github.com/tetratelabs/wazero", "", []string{"node/sandbox"}, []string{"node/sandbox/meter", "node/sandbox/wasi", "node/sandbox/jail"}},
 	{"github.com/landlock-lsm/go-landlock", "", []string{"node/sandbox/jail"}, nil},
 	{"github.com/elastic/go-seccomp-bpf", "", []string{"node/sandbox/jail"}, nil},

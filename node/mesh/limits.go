@@ -6,9 +6,11 @@ import (
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/network"
+	libp2pproto "github.com/libp2p/go-libp2p/core/protocol"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	"github.com/libp2p/go-libp2p/x/rate"
 
+	"github.com/spare-network/spare/node/mesh/swarm"
 	"github.com/spare-network/spare/protocol"
 )
 
@@ -29,9 +31,13 @@ var streamLimits = map[protocol.StreamKind]int{
 	protocol.LivenessStream: 4,
 	protocol.OutputStream:   128,
 	protocol.BlobStream:     128,
+	protocol.TreeStream:     32,
 	protocol.BookStream:     2,
 	protocol.EchoStream:     4,
 }
+
+// swarmStreams are those of bitswap, which takes a stream for each leaf.
+const swarmStreams = 64
 
 const outboundStreams = 256 // to one peer, of one kind
 
@@ -42,18 +48,22 @@ const outboundStreams = 256 // to one peer, of one kind
 func resourceManager(id protocol.NetworkID) (network.ResourceManager, error) {
 	limits := rcmgr.DefaultLimits
 	libp2p.SetDefaultServiceLimits(&limits)
-	for kind, inbound := range streamLimits {
+	limit := func(id libp2pproto.ID, inbound int) {
 		all := rcmgr.BaseLimit{
 			StreamsInbound: 64 * inbound, StreamsOutbound: 16 * outboundStreams,
 			Streams: 64*inbound + 16*outboundStreams, Memory: 256 << 20,
 		}
-		limits.AddProtocolLimit(kind.ID(id), all, rcmgr.BaseLimitIncrease{})
+		limits.AddProtocolLimit(id, all, rcmgr.BaseLimitIncrease{})
 		each := rcmgr.BaseLimit{
 			StreamsInbound: inbound, StreamsOutbound: outboundStreams,
 			Streams: inbound + outboundStreams, Memory: 64 << 20,
 		}
-		limits.AddProtocolPeerLimit(kind.ID(id), each, rcmgr.BaseLimitIncrease{})
+		limits.AddProtocolPeerLimit(id, each, rcmgr.BaseLimitIncrease{})
 	}
+	for kind, inbound := range streamLimits {
+		limit(kind.ID(id), inbound)
+	}
+	limit(swarm.ProtocolID(id), swarmStreams)
 	limits.PeerBaseLimit.Streams, limits.PeerBaseLimit.StreamsInbound, limits.PeerBaseLimit.StreamsOutbound = 1024, 512, 512
 	limits.SystemBaseLimit.Streams, limits.SystemBaseLimit.StreamsInbound, limits.SystemBaseLimit.StreamsOutbound = 16384, 8192, 8192
 	limits.SystemBaseLimit.Conns, limits.SystemBaseLimit.ConnsInbound, limits.SystemBaseLimit.ConnsOutbound = 512, 384, 256

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/spare-network/spare/market"
+	"github.com/spare-network/spare/node/mesh/swarm"
 	"github.com/spare-network/spare/protocol"
 )
 
@@ -37,6 +38,7 @@ type Mesh struct {
 	host      host.Host
 	gossip    *gossip
 	directory *directory
+	exchange  *swarm.Exchange
 	rtts      *rtts
 	taken     *lru.Cache[protocol.Digest, struct{}] // offers that pulls have brought
 	calls     calls
@@ -87,6 +89,7 @@ func New(cfg Config) (*Mesh, error) {
 	if m.gossip, err = newGossip(m.host, m.net, m.book, m.connected, m.lookAround); err != nil {
 		return nil, errors.Join(err, m.directory.close(), m.host.Close())
 	}
+	m.exchange = swarm.New(m.host, m.net)
 	for _, p := range slices.Concat(bootstrap, cfg.Remembered) {
 		// Identify drops temporary addresses: it brings the present ones. Until
 		// then keepBootstrap and dialSome renew them.
@@ -116,6 +119,7 @@ func (m *Mesh) Run(ctx context.Context) error {
 func (m *Mesh) close() error {
 	m.calls.end()
 	m.gossip.close()
+	m.exchange.Close()
 	err := errors.Join(m.directory.close(), m.host.Close())
 	m.calls.wait() // the host has reset their streams
 	if err != nil {
@@ -141,6 +145,9 @@ func closeStale(n network.Network, c network.Conn) {
 		}
 	}
 }
+
+// Exchange returns what carries blobs among members. It ends with [Mesh.Run].
+func (m *Mesh) Exchange() *swarm.Exchange { return m.exchange }
 
 // Self returns this node's peer ID.
 func (m *Mesh) Self() peer.ID { return m.self }

@@ -1,0 +1,182 @@
+// Package swarm carries blobs among the members of a network in leaves, by
+// bitswap (https://specs.ipfs.tech/bitswap-protocol/): each peer that fetches one
+// serves what it has of it to the others.
+//
+// It does not know who may read what, who has what, or where a blob is kept: a
+// blob is shared, and opened to one peer at a time, by who knows, and leaves are
+// read and written by callbacks. Nothing is served to a peer to whom it is not
+// open, and nobody is looked for.
+//
+// # Why not bitswap's own client
+//
+// The server, the messages and the network are boxo's. Its client asks all
+// connected peers for what it wants, and then by preference whoever has answered
+// first most often. Here that is the requester, which has all leaves at the
+// start: with eight peers at once it would send at least 1 + 1/2 + … + 1/8 =
+// 2.7 times the blob, the same chance for all given. It asks again elsewhere
+// after a time-out that knows no slow lines, so that leaves come twice. A [Fetch]
+// knows its sources, and asks the origin for nothing that another has.
+package swarm
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ipfs/boxo/bitswap/message"
+	"github.com/ipfs/boxo/bitswap/network"
+	"github.com/ipfs/boxo/bitswap/network/bsnet"
+	"github.com/ipfs/boxo/bitswap/server"
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
+	libp2p "github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/multiformats/go-multihash"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+const (
+	// maxWants bounds the leaves that one peer may want at once: those of the
+	// largest blob.
+	maxWants = protocol.MaxBlob / protocol.LeafSize
+	// outstanding is how many bytes are on their way to one peer at most.
+	outstanding = 4 * protocol.LeafSize
+	workers     = 4
+)
+
+// version is the version of bitswap that is spoken; the network's own prefix
+// stands before it.
+const version libp2p.ID = "/ipfs/bitswap/1.2.0"
+
+// ProtocolID is the protocol ID of bitswap in one network.
+func ProtocolID(net protocol.NetworkID) libp2p.ID { return net.DHTPrefix() + version }
+
+// Exchange is one node's part in the exchange. Its methods may be called from
+// many goroutines.
+type Exchange struct {
+	net    network.BitSwapNetwork
+	server *server.Server
+
+	mu      sync.Mutex
+	index   map[cid.Cid][]leaf    // of all shares
+	guests  map[peer.ID]time.Time // until when anything is open to them
+	fetches map[*Fetch]struct{}
+	closed  bool
+}
+
+// New serves members of the network on the host until Close.
+func New(h host.Host, id protocol.NetworkID) *Exchange {
+	x := &Exchange{
+		net:   bsnet.NewFromIpfsHost(h, bsnet.Prefix(id.DHTPrefix()), bsnet.SupportedProtocols([]libp2p.ID{version})),
+		index: make(map[cid.Cid][]leaf), guests: make(map[peer.ID]time.Time), fetches: make(map[*Fetch]struct{}),
+	}
+	x.server = server.New(context.Background(), x.net, (*view)(x),
+		server.WithPeerBlockRequestFilter(x.mayRead),
+		server.MaxQueuedWantlistEntriesPerPeer(2*maxWants),
+		server.MaxOutstandingBytesPerPeer(outstanding),
+		server.MaxCidSize(64),
+		server.EngineBlockstoreWorkerCount(workers),
+		server.EngineTaskWorkerCount(workers),
+		server.TaskWorkerCount(2*workers),
+		server.WithScoreLedger(noScores{}),
+	)
+	x.net.Start((*receiver)(x))
+	return x
+}
+
+// Close ends the exchange, and every Fetch.
+func (x *Exchange) Close() {
+	x.net.Stop()
+	x.mu.Lock()
+	x.closed = true
+	for f := range x.fetches {
+		f.end(errClosed)
+	}
+	x.mu.Unlock()
+	x.server.Close()
+}
+
+// begin has a fetch told of what comes, until it is forgotten.
+func (x *Exchange) begin(f *Fetch) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.fetches[f] = struct{}{}
+	if x.closed {
+		f.end(errClosed)
+	}
+}
+
+func (x *Exchange) forget(f *Fetch) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.fetches, f)
+}
+
+// leafCID is what bitswap calls a leaf.
+func leafCID(d protocol.Digest) cid.Cid {
+	mh, err := multihash.Encode(d[:], multihash.SHA2_256)
+	if err != nil {
+		panic("swarm: a sha2-256 is always a valid multihash: " + err.Error())
+	}
+	return cid.NewCidV1(cid.Raw, mh)
+}
+
+// receiver is the Exchange as bitswap's network sees it.
+type receiver Exchange
+
+// ReceiveMessage takes what a member has sent: blocks, whose bytes are what
+// their CIDs say, and what it has, for the fetches, and what it wants, for the
+// server.
+func (r *receiver) ReceiveMessage(ctx context.Context, from peer.ID, m message.BitSwapMessage) {
+	x := (*Exchange)(r)
+	x.mu.Lock()
+	fetches := make([]*Fetch, 0, len(x.fetches))
+	for f := range x.fetches {
+		fetches = append(fetches, f)
+	}
+	guest := time.Now().Before(x.guests[from])
+	x.mu.Unlock()
+	for _, f := range fetches {
+		f.receive(ctx, from, m)
+	}
+	for _, b := range m.Blocks() {
+		if !slices.ContainsFunc(fetches, func(f *Fetch) bool { return f.wanted(b.Cid()) }) {
+			for _, f := range fetches {
+				f.wrong(from)
+			}
+		}
+	}
+	if wants := len(m.Wantlist()); guest && wants > 0 && wants <= maxWants {
+		x.server.ReceiveMessage(ctx, from, m)
+	}
+}
+
+// ReceiveError is told of a stream that broke.
+func (r *receiver) ReceiveError(error) {}
+
+// PeerConnected is of no interest: sources are known.
+func (r *receiver) PeerConnected(peer.ID) {}
+
+// PeerDisconnected forgets what a peer wanted and had.
+func (r *receiver) PeerDisconnected(p peer.ID) {
+	x := (*Exchange)(r)
+	x.server.PeerDisconnected(p)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for f := range x.fetches {
+		f.drop(p)
+	}
+}
+
+// noScores keeps no account of peers: [market.Turns] judges them, by other means.
+type noScores struct{}
+
+func (noScores) GetReceipt(p peer.ID) *server.Receipt { return &server.Receipt{Peer: p.String()} }
+func (noScores) AddToSentBytes(peer.ID, int)          {}
+func (noScores) AddToReceivedBytes(peer.ID, int)      {}
+func (noScores) PeerConnected(peer.ID)                {}
+func (noScores) PeerDisconnected(peer.ID)             {}
+func (noScores) Start(server.ScorePeerFunc)           {}
+func (noScores) Stop()                                {}

@@ -1,0 +1,168 @@
+package swarm
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+	ipld "github.com/ipfs/go-ipld-format"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+// maxGuests bounds the peers to whom one blob is open.
+const maxGuests = 256
+
+// Leaves is what is here of a blob. Its methods may be called from many
+// goroutines.
+type Leaves interface {
+	HasLeaf(i int) bool
+	ReadLeaf(i int) ([]byte, error)
+}
+
+// Share is a blob, or what is here of it, that is served to those peers to whom
+// it is open.
+type Share struct {
+	x      *Exchange
+	scope  string
+	tree   *protocol.Tree
+	leaves Leaves
+	cids   []cid.Cid // of each leaf
+
+	open map[peer.ID]time.Time // until when; guarded by the Exchange's mu
+}
+
+// leaf is one leaf of a share.
+type leaf struct {
+	share *Share
+	i     int
+}
+
+// Share serves what is here of a blob, to nobody yet. The scope says on whose
+// account it is here: a leaf that a blob of another scope has, too, is served for
+// the first of both alone, since who may read one must not learn whether the
+// other is here, let alone read it.
+func (x *Exchange) Share(scope string, tree *protocol.Tree, leaves Leaves) *Share {
+	s := &Share{x: x, scope: scope, tree: tree, leaves: leaves, open: make(map[peer.ID]time.Time)}
+	for _, d := range tree.Leaves {
+		s.cids = append(s.cids, leafCID(d))
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for i, c := range s.cids {
+		if list := x.index[c]; len(list) == 0 || list[0].share.scope == scope {
+			x.index[c] = append(list, leaf{s, i})
+		}
+	}
+	return s
+}
+
+// Open lets a peer read the blob until then.
+func (s *Share) Open(to peer.ID, until time.Time) {
+	s.x.mu.Lock()
+	defer s.x.mu.Unlock()
+	makeRoom(s.open, maxGuests)
+	s.open[to] = until
+	makeRoom(s.x.guests, 16*maxGuests)
+	if s.x.guests[to].Before(until) {
+		s.x.guests[to] = until
+	}
+}
+
+// makeRoom forgets those whose time is over and then, while there are too many,
+// any.
+func makeRoom(open map[peer.ID]time.Time, most int) {
+	if len(open) < most {
+		return
+	}
+	now := time.Now()
+	for p, until := range open {
+		if now.After(until) {
+			delete(open, p)
+		}
+	}
+	for p := range open {
+		if len(open) < most {
+			return
+		}
+		delete(open, p)
+	}
+}
+
+// Close serves the blob no longer.
+func (s *Share) Close() {
+	s.x.mu.Lock()
+	defer s.x.mu.Unlock()
+	for _, c := range s.cids {
+		rest := slices.DeleteFunc(s.x.index[c], func(l leaf) bool { return l.share == s })
+		if len(rest) == 0 {
+			delete(s.x.index, c)
+		} else {
+			s.x.index[c] = rest
+		}
+	}
+}
+
+// mayRead reports whether a leaf is of a blob that is open to the peer. Whether
+// the leaf is here is another question.
+func (x *Exchange) mayRead(p peer.ID, c cid.Cid) bool {
+	now := time.Now()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.ContainsFunc(x.index[c], func(l leaf) bool { return now.Before(l.share.open[p]) })
+}
+
+// find returns where a leaf is that is here.
+func (x *Exchange) find(c cid.Cid) (leaf, error) {
+	x.mu.Lock()
+	list := slices.Clone(x.index[c])
+	x.mu.Unlock()
+	for _, l := range list {
+		if l.share.leaves.HasLeaf(l.i) {
+			return l, nil
+		}
+	}
+	return leaf{}, ipld.ErrNotFound{Cid: c}
+}
+
+// view is the Exchange as a blockstore that bitswap's server reads: the leaves
+// of all shares, none of which is kept a second time.
+type view Exchange
+
+var errReadOnly = errors.New("swarm: leaves are only read")
+
+func (v *view) Has(_ context.Context, c cid.Cid) (bool, error) {
+	_, err := (*Exchange)(v).find(c)
+	return err == nil, nil
+}
+
+func (v *view) GetSize(_ context.Context, c cid.Cid) (int, error) {
+	l, err := (*Exchange)(v).find(c)
+	if err != nil {
+		return 0, err
+	}
+	_, size := l.share.tree.Leaf(l.i)
+	return size, nil
+}
+
+func (v *view) Get(_ context.Context, c cid.Cid) (blocks.Block, error) {
+	l, err := (*Exchange)(v).find(c)
+	if err != nil {
+		return nil, err
+	}
+	b, err := l.share.leaves.ReadLeaf(l.i)
+	if err != nil {
+		return nil, ipld.ErrNotFound{Cid: c} // it has gone meanwhile
+	}
+	return blocks.NewBlockWithCid(b, c) // who receives it checks it
+}
+
+func (*view) Put(context.Context, blocks.Block) error       { return errReadOnly }
+func (*view) PutMany(context.Context, []blocks.Block) error { return errReadOnly }
+func (*view) DeleteBlock(context.Context, cid.Cid) error    { return errReadOnly }
+
+func (*view) AllKeysChan(context.Context) (<-chan cid.Cid, error) { return nil, errReadOnly }

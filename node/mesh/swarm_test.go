@@ -1,0 +1,228 @@
+package mesh
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/spare-network/spare/node/mesh/swarm"
+	"github.com/spare-network/spare/protocol"
+)
+
+// piece is what one node of a test has of a blob.
+type piece struct {
+	mu    sync.Mutex
+	bytes []byte
+	has   []bool
+	pace  time.Duration // for each leaf that is read
+	lies  bool
+	reads atomic.Int64
+	sends sync.Mutex
+}
+
+func whole(blob []byte, tree *protocol.Tree) *piece {
+	return &piece{bytes: blob, has: slices.Repeat([]bool{true}, len(tree.Leaves))}
+}
+
+func empty(tree *protocol.Tree) *piece {
+	return &piece{bytes: make([]byte, tree.Size), has: make([]bool, len(tree.Leaves))}
+}
+
+func (p *piece) HasLeaf(i int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.has[i]
+}
+
+func (p *piece) ReadLeaf(i int) ([]byte, error) {
+	p.reads.Add(1)
+	p.sends.Lock()
+	time.Sleep(p.pace)
+	p.sends.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.has[i] {
+		return nil, io.ErrUnexpectedEOF
+	}
+	leaf := p.bytes[i*protocol.LeafSize : min((i+1)*protocol.LeafSize, len(p.bytes))]
+	if p.lies {
+		leaf = bytes.Repeat([]byte{byte(i)}, len(leaf))
+	}
+	return slices.Clone(leaf), nil
+}
+
+func (p *piece) put(i int, b []byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	copy(p.bytes[i*protocol.LeafSize:], b)
+	p.has[i] = true
+	return nil
+}
+
+func (p *piece) missing() (list []int) {
+	for i := range p.has {
+		if !p.HasLeaf(i) {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
+func randomBlob(t *testing.T, size int) ([]byte, *protocol.Tree) {
+	t.Helper()
+	blob := make([]byte, size)
+	if _, err := rand.NewChaCha8([32]byte{1}).Read(blob); err != nil {
+		t.Fatal(err)
+	}
+	tree, _, err := protocol.ReadTree(bytes.NewReader(blob))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return blob, tree
+}
+
+// clique starts nodes that are all connected with each other.
+func clique(t *testing.T, n int) []*node {
+	nodes := []*node{start(t)}
+	for range n - 1 {
+		nodes = append(nodes, start(t, via(nodes[0])))
+	}
+	for i, n := range nodes {
+		for _, other := range nodes[:i] {
+			eventually(t, "connected", func() bool { return n.reach(t.Context(), other.Self()) == nil })
+		}
+	}
+	return nodes
+}
+
+func TestBlobSpreadsAmongPeers(t *testing.T) {
+	const fetchers = 8
+	blob, tree := randomBlob(t, 60*protocol.LeafSize+1000)
+	nodes := clique(t, fetchers+1)
+	until := time.Now().Add(time.Hour)
+	origin := whole(blob, tree)
+	origin.pace = 10 * time.Millisecond // the line of one who has all is the narrow one
+	given := nodes[0].Exchange().Share("a", tree, origin)
+	var fetches []*swarm.Fetch
+	pieces := make([]*piece, fetchers)
+	for k, n := range nodes[1:] {
+		given.Open(n.Self(), until)
+		pieces[k] = empty(tree)
+		s := n.Exchange().Share("a", tree, pieces[k])
+		f := n.Exchange().NewFetch(s, pieces[k].missing(), pieces[k].put)
+		f.Add(nodes[0].Self(), true)
+		for _, other := range nodes[1:] {
+			if other != n {
+				s.Open(other.Self(), until)
+				f.Add(other.Self(), false)
+			}
+		}
+		fetches = append(fetches, f)
+	}
+	var g sync.WaitGroup
+	for k, f := range fetches {
+		g.Go(func() {
+			if err := f.Run(t.Context()); err != nil {
+				t.Errorf("fetcher %d: %v", k, err)
+			}
+		})
+	}
+	g.Wait()
+	for k, p := range pieces {
+		if !bytes.Equal(p.bytes, blob) {
+			t.Errorf("fetcher %d has other bytes", k)
+		}
+	}
+	sent := float64(origin.reads.Load()) / float64(len(tree.Leaves))
+	t.Logf("the origin sent %.2f times the blob to %d peers", sent, fetchers)
+	if sent > 2.5 {
+		t.Errorf("the origin sent %.2f times the blob", sent)
+	}
+}
+
+func TestOnlyThoseToWhomItIsOpenGetABlob(t *testing.T) {
+	blob, tree := randomBlob(t, 2*protocol.LeafSize)
+	nodes := clique(t, 3)
+	given := nodes[0].Exchange().Share("a", tree, whole(blob, tree))
+	// One leaf is of a blob of another scope as well, which is open to all.
+	shared := &protocol.Tree{Size: protocol.LeafSize, Leaves: tree.Leaves[:1]}
+	public := nodes[0].Exchange().Share("b", shared, whole(blob[:protocol.LeafSize], shared))
+	given.Open(nodes[1].Self(), time.Now().Add(time.Hour))
+	given.Open(nodes[2].Self(), time.Now().Add(-time.Second)) // it was
+	public.Open(nodes[2].Self(), time.Now().Add(time.Hour))
+	fetch := func(n *node, within time.Duration) (*piece, error) {
+		p := empty(tree)
+		f := n.Exchange().NewFetch(n.Exchange().Share("a", tree, p), p.missing(), p.put)
+		f.Add(nodes[0].Self(), true)
+		ctx, cancel := context.WithTimeout(t.Context(), within)
+		defer cancel()
+		return p, f.Run(ctx)
+	}
+	if p, err := fetch(nodes[1], lively); err != nil || !bytes.Equal(p.bytes, blob) {
+		t.Errorf("the one to whom it is open: %v", err)
+	}
+	if p, err := fetch(nodes[2], time.Second); !errors.Is(err, context.DeadlineExceeded) || p.HasLeaf(0) || p.HasLeaf(1) {
+		t.Errorf("another: %v, has %v", err, p.has)
+	}
+	given.Close()
+	if p, err := fetch(nodes[1], time.Second); !errors.Is(err, context.DeadlineExceeded) || len(p.missing()) != 2 {
+		t.Errorf("after the end: %v, has %v", err, p.has)
+	}
+}
+
+func TestLiarsAndTheDeadDoNotStopAFetch(t *testing.T) {
+	blob, tree := randomBlob(t, 40*protocol.LeafSize)
+	nodes := clique(t, 4)
+	origin, liar, dying := whole(blob, tree), whole(blob, tree), whole(blob, tree)
+	liar.lies = true
+	dying.pace = 20 * time.Millisecond
+	got := empty(tree)
+	me := nodes[3]
+	s := me.Exchange().Share("a", tree, got)
+	f := me.Exchange().NewFetch(s, got.missing(), got.put)
+	for i, p := range []*piece{origin, liar, dying} {
+		nodes[i].Exchange().Share("a", tree, p).Open(me.Self(), time.Now().Add(time.Hour))
+		f.Add(nodes[i].Self(), i == 0)
+	}
+	done := make(chan error, 1)
+	go func() { done <- f.Run(t.Context()) }()
+	eventually(t, "a leaf of the one that dies", func() bool { return dying.reads.Load() > 2 })
+	nodes[2].stop()
+	select {
+	case err := <-done:
+		if err != nil || !bytes.Equal(got.bytes, blob) {
+			t.Fatalf("fetch: %v", err)
+		}
+	case <-time.After(lively):
+		t.Fatalf("%d leaves are missing", len(got.missing()))
+	}
+	if liar.reads.Load() == 0 {
+		t.Error("the liar was never asked")
+	}
+}
+
+func TestFetchEndsWhenNobodyHasTheRest(t *testing.T) {
+	blob, tree := randomBlob(t, 2*protocol.LeafSize)
+	nodes := clique(t, 2)
+	half := whole(blob, tree)
+	half.has[1] = false
+	nodes[0].Exchange().Share("a", tree, half).Open(nodes[1].Self(), time.Now().Add(time.Hour))
+	got := empty(tree)
+	s := nodes[1].Exchange().Share("a", tree, got)
+	f := nodes[1].Exchange().NewFetch(s, got.missing(), got.put)
+	f.Add(nodes[0].Self(), false)
+	done := make(chan error, 1)
+	go func() { done <- f.Run(t.Context()) }()
+	eventually(t, "the half that is there", func() bool { return got.HasLeaf(0) })
+	nodes[0].stop()
+	if err := <-done; !errors.Is(err, swarm.ErrNoSource) || got.HasLeaf(1) {
+		t.Errorf("fetch: %v", err)
+	}
+}
