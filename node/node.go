@@ -13,6 +13,7 @@ import (
 
 	"github.com/spare-network/spare/market"
 	"github.com/spare-network/spare/node/api"
+	"github.com/spare-network/spare/node/data"
 	"github.com/spare-network/spare/node/donor"
 	"github.com/spare-network/spare/node/job"
 	"github.com/spare-network/spare/node/mesh"
@@ -62,6 +63,7 @@ type Node struct {
 	sandbox   *sandbox.Pool
 	network   *network
 	ledger    *ledger
+	data      *data.Data
 	provider  *provider.Provider
 	requester *requester.Requester
 	jobs      *job.Jobs
@@ -220,6 +222,25 @@ func (n *Node) makeRoles() (err error) {
 	if n.ledger, err = openLedger(n.store, n.cfg.Logger); err != nil {
 		return err
 	}
+	n.requester, err = requester.New(requester.Config{
+		Self:      n.self,
+		Key:       n.key,
+		NetworkID: n.secret.ID(),
+		Book:      n.book,
+		Network:   n.network,
+		Journal:   records{n.store, n},
+		Blobs:     n.store.Blobs(),
+		Standings: n.store,
+		Ledger:    n.ledger,
+		Verify:    n.cfg.Verify,
+		Logger:    n.cfg.Logger,
+	})
+	if err == nil {
+		err = n.makeData()
+	}
+	if err != nil {
+		return err
+	}
 	n.provider, err = provider.New(provider.Config{
 		Self:         n.self,
 		Key:          n.key,
@@ -236,25 +257,10 @@ func (n *Node) makeRoles() (err error) {
 		Results:      n.store,
 		Ledger:       n.ledger,
 		Network:      n.network,
+		Data:         n.data,
 		Availability: n.told,
 		Sequence:     n.store.OfferSequence,
 		Logger:       n.cfg.Logger,
-	})
-	if err != nil {
-		return err
-	}
-	n.requester, err = requester.New(requester.Config{
-		Self:      n.self,
-		Key:       n.key,
-		NetworkID: n.secret.ID(),
-		Book:      n.book,
-		Network:   n.network,
-		Journal:   records{n.store, n},
-		Blobs:     n.store.Blobs(),
-		Standings: n.store,
-		Ledger:    n.ledger,
-		Verify:    n.cfg.Verify,
-		Logger:    n.cfg.Logger,
 	})
 	n.jobs = job.New(job.Config{Tasks: n.requester, Store: n.store, Slots: n.slots, Logger: n.cfg.Logger})
 	return err
@@ -299,5 +305,6 @@ func (n *Node) openMesh(cfg mesh.Config) (err error) {
 	n.network.handle(protocol.LivenessStream, n.provider.ServeLiveness)
 	n.network.handle(protocol.OutputStream, n.requester.ServeOutput)
 	n.network.handle(protocol.BlobStream, n.requester.ServeBlob)
+	n.network.handle(protocol.TreeStream, n.data.Serve)
 	return nil
 }

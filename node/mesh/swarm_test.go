@@ -104,11 +104,11 @@ func clique(t *testing.T, n int) []*node {
 
 func TestBlobSpreadsAmongPeers(t *testing.T) {
 	const fetchers = 8
-	blob, tree := randomBlob(t, 60*protocol.LeafSize+1000)
+	blob, tree := randomBlob(t, 24*protocol.LeafSize+1000)
 	nodes := clique(t, fetchers+1)
 	until := time.Now().Add(time.Hour)
 	origin := whole(blob, tree)
-	origin.pace = 10 * time.Millisecond // the line of one who has all is the narrow one
+	origin.pace = 40 * time.Millisecond // the line of one who has all is the narrow one
 	given := nodes[0].Exchange().Share("a", tree, origin)
 	var fetches []*swarm.Fetch
 	pieces := make([]*piece, fetchers)
@@ -116,7 +116,7 @@ func TestBlobSpreadsAmongPeers(t *testing.T) {
 		given.Open(n.Self(), until)
 		pieces[k] = empty(tree)
 		s := n.Exchange().Share("a", tree, pieces[k])
-		f := n.Exchange().NewFetch(s, pieces[k].missing(), pieces[k].put)
+		f := n.Exchange().NewFetch(s, pieces[k].missing(), k, pieces[k].put)
 		f.Add(nodes[0].Self(), true)
 		for _, other := range nodes[1:] {
 			if other != n {
@@ -151,15 +151,16 @@ func TestOnlyThoseToWhomItIsOpenGetABlob(t *testing.T) {
 	blob, tree := randomBlob(t, 2*protocol.LeafSize)
 	nodes := clique(t, 3)
 	given := nodes[0].Exchange().Share("a", tree, whole(blob, tree))
-	// One leaf is of a blob of another scope as well, which is open to all.
+	// One leaf is said to be of a blob of another scope as well, of which nothing
+	// has come, and which is open to the other.
 	shared := &protocol.Tree{Size: protocol.LeafSize, Leaves: tree.Leaves[:1]}
-	public := nodes[0].Exchange().Share("b", shared, whole(blob[:protocol.LeafSize], shared))
+	public := nodes[0].Exchange().Share("b", shared, empty(shared))
 	given.Open(nodes[1].Self(), time.Now().Add(time.Hour))
 	given.Open(nodes[2].Self(), time.Now().Add(-time.Second)) // it was
 	public.Open(nodes[2].Self(), time.Now().Add(time.Hour))
 	fetch := func(n *node, within time.Duration) (*piece, error) {
 		p := empty(tree)
-		f := n.Exchange().NewFetch(n.Exchange().Share("a", tree, p), p.missing(), p.put)
+		f := n.Exchange().NewFetch(n.Exchange().Share("a", tree, p), p.missing(), 0, p.put)
 		f.Add(nodes[0].Self(), true)
 		ctx, cancel := context.WithTimeout(t.Context(), within)
 		defer cancel()
@@ -186,7 +187,7 @@ func TestLiarsAndTheDeadDoNotStopAFetch(t *testing.T) {
 	got := empty(tree)
 	me := nodes[3]
 	s := me.Exchange().Share("a", tree, got)
-	f := me.Exchange().NewFetch(s, got.missing(), got.put)
+	f := me.Exchange().NewFetch(s, got.missing(), 0, got.put)
 	for i, p := range []*piece{origin, liar, dying} {
 		nodes[i].Exchange().Share("a", tree, p).Open(me.Self(), time.Now().Add(time.Hour))
 		f.Add(nodes[i].Self(), i == 0)
@@ -216,7 +217,7 @@ func TestFetchEndsWhenNobodyHasTheRest(t *testing.T) {
 	nodes[0].Exchange().Share("a", tree, half).Open(nodes[1].Self(), time.Now().Add(time.Hour))
 	got := empty(tree)
 	s := nodes[1].Exchange().Share("a", tree, got)
-	f := nodes[1].Exchange().NewFetch(s, got.missing(), got.put)
+	f := nodes[1].Exchange().NewFetch(s, got.missing(), 0, got.put)
 	f.Add(nodes[0].Self(), false)
 	done := make(chan error, 1)
 	go func() { done <- f.Run(t.Context()) }()

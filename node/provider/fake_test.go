@@ -79,7 +79,26 @@ type scene struct {
 	giving       int               // transfers under way
 	mostGiving   int
 	unreachable  map[peer.ID]bool
-	tried        int // members that were to be reached
+	tried        int                      // members that were to be reached
+	swarm        map[protocol.Digest]bool // blobs that peers carry, and whether as a module
+	known        map[protocol.Digest]bool // blobs known to be here, and whether as a module
+}
+
+// Fetch plays the peers that carry a blob.
+func (s *scene) Fetch(_ context.Context, from peer.ID, _ protocol.Nonce, b *protocol.Blob, module bool) error {
+	s.mu.Lock()
+	as, ok := s.swarm[b.Sum()]
+	s.mu.Unlock()
+	if !ok || as != module || from != s.requester {
+		return errors.New("no peer has it")
+	}
+	return s.store.Blobs().PutExpected(b.Sum(), int64(b.Size), bytes.NewReader(s.blobs[b.Sum()]))
+}
+
+func (s *scene) Hold(_ peer.ID, b *protocol.Blob, module bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.known[b.Sum()] = module
 }
 
 // shelf is a store of held results in memory.
@@ -167,6 +186,7 @@ func inScene(t *testing.T, runner *fakeRunner, f func(t *testing.T, s *scene)) {
 			home: dir, store: st, module: []byte("\x00asm module"), blobs: make(map[protocol.Digest][]byte),
 			results: newShelf(), ledger: &book{served: make(map[peer.ID]uint64), accounts: make(map[peer.ID]market.Account)},
 			unreachable: make(map[peer.ID]bool),
+			swarm:       make(map[protocol.Digest]bool), known: make(map[protocol.Digest]bool),
 		}
 		s.blobs[protocol.DigestOf(s.module)] = s.module
 		s.start()
@@ -185,7 +205,7 @@ func (s *scene) start() {
 	s.provider, err = New(Config{
 		Self: s.self, Key: s.key, NetworkID: testNetwork, Slots: 2, Queue: 2,
 		Ceilings:    &protocol.Limits{MemoryBytes: 1 << 30, OutputBytes: 1 << 30, WallMs: 60_000, Gas: 1e12, FileBytes: 1 << 30, Files: 100},
-		ModuleBytes: 1 << 20, Speed: 1, Runner: s.runner, Blobs: s.store.Blobs(), Network: s,
+		ModuleBytes: 1 << 20, Speed: 1, Runner: s.runner, Blobs: s.store.Blobs(), Network: s, Data: s,
 		Results: s.results, Ledger: s.ledger,
 		Availability: func() (protocol.Availability, string) {
 			s.mu.Lock()

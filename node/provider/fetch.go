@@ -100,14 +100,21 @@ func (p *Provider) obtain(ctx context.Context, r *replica, b *protocol.Blob) err
 		return err
 	}
 	defer leave()
-	if p.cfg.Blobs.Has(b.Sum()) {
+	module := b == r.spec.Module
+	switch {
+	case p.cfg.Blobs.Has(b.Sum()):
 		err = p.verify(ctx, r, b)
+	case b.Size >= protocol.MinTree:
+		if err := p.cfg.Data.Fetch(ctx, r.account.peer, r.nonce, b, module); err != nil && ctx.Err() == nil {
+			p.cfg.Logger.Info("a blob is fetched from its requester alone", "blob", b.Sum().CID(), "requester", r.account.peer, "err", err)
+		}
 	}
 	if !p.cfg.Blobs.Has(b.Sum()) { // not here, or damaged here
 		err = p.transfer(ctx, r, b.Sum(), int64(b.Size))
 	}
 	if err == nil {
 		p.known.Add(fetchKey{r.account.peer, b.Sum()}, struct{}{})
+		p.cfg.Data.Hold(r.account.peer, b, module)
 	}
 	return err
 }

@@ -64,6 +64,29 @@ func TestInputsAreFetchedAndFedInOrder(t *testing.T) {
 	})
 }
 
+func TestLargeBlobsComeFromPeersOrElseFromTheRequester(t *testing.T) {
+	inScene(t, &fakeRunner{run: reads}, func(t *testing.T, s *scene) {
+		spec := s.spec()
+		carried, alone := s.named(make([]byte, protocol.MinTree)), s.named(bytes.Repeat([]byte{1}, protocol.MinTree))
+		s.swarm[carried.Sum()] = false
+		spec.Inputs = []*protocol.File{{Path: "/in/a", Blob: carried}, {Path: "/in/b", Blob: alone}}
+		spec.Limits.FileBytes = 4 * protocol.MinTree
+		s.ask(1, spec)
+		if o := s.outcome(); o.Code != "" {
+			t.Fatalf("outcome: %s %s", o.Code, o.Message)
+		}
+		synctest.Wait()
+		if len(s.given) != 2 || slices.Contains(s.given, carried.Sum()) || !slices.Contains(s.given, alone.Sum()) {
+			t.Errorf("%d blobs were asked for", len(s.given))
+		}
+		for d, module := range map[protocol.Digest]bool{spec.Module.Sum(): true, carried.Sum(): false, alone.Sum(): false} {
+			if as, ok := s.known[d]; !ok || as != module {
+				t.Errorf("%s is known: %v, as a module: %v", d, ok, as)
+			}
+		}
+	})
+}
+
 func TestManyInputsComeAFewAtATime(t *testing.T) {
 	inScene(t, &fakeRunner{run: reads}, func(t *testing.T, s *scene) {
 		spec := s.spec()

@@ -79,6 +79,15 @@ type Network interface {
 	Reach(ctx context.Context, member peer.ID) error
 }
 
+// Data moves large blobs among members.
+type Data interface {
+	// Fetch brings a blob that its requester has leased by the nonce, from that
+	// one and from others who have it on its account.
+	Fetch(ctx context.Context, from peer.ID, nonce protocol.Nonce, b *protocol.Blob, module bool) error
+	// Hold notes that a requester has shown to have a blob that is here.
+	Hold(from peer.ID, b *protocol.Blob, module bool)
+}
+
 // Ledger is what the node and others have done for each other.
 type Ledger interface {
 	// Served notes work that the requester has countersigned, once each.
@@ -104,6 +113,7 @@ type Config struct {
 	Results     Results
 	Ledger      Ledger
 	Network     Network
+	Data        Data
 	// Availability says whether the node donates now, and why not.
 	Availability func() (protocol.Availability, string)
 	// Sequence returns the next sequence of an offer.

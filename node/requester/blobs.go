@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
 	"github.com/spare-network/spare/protocol"
 )
 
@@ -67,12 +69,23 @@ func (r *Requester) giveBlob(conn *protocol.Conn) error {
 	return err
 }
 
+// Lease reports whether a provider may have a blob for an attempt that it runs
+// for us, which the nonce names, and whether the blob is a module.
+func (r *Requester) Lease(provider peer.ID, nonce []byte, blob protocol.Digest) (module, ok bool) {
+	a := r.attemptOf(provider, nonce)
+	if a == nil || !slices.ContainsFunc(a.t.blobs, func(b *protocol.Blob) bool { return b.Sum() == blob }) || !a.mayAsk() {
+		return false, false
+	}
+	a.giving.Add(-1)
+	return a.t.spec.Module.Sum() == blob, true
+}
+
 const (
 	// maxGiving bounds the blobs that one attempt is given, or proved, at once.
 	maxGiving = 8
-	// maxAsked is how often it may ask for each: a proof, a transfer, and again
-	// when that broke off.
-	maxAsked = 4
+	// maxAsked is how often it may ask for each: what its leaves are, a proof, a
+	// transfer, and again when that broke off.
+	maxAsked = 6
 )
 
 // mayAsk reports whether the attempt's provider may ask for one more blob now,

@@ -114,6 +114,15 @@ func (x *Exchange) forget(f *Fetch) {
 	delete(x.fetches, f)
 }
 
+// Sent returns how many bytes of leaves this node has sent.
+func (x *Exchange) Sent() uint64 {
+	stat, err := x.server.Stat()
+	if err != nil {
+		return 0 // the server's never fails
+	}
+	return stat.DataSent
+}
+
 // leafCID is what bitswap calls a leaf.
 func leafCID(d protocol.Digest) cid.Cid {
 	mh, err := multihash.Encode(d[:], multihash.SHA2_256)

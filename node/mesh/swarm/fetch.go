@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -58,8 +57,10 @@ type Fetch struct {
 // NewFetch returns a Fetch of those leaves of the share that are missing. put
 // keeps one leaf, which its digest has been checked for; it is called from many
 // goroutines, once for each of missing, and the share has the leaf from then on.
-func (x *Exchange) NewFetch(s *Share, missing []int, put func(i int, b []byte) error) *Fetch {
-	f := &Fetch{x: x, share: s, put: put, done: make(chan struct{}), wants: newWants(s, missing)}
+// The rank says how many have begun to fetch the same blob before: each begins
+// elsewhere in it, so that they ask the origin for different leaves.
+func (x *Exchange) NewFetch(s *Share, missing []int, rank int, put func(i int, b []byte) error) *Fetch {
+	f := &Fetch{x: x, share: s, put: put, done: make(chan struct{}), wants: newWants(s, missing, rank)}
 	f.name = fmt.Sprintf("swarm-%p", f)
 	return f
 }
@@ -288,7 +289,7 @@ func (f *Fetch) receive(ctx context.Context, from peer.ID, m message.BitSwapMess
 			f.mu.Unlock()
 			err := f.keep(places, b.RawData())
 			if err == nil {
-				_ = f.x.server.NotifyNewBlocks(ctx, b) // only an exchange that is closed fails to
+				f.x.announce(ctx, b)
 			}
 			f.mu.Lock()
 			f.putting--
@@ -308,17 +309,6 @@ func (f *Fetch) keep(places []int, b []byte) error {
 		}
 	}
 	return nil
-}
-
-// shuffled returns the canonical leaves in a random order, so that peers that
-// fetch at the same time ask the origin for different ones.
-func shuffled(missing map[int]struct{}) []int {
-	order := make([]int, 0, len(missing))
-	for i := range missing {
-		order = append(order, i)
-	}
-	rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
-	return order
 }
 
 // canonical maps the CID of each of these leaves to where it is.

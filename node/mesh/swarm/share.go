@@ -43,9 +43,8 @@ type leaf struct {
 }
 
 // Share serves what is here of a blob, to nobody yet. The scope says on whose
-// account it is here: a leaf that a blob of another scope has, too, is served for
-// the first of both alone, since who may read one must not learn whether the
-// other is here, let alone read it.
+// account it is here. Who may read a blob of one scope must not learn of a leaf
+// that is here for another's alone: whoever knows the digest of one could name it.
 func (x *Exchange) Share(scope string, tree *protocol.Tree, leaves Leaves) *Share {
 	s := &Share{x: x, scope: scope, tree: tree, leaves: leaves, open: make(map[peer.ID]time.Time)}
 	for _, d := range tree.Leaves {
@@ -54,9 +53,7 @@ func (x *Exchange) Share(scope string, tree *protocol.Tree, leaves Leaves) *Shar
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for i, c := range s.cids {
-		if list := x.index[c]; len(list) == 0 || list[0].share.scope == scope {
-			x.index[c] = append(list, leaf{s, i})
-		}
+		x.index[c] = append(x.index[c], leaf{s, i})
 	}
 	return s
 }
@@ -107,20 +104,38 @@ func (s *Share) Close() {
 	}
 }
 
-// mayRead reports whether a leaf is of a blob that is open to the peer. Whether
-// the leaf is here is another question.
-func (x *Exchange) mayRead(p peer.ID, c cid.Cid) bool {
-	now := time.Now()
+// leaves returns where a leaf is, or is to be, and whether that is of one scope.
+func (x *Exchange) leaves(c cid.Cid) (list []leaf, one bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return slices.ContainsFunc(x.index[c], func(l leaf) bool { return now.Before(l.share.open[p]) })
+	list = slices.Clone(x.index[c])
+	return list, !slices.ContainsFunc(list, func(l leaf) bool { return l.share.scope != list[0].share.scope })
+}
+
+// mayRead reports whether a leaf is of a blob that is open to the peer. Whether
+// it is here is another question, unless a blob of another scope has it, too.
+func (x *Exchange) mayRead(p peer.ID, c cid.Cid) bool {
+	list, one := x.leaves(c)
+	return slices.ContainsFunc(list, func(l leaf) bool { return l.share.isOpen(p) && (one || l.share.leaves.HasLeaf(l.i)) })
+}
+
+func (s *Share) isOpen(p peer.ID) bool {
+	s.x.mu.Lock()
+	defer s.x.mu.Unlock()
+	return time.Now().Before(s.open[p])
+}
+
+// announce tells those who want a leaf that it is here now. Who wants it has
+// been asked for the blob that it came for, or for another of the same scope.
+func (x *Exchange) announce(ctx context.Context, b blocks.Block) {
+	if _, one := x.leaves(b.Cid()); one {
+		_ = x.server.NotifyNewBlocks(ctx, b) // it never fails
+	}
 }
 
 // find returns where a leaf is that is here.
 func (x *Exchange) find(c cid.Cid) (leaf, error) {
-	x.mu.Lock()
-	list := slices.Clone(x.index[c])
-	x.mu.Unlock()
+	list, _ := x.leaves(c)
 	for _, l := range list {
 		if l.share.leaves.HasLeaf(l.i) {
 			return l, nil

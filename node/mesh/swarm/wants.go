@@ -1,7 +1,9 @@
 package swarm
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -11,8 +13,7 @@ import (
 const (
 	// window is how many leaves a source is asked for at once: one of others,
 	// the origin beside others, and the origin alone at first and at most. What
-	// several peers are asking the origin for at one time they ask for twice now
-	// and then.
+	// several peers are asking the origin for at one time none of them has yet.
 	peerWindow   = 4
 	originWindow = 2
 	aloneWindow  = 16
@@ -56,7 +57,7 @@ type source struct {
 	strikes int
 }
 
-func newWants(s *Share, missing []int) wants {
+func newWants(s *Share, missing []int, rank int) wants {
 	w := wants{
 		places: canonical(s.cids, missing), missing: make(map[int]struct{}), asked: make(map[int]*source),
 		held: make(map[int]int), sources: make(map[peer.ID]*source),
@@ -64,8 +65,24 @@ func newWants(s *Share, missing []int) wants {
 	for _, list := range w.places {
 		w.missing[list[0]] = struct{}{}
 	}
-	w.order = shuffled(w.missing)
+	for i := range w.missing {
+		w.order = append(w.order, i)
+	}
+	first := int(part(rank) * float64(len(s.cids)))
+	slices.SortFunc(w.order, func(a, b int) int {
+		n := len(s.cids) // they go round
+		return cmp.Compare((a-first+n)%n, (b-first+n)%n)
+	})
 	return w
+}
+
+// part is the rank's place in the sequence 0, 1/2, 1/4, 3/4, 1/8, …: however many
+// there are, they are far from each other.
+func part(rank int) (x float64) {
+	for f := 0.5; rank > 0; rank, f = rank>>1, f/2 {
+		x += f * float64(rank&1)
+	}
+	return x
 }
 
 func (w *wants) add(p peer.ID, origin bool) *source {
@@ -242,7 +259,7 @@ func (w *wants) take(from *source, c cid.Cid, now time.Time) []int {
 		}
 	}
 	if len(w.order) > 2*len(w.missing)+peerWindow {
-		w.order = shuffled(w.missing)
+		w.order = slices.DeleteFunc(w.order, func(i int) bool { _, ok := w.missing[i]; return !ok })
 	}
 	return w.places[c]
 }

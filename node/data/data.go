@@ -1,0 +1,300 @@
+// Package data moves blobs between members: who lacks one greets those who may
+// have it, and then they carry its leaves to each other. It knows who may read
+// what here, and why: a lease on a task that names it, a grant of its requester,
+// or, for modules and for what was added by `spare add`, being a member.
+//
+// It does not know what a task is, or when a blob is wanted, and does not carry
+// leaves itself: that is node/mesh/swarm's.
+package data
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/spare-network/spare/node/mesh/swarm"
+	"github.com/spare-network/spare/protocol"
+	"github.com/spare-network/spare/store"
+)
+
+const (
+	// openFor is how long a blob is open to one who has greeted: that of 1 GiB
+	// may come at [protocol.SlowestTransfer].
+	openFor = 30 * time.Minute
+	// maxHeld bounds the blobs whose leaves are served at once, and maxTrees
+	// the trees that are remembered, of 128 KiB at most.
+	maxHeld  = 256
+	maxTrees = 64
+	// maxKnown bounds what is remembered to be here, and on whose account.
+	maxKnown = 1 << 14
+	// maxReading bounds the blobs that are read to make their trees.
+	maxReading = 2
+	// greetTimeout bounds a greeting of one who need not answer.
+	greetTimeout = 3 * time.Second
+	// originTimeout is how long the one who should have the blob may take: to
+	// make its tree it reads all of it.
+	originTimeout = 15 * time.Second
+	// lately is how long one who has asked for a blob is named to others.
+	lately = 10 * time.Minute
+	// grantFor is how long a grant holds.
+	grantFor = time.Hour
+)
+
+// Network is the mesh's part that is needed.
+type Network interface {
+	Open(ctx context.Context, to peer.ID, kind protocol.StreamKind) (*protocol.Conn, error)
+}
+
+// Leases is the requester's part that knows who runs its tasks.
+type Leases interface {
+	// Lease reports whether a provider may have a blob for the attempt named by
+	// the nonce, and whether the blob is a module. It counts how often one asks.
+	Lease(provider peer.ID, nonce []byte, blob protocol.Digest) (module, ok bool)
+}
+
+// Blobs is the store's part for content-addressed bytes.
+type Blobs interface {
+	Has(d protocol.Digest) bool
+	Open(d protocol.Digest) (*os.File, int64, error)
+	Drop(d protocol.Digest)
+	Partial(d protocol.Digest, size int64, owner string) (*store.Partial, error)
+}
+
+// Config is what a Data is made of.
+type Config struct {
+	Self      peer.ID
+	Key       crypto.PrivKey
+	NetworkID protocol.NetworkID
+	Blobs     Blobs
+	Network   Network
+	Exchange  func() *swarm.Exchange // of the Network, once that is open
+	Leases    Leases
+	// Warm returns some members that have compiled a module.
+	Warm   func(module protocol.Digest) []peer.ID
+	Logger *slog.Logger
+}
+
+// Data is one node's part. Its methods may be called from many goroutines.
+type Data struct {
+	cfg     Config
+	reading chan struct{}
+	trees   *lru.Cache[protocol.Digest, *protocol.Tree]
+
+	mu     sync.Mutex
+	held   *simplelru.LRU[key, *holding]
+	known  *simplelru.LRU[key, struct{}] // blobs that are here on these accounts
+	coming map[key]*coming
+}
+
+// key names what is held: a blob, and on whose account it is here. A module, or
+// what was added, is here on nobody's: every member may read it.
+type key struct {
+	blob  protocol.Digest
+	scope peer.ID
+}
+
+// everybody is the scope of what every member may read.
+const everybody peer.ID = ""
+
+// New returns a Data.
+func New(cfg Config) (*Data, error) {
+	trees, err := lru.New[protocol.Digest, *protocol.Tree](maxTrees)
+	if err != nil {
+		return nil, fmt.Errorf("remember trees: %w", err)
+	}
+	held, err := simplelru.NewLRU(maxHeld, func(_ key, h *holding) { h.share.Close() })
+	if err != nil {
+		return nil, fmt.Errorf("remember blobs: %w", err)
+	}
+	known, err := simplelru.NewLRU[key, struct{}](maxKnown, nil)
+	if err != nil {
+		return nil, fmt.Errorf("remember blobs: %w", err)
+	}
+	return &Data{
+		cfg: cfg, trees: trees, held: held, known: known,
+		reading: make(chan struct{}, maxReading), coming: make(map[key]*coming),
+	}, nil
+}
+
+// holding is a blob whose leaves are served: whole, or what has come of it.
+type holding struct {
+	blobs Blobs
+	blob  protocol.Digest
+	tree  *protocol.Tree
+	share *swarm.Share
+
+	mu      sync.Mutex
+	partial *store.Partial // nil: it is a blob
+	has     []bool         // of partial
+	fetch   *swarm.Fetch   // while it is coming
+	askers  []asker        // who has asked for it here, the latest last
+}
+
+type asker struct {
+	peer peer.ID
+	at   time.Time
+}
+
+// HasLeaf implements [swarm.Leaves].
+func (h *holding) HasLeaf(i int) bool {
+	h.mu.Lock()
+	has := h.partial != nil && h.has[i]
+	h.mu.Unlock()
+	return has || h.blobs.Has(h.blob)
+}
+
+// ReadLeaf implements [swarm.Leaves].
+func (h *holding) ReadLeaf(i int) ([]byte, error) {
+	at, size := h.tree.Leaf(i)
+	b := make([]byte, size)
+	h.mu.Lock()
+	partial := h.partial
+	h.mu.Unlock()
+	if partial != nil {
+		if _, err := partial.ReadAt(b, at); err == nil || !errors.Is(err, os.ErrClosed) {
+			return b, err
+		}
+	}
+	f, _, err := h.blobs.Open(h.blob)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	_, err = f.ReadAt(b, at)
+	return b, err
+}
+
+// put keeps a leaf that has come.
+func (h *holding) put(i int, b []byte) error {
+	at, _ := h.tree.Leaf(i)
+	if _, err := h.partial.WriteAt(b, at); err != nil { // it is there as long as the fetch is
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.has[i] = true
+	return nil
+}
+
+// note remembers who asks, and returns others who have lately.
+func (h *holding) note(p peer.ID, now time.Time) (others []peer.ID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	rest := h.askers[:0]
+	for _, a := range h.askers {
+		if a.peer != p && now.Sub(a.at) < lately {
+			rest = append(rest, a)
+			others = append(others, a.peer)
+		}
+	}
+	if len(rest) >= 4*protocol.MaxHolders {
+		rest = append(rest[:0], rest[1:]...)
+	}
+	h.askers = append(rest, asker{p, now})
+	return others[max(0, len(others)-protocol.MaxHolders):]
+}
+
+// add serves a holding, in the place of one that may be there.
+func (d *Data) add(k key, h *holding) {
+	h.share = d.cfg.Exchange().Share(string(k.scope), h.tree, h)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if old, ok := d.held.Peek(k); ok {
+		old.share.Close() // Add replaces it unseen
+	}
+	d.held.Add(k, h)
+}
+
+// remove serves a holding no longer.
+func (d *Data) remove(k key, h *holding) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now, _ := d.held.Peek(k); now == h {
+		d.held.Remove(k)
+	}
+}
+
+func (d *Data) find(k key) *holding {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h, _ := d.held.Get(k)
+	return h
+}
+
+// whole returns the holding of a blob that is here, whose tree is made when
+// need be.
+func (d *Data) whole(ctx context.Context, k key) (*holding, error) {
+	if h := d.find(k); h != nil && d.cfg.Blobs.Has(k.blob) {
+		return h, nil
+	}
+	tree, err := d.treeOf(ctx, k.blob)
+	if err != nil {
+		return nil, err
+	}
+	if h := d.find(k); h != nil { // another has made it meanwhile
+		return h, nil
+	}
+	h := &holding{blobs: d.cfg.Blobs, blob: k.blob, tree: tree}
+	d.add(k, h)
+	return h, nil
+}
+
+// treeOf returns the tree of a blob that is here. One that is damaged is
+// dropped.
+func (d *Data) treeOf(ctx context.Context, blob protocol.Digest) (*protocol.Tree, error) {
+	if tree, ok := d.trees.Get(blob); ok && d.cfg.Blobs.Has(blob) {
+		return tree, nil
+	}
+	select {
+	case d.reading <- struct{}{}:
+		defer func() { <-d.reading }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if tree, ok := d.trees.Get(blob); ok { // another has made it meanwhile
+		return tree, nil
+	}
+	f, _, err := d.cfg.Blobs.Open(blob)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	tree, sum, err := protocol.ReadTree(f)
+	if err != nil {
+		return nil, err
+	}
+	if sum != blob {
+		d.cfg.Blobs.Drop(blob)
+		return nil, protocol.Errorf(protocol.CodeBlob, "the blob %s is damaged here", blob.CID())
+	}
+	d.trees.Add(blob, tree)
+	return tree, nil
+}
+
+// Hold notes that a blob is here on a requester's account, who has proved to
+// have it, so that those whom that one names may read it here; a module may be
+// read by all. It costs nothing until somebody asks.
+func (d *Data) Hold(from peer.ID, b *protocol.Blob, module bool) {
+	if b.Size < protocol.MinTree {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.known.Add(keyOf(from, b.Sum(), module), struct{}{})
+}
+
+func keyOf(from peer.ID, blob protocol.Digest, module bool) key {
+	if module {
+		from = everybody
+	}
+	return key{blob, from}
+}

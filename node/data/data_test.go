@@ -1,0 +1,274 @@
+package data
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"log/slog"
+	mrand "math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/spare-network/spare/market"
+	"github.com/spare-network/spare/node/mesh"
+	"github.com/spare-network/spare/protocol"
+	"github.com/spare-network/spare/store"
+)
+
+// lively bounds how long anything may take; nothing is expected to take it.
+const lively = 30 * time.Second
+
+var testSecret = protocol.NetworkSecret{7, 8, 9}
+
+// member is a node with a store, a mesh and a Data, and no tasks.
+type member struct {
+	*Data
+	key   crypto.PrivKey
+	store *store.Store
+	mesh  *mesh.Mesh
+
+	mu     sync.Mutex
+	leases map[lease]bool // of others on its blobs, and whether as a module
+	warm   []peer.ID
+}
+
+type lease struct {
+	to    peer.ID
+	nonce protocol.Nonce
+	blob  protocol.Digest
+}
+
+func (m *member) Lease(p peer.ID, nonce []byte, blob protocol.Digest) (module, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	module, ok = m.leases[lease{p, protocol.Nonce(nonce), blob}]
+	return module, ok
+}
+
+func start(t *testing.T, others ...*member) *member {
+	t.Helper()
+	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &member{key: key, leases: make(map[lease]bool)}
+	if m.store, err = store.Open(t.TempDir(), store.Config{}); err != nil {
+		t.Fatal(err)
+	}
+	cfg := mesh.Default()
+	cfg.Key, cfg.Network, cfg.Secret, cfg.Book, cfg.Logger = key, "test", testSecret, market.NewBook(), slog.New(slog.DiscardHandler)
+	for _, o := range others {
+		cfg.Bootstrap = append(cfg.Bootstrap, o.mesh.Addrs()...)
+	}
+	if m.mesh, err = mesh.New(cfg); err != nil {
+		t.Fatal(err)
+	}
+	if m.Data, err = New(Config{
+		Self: m.mesh.Self(), Key: key, NetworkID: testSecret.ID(), Blobs: m.store.Blobs(), Network: m.mesh,
+		Exchange: m.mesh.Exchange, Leases: m, Warm: func(protocol.Digest) []peer.ID { return m.warm },
+		Logger: slog.New(slog.DiscardHandler),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	m.mesh.Handle(protocol.TreeStream, m.Serve)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- m.mesh.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := errors.Join(<-done, m.store.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+// has puts a blob into the member's store.
+func (m *member) has(t *testing.T, content []byte) *protocol.Blob {
+	t.Helper()
+	d, n, err := m.store.Blobs().Put(bytes.NewReader(content), protocol.MaxBlob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &protocol.Blob{Digest: d[:], Size: uint64(n)}
+}
+
+// lets gives another a lease.
+func (m *member) lets(to *member, b *protocol.Blob, module bool) protocol.Nonce {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	nonce := protocol.NewNonce()
+	m.leases[lease{to.mesh.Self(), nonce, b.Sum()}] = module
+	return nonce
+}
+
+func (m *member) content(t *testing.T, b *protocol.Blob) []byte {
+	t.Helper()
+	f, _, err := m.store.Blobs().Open(b.Sum())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	got, err := io.ReadAll(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func noise(seed byte, size int) []byte {
+	b := make([]byte, size)
+	_, _ = mrand.NewChaCha8([32]byte{seed}).Read(b) // never fails
+	return b
+}
+
+func within(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), lively)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestPeersCarryABlobToEachOther(t *testing.T) {
+	requester := start(t)
+	content := noise(1, 16*protocol.LeafSize+5)
+	for name, module := range map[string]bool{"an input": false, "a module": true} {
+		t.Run(name, func(t *testing.T) {
+			content[0]++ // another blob
+			b := requester.has(t, content)
+			before := requester.mesh.Exchange().Sent()
+			var providers []*member
+			for range 3 {
+				providers = append(providers, start(t, requester))
+			}
+			var wg sync.WaitGroup
+			for _, p := range providers {
+				nonce := requester.lets(p, b, module)
+				wg.Go(func() {
+					if err := p.Fetch(within(t), requester.mesh.Self(), nonce, b, module); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			var carried uint64
+			for _, p := range providers {
+				if !t.Failed() && !bytes.Equal(p.content(t, b), content) {
+					t.Error("other bytes")
+				}
+				carried += p.mesh.Exchange().Sent()
+			}
+			if carried == 0 {
+				t.Error("no peer carried anything")
+			}
+			sent := requester.mesh.Exchange().Sent() - before
+			t.Logf("the requester sent %.1f times the blob, the others %.1f", float64(sent)/float64(b.Size), float64(carried)/float64(b.Size))
+		})
+	}
+}
+
+func TestWhoMayRead(t *testing.T) {
+	requester := start(t)
+	holder, stranger := start(t, requester), start(t, requester)
+	input, module := requester.has(t, noise(2, protocol.MinTree)), requester.has(t, noise(3, protocol.MinTree))
+	for b, isModule := range map[*protocol.Blob]bool{input: false, module: true} {
+		if err := holder.Fetch(within(t), requester.mesh.Self(), requester.lets(holder, b, isModule), b, isModule); err != nil {
+			t.Fatal(err)
+		}
+	}
+	private := holder.has(t, noise(4, protocol.MinTree)) // of the node's own user
+	grant := func(by *member, b *protocol.Blob, to *member) *protocol.Grant {
+		g, err := protocol.SignGrant(testSecret.ID(), by.key, b.Sum(), to.mesh.Self(), time.Now().Add(time.Minute))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g
+	}
+	other := protocol.NewNonce()
+	for _, test := range []struct {
+		what    string
+		at      *member
+		blob    *protocol.Blob
+		nonce   []byte
+		grant   *protocol.Grant
+		allowed bool
+	}{
+		{"an input without a grant", holder, input, nil, nil, false},
+		{"an input with its requester's grant", holder, input, nil, grant(requester, input, stranger), true},
+		{"an input with another peer's grant", holder, input, nil, grant(requester, input, holder), false},
+		{"an input with a grant of another blob", holder, input, nil, grant(requester, module, stranger), false},
+		{"an input with one's own grant", holder, input, nil, grant(stranger, input, stranger), false},
+		{"a module", holder, module, nil, nil, true},
+		{"what the holder's user has", holder, private, nil, nil, false},
+		{"what the holder's user has, with a grant", holder, private, nil, grant(requester, private, stranger), false},
+		{"at the requester without a lease", requester, input, nil, nil, false},
+		{"at the requester with another's lease", requester, input, other[:], nil, false},
+		{"a module at the requester without a lease", requester, module, nil, nil, false},
+	} {
+		sum := test.blob.Sum()
+		_, err := stranger.greet(within(t), test.at.mesh.Self(), lively, &protocol.TreeRequest{Digest: sum[:], Nonce: test.nonce, Grant: test.grant})
+		if (err == nil) != test.allowed {
+			t.Errorf("%s: %v", test.what, err)
+		}
+	}
+}
+
+func TestFetchGoesOnWhereItStopped(t *testing.T) {
+	requester := start(t)
+	provider := start(t, requester)
+	content := noise(5, 8*protocol.LeafSize)
+	b := requester.has(t, content)
+	scope := string(requester.mesh.Self())
+	for owner, has := range map[string]int{scope: 5, "another requester": 7} {
+		partial, err := provider.store.Blobs().Partial(b.Sum(), int64(b.Size), owner)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := partial.WriteAt(content[:has*protocol.LeafSize], 0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := partial.WriteAt([]byte("damage"), 10); err != nil { // in the first leaf
+			t.Fatal(err)
+		}
+		partial.Park()
+	}
+	if err := provider.Fetch(within(t), requester.mesh.Self(), requester.lets(provider, b, false), b, false); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(provider.content(t, b), content) {
+		t.Error("other bytes")
+	}
+	if sent := requester.mesh.Exchange().Sent(); sent != 4*protocol.LeafSize {
+		t.Errorf("the requester sent %d bytes for the four leaves that were missing", sent)
+	}
+}
+
+func TestWrongTreeBringsNoBlob(t *testing.T) {
+	requester := start(t)
+	provider := start(t, requester)
+	wanted, other := noise(6, protocol.MinTree), requester.has(t, noise(7, protocol.MinTree))
+	sum := protocol.DigestOf(wanted)
+	want := &protocol.Blob{Digest: sum[:], Size: protocol.MinTree}
+	// The requester answers with the tree of other bytes, which it serves.
+	requester.mesh.Handle(protocol.TreeStream, func(ctx context.Context, conn *protocol.Conn) {
+		defer conn.Close()
+		h, err := requester.whole(ctx, key{other.Sum(), everybody})
+		if err != nil || conn.Recv(new(protocol.TreeRequest)) != nil {
+			return
+		}
+		h.share.Open(conn.Peer(), time.Now().Add(time.Hour))
+		_ = conn.Send(&protocol.TreeReply{Size: protocol.MinTree, Leaves: h.tree.Bytes()})
+	})
+	err := provider.Fetch(within(t), requester.mesh.Self(), protocol.NewNonce(), want, false)
+	if protocol.CodeOf(err) != protocol.CodeBlob || provider.store.Blobs().Has(sum) || provider.store.Blobs().Has(other.Sum()) {
+		t.Errorf("fetch: %v", err)
+	}
+	if h := provider.find(key{sum, requester.mesh.Self()}); h != nil {
+		t.Error("it is served")
+	}
+}

@@ -1,0 +1,203 @@
+package data
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/spare-network/spare/node/mesh/swarm"
+	"github.com/spare-network/spare/protocol"
+	"github.com/spare-network/spare/store"
+)
+
+// Fetch brings a blob that its requester has leased to this node by the nonce,
+// from that one and from whom it names, and of a module also from others that
+// have it. When it returns nil the blob is here, and the requester was shown to
+// have it.
+func (d *Data) Fetch(ctx context.Context, from peer.ID, nonce protocol.Nonce, b *protocol.Blob, module bool) error {
+	blob := b.Sum()
+	return d.once(ctx, keyOf(from, blob, module), func(c *coming) error {
+		reply, err := d.greet(ctx, from, originTimeout, &protocol.TreeRequest{Digest: blob[:], Nonce: nonce[:]})
+		if err != nil {
+			return err
+		}
+		tree, err := protocol.ParseTree(reply.Size, reply.Leaves)
+		if err != nil || reply.Size != b.Size {
+			return errors.Join(fmt.Errorf("%w: a tree of %d bytes for a blob of %d", protocol.ErrMalformed, reply.Size, b.Size), err)
+		}
+		others := make(map[peer.ID]struct{})
+		for _, text := range reply.Holders[:min(len(reply.Holders), protocol.MaxHolders)] {
+			if p, err := peer.Decode(text); err == nil {
+				others[p] = struct{}{}
+			}
+		}
+		if module {
+			for _, p := range d.cfg.Warm(blob) {
+				others[p] = struct{}{}
+			}
+		}
+		delete(others, d.cfg.Self)
+		delete(others, from)
+		return d.bring(ctx, c, tree, source{origin: from, others: others, grant: reply.Grant, rank: len(reply.Holders)})
+	})
+}
+
+// source is from whom a blob may come.
+type source struct {
+	origin peer.ID // has all of it
+	others map[peer.ID]struct{}
+	grant  *protocol.Grant // which the others want to see
+	rank   int             // how many had begun before
+}
+
+// coming is a blob that is being fetched.
+type coming struct {
+	key
+	begun chan struct{} // closed when what has come is served
+	done  chan struct{} // closed when it is over
+}
+
+// once has one of those who want the same blob on the same account fetch it. It is
+// here when once returns nil.
+func (d *Data) once(ctx context.Context, k key, fetch func(*coming) error) error {
+	for !d.cfg.Blobs.Has(k.blob) {
+		d.mu.Lock()
+		c := d.coming[k]
+		first := c == nil
+		if first {
+			c = &coming{k, make(chan struct{}), make(chan struct{})}
+			d.coming[k] = c
+		}
+		d.mu.Unlock()
+		if first {
+			err := fetch(c)
+			d.mu.Lock()
+			delete(d.coming, k)
+			d.mu.Unlock()
+			close(c.done)
+			return err
+		}
+		select {
+		case <-c.done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// bring fetches a blob, and serves meanwhile what has come of it.
+func (d *Data) bring(ctx context.Context, c *coming, tree *protocol.Tree, from source) error {
+	k := c.key
+	partial, err := d.cfg.Blobs.Partial(k.blob, tree.Size, string(k.scope))
+	if err != nil {
+		return err
+	}
+	h := &holding{blobs: d.cfg.Blobs, blob: k.blob, tree: tree, partial: partial}
+	h.has = arrived(ctx, partial, tree)
+	d.add(k, h)
+	if err := d.run(ctx, c, h, from); err != nil {
+		d.remove(k, h)
+		h.mu.Lock()
+		h.fetch, h.partial = nil, nil
+		h.mu.Unlock()
+		partial.Park()
+		return err
+	}
+	err = partial.Finish()
+	h.mu.Lock()
+	h.fetch, h.partial = nil, nil
+	h.mu.Unlock()
+	if err != nil {
+		d.remove(k, h)
+		return err
+	}
+	d.trees.Add(k.blob, tree)
+	d.mu.Lock()
+	d.known.Add(k, struct{}{})
+	d.mu.Unlock()
+	return nil
+}
+
+// run fetches what is missing, and greets others meanwhile.
+func (d *Data) run(ctx context.Context, c *coming, h *holding, from source) error {
+	var missing []int
+	for i, has := range h.has {
+		if !has {
+			missing = append(missing, i)
+		}
+	}
+	f := d.cfg.Exchange().NewFetch(h.share, missing, from.rank, h.put)
+	f.Add(from.origin, true)
+	h.mu.Lock()
+	h.fetch = f
+	h.mu.Unlock()
+	close(c.begun)
+	greeting, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	for p := range from.others {
+		wg.Go(func() { d.meet(greeting, h, f, p, from.grant) })
+	}
+	err := f.Run(ctx)
+	cancel()
+	wg.Wait()
+	return err
+}
+
+// meet greets one who may have leaves, and opens to it what is here: it will
+// want that as well.
+func (d *Data) meet(ctx context.Context, h *holding, f *swarm.Fetch, p peer.ID, grant *protocol.Grant) {
+	h.share.Open(p, time.Now().Add(openFor))
+	_, err := d.greet(ctx, p, greetTimeout, &protocol.TreeRequest{Digest: h.blob[:], Grant: grant, Known: true})
+	if err != nil {
+		d.cfg.Logger.Debug("a holder was greeted in vain", "peer", p, "blob", h.blob.CID(), "err", err)
+		return
+	}
+	f.Add(p, false)
+}
+
+// greet asks one peer for what a blob's leaves are.
+func (d *Data) greet(ctx context.Context, p peer.ID, within time.Duration, request *protocol.TreeRequest) (*protocol.TreeReply, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	conn, err := d.cfg.Network.Open(ctx, p, protocol.TreeStream)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Reset()
+	defer context.AfterFunc(ctx, conn.Reset)()
+	if err := conn.Send(request); err != nil {
+		return nil, err
+	}
+	reply := new(protocol.TreeReply)
+	if err := conn.Recv(reply); err != nil {
+		return nil, err
+	}
+	if reply.Code != "" {
+		return nil, fmt.Errorf("it answers %s", protocol.SafeText(reply.Code))
+	}
+	return reply, nil
+}
+
+// arrived returns which leaves have come before, each looked at.
+func arrived(ctx context.Context, partial *store.Partial, tree *protocol.Tree) []bool {
+	has := make([]bool, len(tree.Leaves))
+	if partial.Fresh() {
+		return has
+	}
+	buf := make([]byte, protocol.LeafSize)
+	for i, want := range tree.Leaves {
+		at, size := tree.Leaf(i)
+		if ctx.Err() != nil {
+			break
+		}
+		if _, err := partial.ReadAt(buf[:size], at); err == nil {
+			has[i] = protocol.DigestOf(buf[:size]) == want
+		}
+	}
+	return has
+}
