@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -116,6 +117,37 @@ func (w *Wire) join(nodes ...int) error {
 		hub = append(hub, fmt.Sprintf("link set %s %s", port(i), to))
 	}
 	return ip(context.Background(), w.hub(), hub...)
+}
+
+// Limit bounds what passes over the link of node i, each way, to so many bytes a
+// second.
+func (w *Wire) Limit(ctx context.Context, i, rate int) error {
+	shape := fmt.Sprintf("root tbf rate %dbps burst 128kb latency 400ms", rate) // tc's bps are bytes
+	var errs []error
+	for space, device := range map[string]string{w.space(i): "eth0", w.hub(): port(i)} {
+		args := append([]string{"-n", space, "qdisc", "replace", "dev", device}, strings.Fields(shape)...)
+		if said, err := exec.CommandContext(ctx, "tc", args...).CombinedOutput(); err != nil {
+			errs = append(errs, fmt.Errorf("limit %s: %w: %s", device, err, bytes.TrimSpace(said)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Sent is how many bytes node i has sent over its link.
+func (w *Wire) Sent(ctx context.Context, i int) (uint64, error) {
+	out, err := exec.CommandContext(ctx, "ip", "-n", w.space(i), "-j", "-s", "link", "show", "dev", "eth0").Output()
+	if err != nil {
+		return 0, fmt.Errorf("count what was sent: %w", err)
+	}
+	var links []struct {
+		Stats struct {
+			TX struct{ Bytes uint64 }
+		} `json:"stats64"`
+	}
+	if err := json.Unmarshal(out, &links); err != nil || len(links) != 1 {
+		return 0, fmt.Errorf("count what was sent: %d links: %w", len(links), err)
+	}
+	return links[0].Stats.TX.Bytes, nil
 }
 
 // Close removes the namespaces, and the links with them, once no process is

@@ -1,0 +1,116 @@
+//go:build e2e && unix
+
+package testnet
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/spare-network/spare/testnet/wire"
+)
+
+// bulky writes a module of so many bytes that runs as guest does: with a section
+// of random bytes that no engine reads.
+func bulky(t *testing.T, size int) string {
+	t.Helper()
+	guest, err := os.ReadFile(module(t, "guest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := make([]byte, size-len(guest)-16)
+	rand.Read(body)
+	body[0] = 0 // the section's name is empty
+	section := append([]byte{0}, binary.AppendUvarint(nil, uint64(len(body)))...)
+	path := filepath.Join(t.TempDir(), "bulky.wasm")
+	if err := os.WriteFile(path, slices.Concat(guest, section, body), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestE2EModuleSpreads has eight nodes, behind links of 5 MB/s, run a module of
+// 26 MB that none of them has seen, and then one of their own each, which nobody
+// but the requester can send them.
+func TestE2EModuleSpreads(t *testing.T) {
+	const providers, size, rate = 8, 26 << 20, 5_000_000
+	w, err := wire.New(t.Context(), providers+1)
+	if errors.Is(err, wire.ErrUnable) {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for i := range providers + 1 {
+		if err := w.Limit(t.Context(), i, rate); err != nil {
+			t.Skip("links cannot be limited here: ", err)
+		}
+	}
+	var nodes []*node
+	for i := range providers + 1 {
+		secret, flags := "", []string{
+			"--listen", fmt.Sprintf("/ip4/%s/tcp/4001", wire.Address(i)), "--listen", fmt.Sprintf("/ip4/%s/udp/4001/quic-v1", wire.Address(i)),
+		}
+		if i > 0 {
+			secret, flags = nodes[0].secret(t), append(flags, nodes[0].bootstrap()...)
+		}
+		nodes = append(nodes, startWithin(t, w.Within(i), "swarm", secret, flags...))
+	}
+	requester := nodes[0]
+	await(t, "the requester knows all", func() bool { return requester.knows(t, nodes...) })
+
+	// run has each provider run its module, and returns how long that took in all
+	// and how many bytes the requester sent meanwhile.
+	run := func(modules []string) (took time.Duration, sent uint64) {
+		t.Helper()
+		before, err := w.Sent(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		var wg sync.WaitGroup
+		for i, n := range nodes[1:] {
+			wg.Go(func() {
+				end := requester.spare(t, nil, "run", "--on", n.Peer, modules[i%len(modules)], "--", "chain", "10")
+				if end.code != 0 {
+					t.Errorf("on %s it exits %d: %s", n.Name, end.code, end.stderr)
+				}
+			})
+		}
+		wg.Wait()
+		took = time.Since(began)
+		after, err := w.Sent(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return took, after - before
+	}
+	run([]string{module(t, "guest")}) // all are connected, and their sandboxes warm
+	took, sent := run([]string{bulky(t, size)})
+	var own []string
+	for range providers {
+		own = append(own, bulky(t, size))
+	}
+	alone, all := run(own)
+	times := func(bytes uint64) float64 { return float64(bytes) / size }
+	t.Logf("one module of 26 MB to %d nodes: the requester sent %.2f times the module (leaves, headers and all), %.1f s until all had run it",
+		providers, times(sent), took.Seconds())
+	t.Logf("a module for each, which only the requester has: %.2f times a module, %.1f s", times(all), alone.Seconds())
+	if times(sent) > 2.5 {
+		t.Errorf("the requester sent %.2f times the module, at most 2.5", times(sent))
+	}
+	if took > alone {
+		t.Errorf("it took %.1f s, beside %.1f s from the requester alone", took.Seconds(), alone.Seconds())
+	}
+}
