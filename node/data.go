@@ -18,6 +18,7 @@ func (n *Node) makeData() (err error) {
 		Key:       n.key,
 		NetworkID: n.secret.ID(),
 		Blobs:     n.store.Blobs(),
+		Kept:      n.store,
 		Network:   n.network,
 		Exchange:  func() *swarm.Exchange { return n.network.Exchange() }, // which is opened last
 		Leases:    n.requester,

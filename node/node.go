@@ -120,6 +120,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		Jobs:      n.jobs,
 		Keeper:    view{n},
 		Blobs:     n.store.Blobs(),
+		Data:      n.data,
 		Node:      view{n},
 		Logger:    cfg.Logger,
 	}); err != nil {

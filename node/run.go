@@ -61,6 +61,7 @@ func (n *Node) Run(ctx context.Context) error {
 	s.start("sandbox", n.runSandbox)
 	s.start("donor", n.donor.Run)
 	s.start("mesh", n.network.Run)
+	s.start("data", n.data.Run)
 	s.start("provider", n.provider.Run)
 	s.start("jobs", n.jobs.Run) // first, since the requester ends their tasks when it stops
 	s.start("requester", n.requester.Run)

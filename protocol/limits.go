@@ -39,6 +39,11 @@ const (
 	// other, and MinTree that of the smallest blob for which they do.
 	LeafSize = 256 << 10
 	MinTree  = 1 << 20
+	// MaxAdded is the largest number of files and directories that a node keeps
+	// for its network, each announced every minute or so.
+	MaxAdded = 128
+	// MaxListing is the largest marshalled Listing.
+	MaxListing = MaxInputs * (MaxPath + 64)
 	// MaxHolders is the largest number of holders in a TreeReply.
 	MaxHolders = 16
 	// MaxArgs is the largest number of args, and of env entries.

@@ -43,6 +43,9 @@ func ParseDataCID(s string) (d Digest, listing bool, err error) {
 // fit to be shown, sorted, no file within another, and none inline.
 func ParseListing(b []byte) (*Listing, error) {
 	l := new(Listing)
+	if len(b) > MaxListing {
+		return nil, fmt.Errorf("%w: listing of %d bytes", ErrMalformed, len(b))
+	}
 	if err := proto.Unmarshal(b, l); err != nil {
 		return nil, fmt.Errorf("%w: listing: %w", ErrMalformed, err)
 	}

@@ -3786,6 +3786,136 @@ func (x *Listing) GetFiles() []*File {
 	return nil
 }
 
+// Added is a file or a directory that a node keeps for its network.
+type Added struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Digest        []byte                 `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"` // of the file, or of the Listing
+	Listing       bool                   `protobuf:"varint,2,opt,name=listing,proto3" json:"listing,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`  // for people
+	Size          uint64                 `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"` // of all files, in bytes
+	Files         uint32                 `protobuf:"varint,5,opt,name=files,proto3" json:"files,omitempty"`
+	AddedUnixMs   int64                  `protobuf:"varint,6,opt,name=added_unix_ms,json=addedUnixMs,proto3" json:"added_unix_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Added) Reset() {
+	*x = Added{}
+	mi := &file_protocol_wire_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Added) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Added) ProtoMessage() {}
+
+func (x *Added) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_wire_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Added.ProtoReflect.Descriptor instead.
+func (*Added) Descriptor() ([]byte, []int) {
+	return file_protocol_wire_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *Added) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *Added) GetListing() bool {
+	if x != nil {
+		return x.Listing
+	}
+	return false
+}
+
+func (x *Added) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Added) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Added) GetFiles() uint32 {
+	if x != nil {
+		return x.Files
+	}
+	return 0
+}
+
+func (x *Added) GetAddedUnixMs() int64 {
+	if x != nil {
+		return x.AddedUnixMs
+	}
+	return 0
+}
+
+// AddedList is all of them.
+type AddedList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Added         []*Added               `protobuf:"bytes,1,rep,name=added,proto3" json:"added,omitempty"` // the oldest first
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddedList) Reset() {
+	*x = AddedList{}
+	mi := &file_protocol_wire_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddedList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddedList) ProtoMessage() {}
+
+func (x *AddedList) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_wire_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddedList.ProtoReflect.Descriptor instead.
+func (*AddedList) Descriptor() ([]byte, []int) {
+	return file_protocol_wire_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *AddedList) GetAdded() []*Added {
+	if x != nil {
+		return x.Added
+	}
+	return nil
+}
+
 // Hello opens the handshake of the network secret.
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3799,7 +3929,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_protocol_wire_proto_msgTypes[44]
+	mi := &file_protocol_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3811,7 +3941,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[44]
+	mi := &file_protocol_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3824,7 +3954,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{44}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Hello) GetNetwork() string {
@@ -3866,7 +3996,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_protocol_wire_proto_msgTypes[45]
+	mi := &file_protocol_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3878,7 +4008,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[45]
+	mi := &file_protocol_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3891,7 +4021,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{45}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Proof) GetMac() []byte {
@@ -3917,7 +4047,7 @@ type BookPull struct {
 
 func (x *BookPull) Reset() {
 	*x = BookPull{}
-	mi := &file_protocol_wire_proto_msgTypes[46]
+	mi := &file_protocol_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3929,7 +4059,7 @@ func (x *BookPull) String() string {
 func (*BookPull) ProtoMessage() {}
 
 func (x *BookPull) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[46]
+	mi := &file_protocol_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3942,7 +4072,7 @@ func (x *BookPull) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BookPull.ProtoReflect.Descriptor instead.
 func (*BookPull) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{46}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{48}
 }
 
 // Echo is sent to measure a round trip, and sent back unchanged.
@@ -3955,7 +4085,7 @@ type Echo struct {
 
 func (x *Echo) Reset() {
 	*x = Echo{}
-	mi := &file_protocol_wire_proto_msgTypes[47]
+	mi := &file_protocol_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3967,7 +4097,7 @@ func (x *Echo) String() string {
 func (*Echo) ProtoMessage() {}
 
 func (x *Echo) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[47]
+	mi := &file_protocol_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3980,7 +4110,7 @@ func (x *Echo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Echo.ProtoReflect.Descriptor instead.
 func (*Echo) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{47}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Echo) GetSequence() uint64 {
@@ -4003,7 +4133,7 @@ type WorkerRequest struct {
 
 func (x *WorkerRequest) Reset() {
 	*x = WorkerRequest{}
-	mi := &file_protocol_wire_proto_msgTypes[48]
+	mi := &file_protocol_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4015,7 +4145,7 @@ func (x *WorkerRequest) String() string {
 func (*WorkerRequest) ProtoMessage() {}
 
 func (x *WorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[48]
+	mi := &file_protocol_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4028,7 +4158,7 @@ func (x *WorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerRequest.ProtoReflect.Descriptor instead.
 func (*WorkerRequest) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{48}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *WorkerRequest) GetId() uint64 {
@@ -4081,7 +4211,7 @@ type WorkerReply struct {
 
 func (x *WorkerReply) Reset() {
 	*x = WorkerReply{}
-	mi := &file_protocol_wire_proto_msgTypes[49]
+	mi := &file_protocol_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4093,7 +4223,7 @@ func (x *WorkerReply) String() string {
 func (*WorkerReply) ProtoMessage() {}
 
 func (x *WorkerReply) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[49]
+	mi := &file_protocol_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4106,7 +4236,7 @@ func (x *WorkerReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerReply.ProtoReflect.Descriptor instead.
 func (*WorkerReply) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{49}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *WorkerReply) GetId() uint64 {
@@ -4463,7 +4593,16 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\x0fexpires_unix_ms\x18\x02 \x01(\x03R\rexpiresUnixMs\x12\x1c\n" +
 	"\tsignature\x18\x03 \x01(\fR\tsignature\"/\n" +
 	"\aListing\x12$\n" +
-	"\x05files\x18\x01 \x03(\v2\x0e.spare.v1.FileR\x05files\"r\n" +
+	"\x05files\x18\x01 \x03(\v2\x0e.spare.v1.FileR\x05files\"\x9b\x01\n" +
+	"\x05Added\x12\x16\n" +
+	"\x06digest\x18\x01 \x01(\fR\x06digest\x12\x18\n" +
+	"\alisting\x18\x02 \x01(\bR\alisting\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x12\n" +
+	"\x04size\x18\x04 \x01(\x04R\x04size\x12\x14\n" +
+	"\x05files\x18\x05 \x01(\rR\x05files\x12\"\n" +
+	"\radded_unix_ms\x18\x06 \x01(\x03R\vaddedUnixMs\"2\n" +
+	"\tAddedList\x12%\n" +
+	"\x05added\x18\x01 \x03(\v2\x0f.spare.v1.AddedR\x05added\"r\n" +
 	"\x05Hello\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\tR\anetwork\x12\x1d\n" +
 	"\n" +
@@ -4544,7 +4683,7 @@ func file_protocol_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_protocol_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_protocol_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
+var file_protocol_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_protocol_wire_proto_goTypes = []any{
 	(Verify)(0),           // 0: spare.v1.Verify
 	(Where)(0),            // 1: spare.v1.Where
@@ -4595,12 +4734,14 @@ var file_protocol_wire_proto_goTypes = []any{
 	(*TreeReply)(nil),     // 46: spare.v1.TreeReply
 	(*Grant)(nil),         // 47: spare.v1.Grant
 	(*Listing)(nil),       // 48: spare.v1.Listing
-	(*Hello)(nil),         // 49: spare.v1.Hello
-	(*Proof)(nil),         // 50: spare.v1.Proof
-	(*BookPull)(nil),      // 51: spare.v1.BookPull
-	(*Echo)(nil),          // 52: spare.v1.Echo
-	(*WorkerRequest)(nil), // 53: spare.v1.WorkerRequest
-	(*WorkerReply)(nil),   // 54: spare.v1.WorkerReply
+	(*Added)(nil),         // 49: spare.v1.Added
+	(*AddedList)(nil),     // 50: spare.v1.AddedList
+	(*Hello)(nil),         // 51: spare.v1.Hello
+	(*Proof)(nil),         // 52: spare.v1.Proof
+	(*BookPull)(nil),      // 53: spare.v1.BookPull
+	(*Echo)(nil),          // 54: spare.v1.Echo
+	(*WorkerRequest)(nil), // 55: spare.v1.WorkerRequest
+	(*WorkerReply)(nil),   // 56: spare.v1.WorkerReply
 }
 var file_protocol_wire_proto_depIdxs = []int32{
 	5,  // 0: spare.v1.File.blob:type_name -> spare.v1.Blob
@@ -4659,12 +4800,13 @@ var file_protocol_wire_proto_depIdxs = []int32{
 	47, // 53: spare.v1.TreeRequest.grant:type_name -> spare.v1.Grant
 	47, // 54: spare.v1.TreeReply.grant:type_name -> spare.v1.Grant
 	7,  // 55: spare.v1.Listing.files:type_name -> spare.v1.File
-	42, // 56: spare.v1.WorkerReply.file:type_name -> spare.v1.FileHeader
-	57, // [57:57] is the sub-list for method output_type
-	57, // [57:57] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	49, // 56: spare.v1.AddedList.added:type_name -> spare.v1.Added
+	42, // 57: spare.v1.WorkerReply.file:type_name -> spare.v1.FileHeader
+	58, // [58:58] is the sub-list for method output_type
+	58, // [58:58] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_protocol_wire_proto_init() }
@@ -4697,7 +4839,7 @@ func file_protocol_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_protocol_wire_proto_rawDesc), len(file_protocol_wire_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   50,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -14,25 +14,35 @@ func newGet(h *home) *cobra.Command {
 	var dir string
 	var wait bool
 	cmd := &cobra.Command{
-		Use:   "get TASK -O DIR [PATH...]",
-		Short: "Write the files that a task, or those of a job, have left below /out to a directory",
+		Use:   "get TASK -O DIR [PATH...] | get CID [-O PATH]",
+		Short: "Write the files that a task, or those of a job, have left below /out, or added data, to a directory",
 		Long: `Write the files that a task has left below /out to a directory: all, or those named.
-Those of a job, or of several of its tasks, go to a directory for each, DIR/N.
+Those of a job, or of several of its tasks, go to a directory for each, DIR/N. A CID's go to PATH, or to one of its own name.
 
 ` + targetHelp,
 		Example: `  spare get k4q -O results
   spare get k4q -O results /out/report.csv /out/plots
-  spare get k4q/3-9 -O results`,
+  spare get k4q/3-9 -O results
+  spare get bafy… -O corpus`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case len(args) == 0 || args[0] == "":
 				return usage(cmd, "TASK is missing")
+			case isCID(args[0]):
+				return exactly("CID")(cmd, args)
 			case dir == "":
 				return usage(cmd, "-O DIR is missing")
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if isCID(args[0]) {
+				c, err := h.node()
+				if err != nil {
+					return err
+				}
+				return getData(cmd.Context(), c, args[0], dir)
+			}
 			at, err := parseTarget(args[0])
 			if err != nil {
 				return err
@@ -79,7 +89,7 @@ Those of a job, or of several of its tasks, go to a directory for each, DIR/N.
 			return out.collect(cmd.Context(), c, &t, files)
 		},
 	}
-	cmd.Flags().StringVarP(&dir, "output-dir", "O", "", "the `DIR`, made when it is not there")
+	cmd.Flags().StringVarP(&dir, "output-dir", "O", "", "the `DIR`, made when it is not there; of a CID, the file or directory, else named as the CID")
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the task's end first")
 	return cmd
 }

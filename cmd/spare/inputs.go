@@ -24,6 +24,7 @@ type input struct {
 	host  string // its path here
 	size  int64
 	open  func() (*os.File, error)
+	there string // digest of what the node has already; then it cannot be opened here
 }
 
 // inputs are the files of a task, at most so many and so large.
@@ -31,12 +32,21 @@ type inputs struct {
 	files  []input
 	bytes  uint64
 	limits *protocol.Limits
+	fetch  fetcher
+}
+
+// fetcher has the node bring what a CID names.
+type fetcher func(cid string) (api.Content, error)
+
+// fetching returns a fetcher for as long as ctx lives.
+func fetching(ctx context.Context, c *client.Client) fetcher {
+	return func(cid string) (api.Content, error) { return c.FetchData(ctx, cid) }
 }
 
 // gatherInputs finds the files that the flags -i name, sorted by their paths
 // below /in.
-func gatherInputs(flags []string, limits *protocol.Limits) ([]input, error) {
-	in := inputs{limits: limits}
+func gatherInputs(flags []string, limits *protocol.Limits, fetch fetcher) ([]input, error) {
+	in := inputs{limits: limits, fetch: fetch}
 	for _, flag := range flags {
 		if err := in.add(flag); err != nil {
 			return nil, err
@@ -86,6 +96,8 @@ func (in *inputs) add(flag string) error {
 	switch {
 	case host == "":
 		return protocol.Errorf(protocol.CodeUsage, "-i %q names no file", flag).WithHint("write -i FILE:/in/NAME")
+	case errors.Is(err, fs.ErrNotExist) && isCID(host):
+		return in.data(host, guest)
 	case errors.Is(err, fs.ErrNotExist):
 		return protocol.Errorf(protocol.CodeNotFound, "there is no file or directory %s", host).
 			WithHint("write -i FILE:/in/NAME; a program finds its inputs below %s only", protocol.InputDir)
@@ -111,6 +123,31 @@ func (in *inputs) add(flag string) error {
 		return protocol.Errorf(protocol.CodeUsage, "%s is a file and %s a directory", host, protocol.InputDir).WithHint("write -i FILE:/in/NAME")
 	}
 	return in.file(guest, host, info, func() (*os.File, error) { return os.Open(host) })
+}
+
+func isCID(s string) bool {
+	_, _, err := protocol.ParseDataCID(s)
+	return err == nil
+}
+
+// data adds what a CID names, which need not be uploaded.
+func (in *inputs) data(cid, guest string) error {
+	content, err := in.fetch(cid)
+	if err != nil {
+		return err
+	}
+	if guest == "" {
+		guest = path.Join(protocol.InputDir, cid)
+	}
+	if !content.Directory && guest == protocol.InputDir {
+		return protocol.Errorf(protocol.CodeUsage, "%s is a file and %s a directory", cid, protocol.InputDir).WithHint("write -i CID:/in/NAME")
+	}
+	for _, f := range content.Files {
+		if err := in.take(input{guest: path.Join(guest, f.Path), host: path.Join(cid, f.Path), size: int64(f.Size), there: f.Digest}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // walk adds the files of a directory. What its links lead to is taken only
@@ -151,12 +188,16 @@ func (in *inputs) file(guest, host string, info fs.FileInfo, open func() (*os.Fi
 	if !info.Mode().IsRegular() {
 		return protocol.Errorf(protocol.CodeFile, "%s is not a regular file", host).WithHint("copy what it has into a file, or give it as stdin")
 	}
-	if err := protocol.CheckPath(protocol.InputDir, guest); err != nil {
-		return protocol.Errorf(protocol.CodeFile, "%q cannot be the path of an input", guest).
+	return in.take(input{guest: guest, host: host, size: info.Size(), open: open})
+}
+
+func (in *inputs) take(f input) error {
+	if err := protocol.CheckPath(protocol.InputDir, f.guest); err != nil {
+		return protocol.Errorf(protocol.CodeFile, "%q cannot be the path of an input", f.guest).
 			WithHint("names are UTF-8 without control characters, and a path has at most %d bytes", protocol.MaxPath)
 	}
-	in.files = append(in.files, input{guest, host, info.Size(), open})
-	in.bytes += uint64(info.Size())
+	in.files = append(in.files, f)
+	in.bytes += uint64(f.size)
 	most := min(protocol.MaxInputs, int(in.limits.Files))
 	switch {
 	case len(in.files) > most && most < protocol.MaxInputs:
@@ -206,6 +247,10 @@ func prepareInputs(files []input, limits *protocol.Limits) ([]api.Input, error) 
 
 // read returns the blob of a file, with its bytes when they are at most room.
 func (f *input) read(room int64) (*protocol.Blob, error) {
+	if f.there != "" {
+		d, err := protocol.ParseDigest(f.there)
+		return &protocol.Blob{Digest: d[:], Size: uint64(f.size)}, err
+	}
 	file, err := f.open()
 	if err != nil {
 		return nil, protocol.Errorf(protocol.CodeFile, "cannot read %s: %v", f.host, err).WithHint("see to it that you may read it, and that nothing changes it")
@@ -235,7 +280,7 @@ func (f *input) changed(err error) error {
 // giveInputs gives the node the files that the flags -i name, and returns them as
 // a submission has them.
 func giveInputs(ctx context.Context, c *client.Client, flags []string, limits *protocol.Limits) ([]api.Input, error) {
-	files, err := gatherInputs(flags, limits)
+	files, err := gatherInputs(flags, limits, fetching(ctx, c))
 	if err != nil {
 		return nil, err
 	}
@@ -277,6 +322,9 @@ func uploadInputs(ctx context.Context, c *client.Client, files []input, list []a
 }
 
 func (f *input) upload(ctx context.Context, c *client.Client, digest string) error {
+	if f.there != "" {
+		return protocol.Errorf(protocol.CodeBlob, "%s has gone from the node meanwhile", f.host).WithHint("try again")
+	}
 	file, err := f.open()
 	if err != nil {
 		return protocol.Errorf(protocol.CodeFile, "cannot read %s: %v", f.host, err).WithHint("see to it that you may read it, and that nothing changes it")

@@ -49,7 +49,7 @@ func TestInputsThatChange(t *testing.T) {
 			if err := os.WriteFile(path, make([]byte, c.before), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			files, err := gatherInputs([]string{path}, protocol.DefaultLimits())
+			files, err := gatherInputs([]string{path}, protocol.DefaultLimits(), nil)
 			if err != nil || len(files) != 1 || files[0].guest != "/in/a" {
 				t.Fatalf("%+v %v", files, err)
 			}
@@ -70,7 +70,7 @@ func TestSmallInputsRideUntilTheRoomIsUsed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	files, err := gatherInputs([]string{dir + ":/in"}, protocol.DefaultLimits())
+	files, err := gatherInputs([]string{dir + ":/in"}, protocol.DefaultLimits(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestTooManyInputs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err := gatherInputs([]string{dir}, protocol.DefaultLimits())
+	_, err := gatherInputs([]string{dir}, protocol.DefaultLimits(), nil)
 	if protocol.CodeOf(err) != protocol.CodeUsage || !strings.Contains(err.Error(), "more than 2048 files; pack them into an archive") {
 		t.Errorf("the error is %v", err)
 	}

@@ -119,7 +119,7 @@ func newRoot() *cobra.Command {
 	root.PersistentFlags().StringVar((*string)(&home), "home", "", "the node's `DIR` (default $SPARE_HOME, or spare in $XDG_DATA_HOME or ~/.local/share)")
 	root.AddCommand(
 		newUp(&home), newRun(&home), newMap(&home),
-		newPs(&home), newShow(&home), newLogs(&home), newWait(&home), newGet(&home), newCancel(&home), newRerun(&home), newPrune(&home),
+		newPs(&home), newShow(&home), newLogs(&home), newWait(&home), newGet(&home), newAdd(&home), newCat(&home), newCancel(&home), newRerun(&home), newPrune(&home),
 		newStatus(&home), newDoctor(&home), newPeers(&home), newOffers(&home), newPing(&home), newDashboard(&home), newVersion(), newRuntime(&home),
 	)
 	return root

@@ -41,14 +41,19 @@ func openOutputDir(dir string) (*outputDir, error) {
 // close gives the directory up. Everything is written by then.
 func (d *outputDir) close() { _ = d.root.Close() }
 
-// collect writes files of a task. All names are checked before the first file is
-// written.
+// collect writes files of a task.
 func (d *outputDir) collect(ctx context.Context, c *client.Client, t *api.Task, files []api.File) error {
+	return d.write(files, func(f api.File) (io.ReadCloser, error) { return c.File(ctx, t.ID, f.Path) })
+}
+
+// write writes files, which open opens. All names are checked before the first
+// file is written.
+func (d *outputDir) write(files []api.File, open func(api.File) (io.ReadCloser, error)) error {
 	if err := checkOutputs(runtime.GOOS, files); err != nil {
 		return err
 	}
 	for _, f := range files {
-		if err := d.fetch(ctx, c, t.ID, f); err != nil {
+		if err := d.fetch(f, open); err != nil {
 			var e *protocol.Error
 			if !errors.As(err, &e) {
 				e = protocol.Errorf(protocol.CodeFile, "cannot write %s: %v", filepath.Join(d.root.Name(), hostName(f.Path)), err)
@@ -66,12 +71,12 @@ func hostName(guest string) string {
 
 // fetch writes one file under a name of its own and puts it in its place when
 // it is whole, so that no half a file is ever there.
-func (d *outputDir) fetch(ctx context.Context, c *client.Client, id string, f api.File) error {
+func (d *outputDir) fetch(f api.File, open func(api.File) (io.ReadCloser, error)) error {
 	name := hostName(f.Path)
 	if err := d.directories(filepath.Dir(name)); err != nil {
 		return err
 	}
-	body, err := c.File(ctx, id, f.Path)
+	body, err := open(f)
 	if err != nil {
 		return err
 	}
@@ -98,7 +103,7 @@ func (d *outputDir) fetch(ctx context.Context, c *client.Client, id string, f ap
 
 func whole(h hash.Hash, f api.File) error {
 	if got := protocol.Digest(h.Sum(nil)); got.String() != f.Digest {
-		return protocol.Errorf(protocol.CodeBlob, "the bytes of %s are not those that the task has left", protocol.SafeText(f.Path))
+		return protocol.Errorf(protocol.CodeBlob, "the bytes of %s are not those that their digest names", protocol.SafeText(f.Path))
 	}
 	return nil
 }

@@ -120,7 +120,7 @@ a failure are 0), or:
 			if err := c.Reach(cmd.Context()); err != nil {
 				return err
 			}
-			files, err := gatherInputs(slices.Concat(p.inputs, f.inputs), f.limits())
+			files, err := gatherInputs(slices.Concat(p.inputs, f.inputs), f.limits(), fetching(cmd.Context(), c))
 			if err != nil {
 				return err
 			}
@@ -193,7 +193,7 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	flags.Var(&f.gas, "gas", "the program's instructions, about, such as 1e9 or 2T")
 	flags.Var(&f.fileBytes, "file-bytes", "all its files together, inputs included")
 	flags.Var(&f.files, "files", "its files and directories, `N`, inputs included")
-	flags.StringArrayVarP(&f.inputs, "input", "i", nil, "`FILE[:/in/NAME]` or DIR[:/in/NAME] for the program to read (repeatable)")
+	flags.StringArrayVarP(&f.inputs, "input", "i", nil, "`FILE[:/in/NAME]`, DIR[:/in/NAME] or CID[:/in/NAME] for the program to read (repeatable)")
 	flags.Var(&f.seed, "seed", "equal runs with equal seeds are equal (default 0)")
 }
 

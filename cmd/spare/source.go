@@ -320,7 +320,7 @@ func (f *feeder) inputs(ctx context.Context, flag string) ([]protocol.Input, err
 	if list, ok := f.seen[flag]; ok {
 		return list, nil
 	}
-	files, err := gatherInputs([]string{flag}, f.limits)
+	files, err := gatherInputs([]string{flag}, f.limits, fetching(ctx, f.c))
 	if err != nil {
 		return nil, err
 	}

@@ -401,17 +401,19 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{
+		"get /api/v1/data", "get /api/v1/data/{cid}/bytes",
 		"get /api/v1/jobs", "get /api/v1/jobs/{id}", "get /api/v1/jobs/{id}/follow", "get /api/v1/jobs/{id}/tasks", "get /api/v1/offers", "get /api/v1/peers", "get /api/v1/status", "get /api/v1/tasks", "get /api/v1/tasks/{id}",
 		"get /api/v1/tasks/{id}/files", "get /api/v1/tasks/{id}/files/{path}",
 		"get /api/v1/tasks/{id}/follow", "get /api/v1/tasks/{id}/stderr", "get /api/v1/tasks/{id}/stdout",
-		"post /api/v1/blobs", "post /api/v1/blobs/missing", "post /api/v1/dashboard/link", "post /api/v1/diagnosis",
+		"post /api/v1/blobs", "post /api/v1/blobs/missing", "post /api/v1/dashboard/link",
+		"post /api/v1/data", "post /api/v1/data/{cid}/fetch", "post /api/v1/data/{cid}/remove", "post /api/v1/diagnosis",
 		"post /api/v1/jobs", "post /api/v1/jobs/{id}/cancel", "post /api/v1/jobs/{id}/rerun", "post /api/v1/peers/{peer}/ping", "post /api/v1/prune",
 		"post /api/v1/tasks", "post /api/v1/tasks/{id}/cancel",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("described\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	for _, name := range []string{"Status", "Peer", "Offer", "Task", "Attempt", "Event", "Submission", "Job", "JobEvent", "JobResult", "JobSubmission", "Problem", "File", "Input", "Sandbox", "Layer", "Diagnosis", "Trial"} {
+	for _, name := range []string{"Status", "Peer", "Offer", "Task", "Attempt", "Event", "Submission", "Job", "JobEvent", "JobResult", "JobSubmission", "Problem", "File", "Input", "Sandbox", "Layer", "Diagnosis", "Trial", "AddedData", "Addition", "Content"} {
 		if doc.Components.Schemas[name] == nil {
 			t.Errorf("no schema %s", name)
 		}

@@ -90,7 +90,7 @@ func TestBytesThatAreMissingAreNoticed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n, home := &failingReads{apitest.New(t.TempDir()), rest}, apitest.Home(t)
 			s, err := api.New(api.Config{
-				Socket: filepath.Join(home, "api.sock"), Tasks: n, Blobs: n, Node: n, Logger: slog.New(slog.DiscardHandler),
+				Socket: filepath.Join(home, "api.sock"), Tasks: n, Blobs: n, Data: n, Node: n, Logger: slog.New(slog.DiscardHandler),
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -74,6 +74,17 @@ type Blobs interface {
 	Open(d protocol.Digest) (*os.File, int64, error)
 }
 
+// Data keeps data for the network, and brings what others keep.
+type Data interface {
+	Add(cid, name string) (*protocol.Added, error)
+	// Added returns what is kept, the oldest first.
+	Added() []*protocol.Added
+	Remove(cid string) error
+	// Get returns what the CID names, whose blobs are here then: a directory's
+	// files, or a file without a path.
+	Get(ctx context.Context, cid string) (*protocol.Listing, error)
+}
+
 // Node tells about the node and its neighbours.
 type Node interface {
 	Status() Status

@@ -34,6 +34,7 @@ func (s *Server) socketRoutes() http.Handler {
 	s.pruneRoutes(a)
 	s.fileRoutes(a)
 	s.blobRoutes(a)
+	s.dataRoutes(a)
 	mux.Handle("GET /metrics", s.metrics)
 	describe := sync.OnceValues(func() ([]byte, error) { return json.Marshal(a.OpenAPI()) })
 	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {

@@ -43,6 +43,7 @@ type Config struct {
 	Jobs      Jobs
 	Keeper    Keeper
 	Blobs     Blobs
+	Data      Data
 	Node      Node
 	Logger    *slog.Logger
 }

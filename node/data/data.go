@@ -52,6 +52,10 @@ const (
 // Network is the mesh's part that is needed.
 type Network interface {
 	Open(ctx context.Context, to peer.ID, kind protocol.StreamKind) (*protocol.Conn, error)
+	// Announce tells members for some minutes that data with this digest are
+	// here, and Holders returns those who have told so.
+	Announce(ctx context.Context, d protocol.Digest) error
+	Holders(ctx context.Context, d protocol.Digest, max int) []peer.ID
 }
 
 // Leases is the requester's part that knows who runs its tasks.
@@ -66,6 +70,7 @@ type Blobs interface {
 	Has(d protocol.Digest) bool
 	Open(d protocol.Digest) (*os.File, int64, error)
 	Drop(d protocol.Digest)
+	Pin(d protocol.Digest) (release func())
 	Partial(d protocol.Digest, size int64, owner string) (*store.Partial, error)
 }
 
@@ -75,6 +80,7 @@ type Config struct {
 	Key       crypto.PrivKey
 	NetworkID protocol.NetworkID
 	Blobs     Blobs
+	Kept      Kept
 	Network   Network
 	Exchange  func() *swarm.Exchange // of the Network, once that is open
 	Leases    Leases
@@ -88,11 +94,17 @@ type Data struct {
 	cfg     Config
 	reading chan struct{}
 	trees   *lru.Cache[protocol.Digest, *protocol.Tree]
+	news    chan struct{} // something was added
+
+	adding sync.Mutex // orders changes of added; held across I/O
+	added  []*protocol.Added
 
 	mu     sync.Mutex
 	held   *simplelru.LRU[key, *holding]
 	known  *simplelru.LRU[key, struct{}] // blobs that are here on these accounts
 	coming map[key]*coming
+	public map[protocol.Digest]int // blobs of what was added, and how often they are
+	keeps  map[string]*kept        // of what was added, by CID
 }
 
 // key names what is held: a blob, and on whose account it is here. A module, or
@@ -105,7 +117,7 @@ type key struct {
 // everybody is the scope of what every member may read.
 const everybody peer.ID = ""
 
-// New returns a Data.
+// New returns a Data that keeps what was added before.
 func New(cfg Config) (*Data, error) {
 	trees, err := lru.New[protocol.Digest, *protocol.Tree](maxTrees)
 	if err != nil {
@@ -119,10 +131,12 @@ func New(cfg Config) (*Data, error) {
 	if err != nil {
 		return nil, fmt.Errorf("remember blobs: %w", err)
 	}
-	return &Data{
-		cfg: cfg, trees: trees, held: held, known: known,
+	d := &Data{
+		cfg: cfg, trees: trees, held: held, known: known, news: make(chan struct{}, 1),
 		reading: make(chan struct{}, maxReading), coming: make(map[key]*coming),
-	}, nil
+		public: make(map[protocol.Digest]int), keeps: make(map[string]*kept),
+	}
+	return d, d.load()
 }
 
 // holding is a blob whose leaves are served: whole, or what has come of it.

@@ -70,7 +70,7 @@ func start(t *testing.T, others ...*member) *member {
 		t.Fatal(err)
 	}
 	if m.Data, err = New(Config{
-		Self: m.mesh.Self(), Key: key, NetworkID: testSecret.ID(), Blobs: m.store.Blobs(), Network: m.mesh,
+		Self: m.mesh.Self(), Key: key, NetworkID: testSecret.ID(), Blobs: m.store.Blobs(), Kept: m.store, Network: m.mesh,
 		Exchange: m.mesh.Exchange, Leases: m, Warm: func(protocol.Digest) []peer.ID { return m.warm },
 		Logger: slog.New(slog.DiscardHandler),
 	}); err != nil {

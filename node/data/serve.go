@@ -89,7 +89,7 @@ func (d *Data) readable(ctx context.Context, p peer.ID, blob protocol.Digest, gr
 // here returns what is here, or comes, on this account, or nil.
 func (d *Data) here(ctx context.Context, k key) *holding {
 	d.mu.Lock()
-	known, c := d.known.Contains(k), d.coming[k]
+	known, c := d.known.Contains(k) || k.scope == everybody && d.public[k.blob] > 0, d.coming[k]
 	d.mu.Unlock()
 	if c != nil {
 		// Who was named to the asker has perhaps not heard yet what the leaves are.

@@ -220,6 +220,38 @@ func (m *Mesh) Discover(ctx context.Context, memoryBytes uint64) error {
 	return ctx.Err()
 }
 
+// dataTimeout bounds one look for who has data, or one announcement.
+const dataTimeout = 5 * time.Second
+
+// Announce tells the DHT that this node has data with this digest. It does so for
+// five minutes, unless it is told again.
+func (m *Mesh) Announce(ctx context.Context, d protocol.Digest) error {
+	if m.directory.dht.RoutingTable().Size() == 0 {
+		return errNoPeers
+	}
+	ctx, cancel := context.WithTimeout(ctx, dataTimeout)
+	defer cancel()
+	return m.directory.dht.Provide(ctx, m.directory.dataKey(d), true)
+}
+
+// Holders returns up to max members that have announced data with this digest.
+func (m *Mesh) Holders(ctx context.Context, d protocol.Digest, max int) (list []peer.ID) {
+	ctx, cancel := context.WithTimeout(ctx, dataTimeout)
+	defer cancel()
+	for p := range m.directory.dht.FindProvidersAsync(ctx, m.directory.dataKey(d), max) {
+		if p.ID != m.self {
+			list = append(list, p.ID)
+		}
+	}
+	return list
+}
+
+// dataKey is where those who have data are found. It does not tell the digest,
+// which is all that one must know to read them.
+func (d *directory) dataKey(digest protocol.Digest) cid.Cid {
+	return hashed("spare/" + d.net.String() + "/data/" + digest.String())
+}
+
 // classFor returns the highest capacity class that has every provider that can
 // give memory: the Book's ceilings decide about those that cannot.
 func classFor(memory uint64) int {
@@ -234,7 +266,10 @@ func classFor(memory uint64) int {
 
 // rendezvous is where the providers of a capacity class are found.
 func (d *directory) rendezvous(class int) cid.Cid {
-	name := "spare/" + d.net.String() + "/memory/" + strconv.FormatUint(classes[class], 10)
+	return hashed("spare/" + d.net.String() + "/memory/" + strconv.FormatUint(classes[class], 10))
+}
+
+func hashed(name string) cid.Cid {
 	digest := protocol.DigestOf([]byte(name))
 	mh, err := multihash.Encode(digest[:], multihash.SHA2_256)
 	if err != nil {

@@ -35,12 +35,13 @@ var Submitted = time.Date(2026, time.March, 1, 12, 0, 0, 123e6, time.UTC)
 // a line and goes on until it is cancelled, "pour" too, after a MiB.
 func Module(instruction string) []byte { return []byte("\x00asm\x01\x00\x00\x00" + instruction) }
 
-// Node is the stand-in. It implements [api.Tasks], [api.Blobs] and [api.Node].
+// Node is the stand-in. It implements [api.Tasks], [api.Blobs], [api.Data] and [api.Node].
 type Node struct {
 	dir string
 
 	mu     sync.Mutex
 	tasks  []*task // oldest first
+	added  []*protocol.Added
 	puts   int
 	alone  bool
 	broken bool

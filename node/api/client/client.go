@@ -141,6 +141,42 @@ func (c *Client) Missing(ctx context.Context, digests []string) ([]string, error
 	return d.Digests, err
 }
 
+// Data returns what the node keeps for its network.
+func (c *Client) Data(ctx context.Context) ([]api.AddedData, error) {
+	return get[[]api.AddedData](ctx, c, "/data")
+}
+
+// AddData has the node keep data, whose blobs it has.
+func (c *Client) AddData(ctx context.Context, cid, name string) (api.AddedData, error) {
+	ask, err := json.Marshal(api.Addition{CID: cid, Name: name})
+	if err != nil {
+		return api.AddedData{}, fmt.Errorf("encode the addition: %w", err)
+	}
+	return call[api.AddedData](ctx, c, http.MethodPost, "/data", ask)
+}
+
+// RemoveData has the node keep data no longer.
+func (c *Client) RemoveData(ctx context.Context, cid string) error {
+	body, err := c.do(ctx, http.MethodPost, dataPath(cid)+"/remove", "", nil)
+	if err != nil {
+		return err
+	}
+	return body.Close()
+}
+
+// FetchData has the node bring data from members, and returns what they are.
+func (c *Client) FetchData(ctx context.Context, cid string) (api.Content, error) {
+	return call[api.Content](ctx, c, http.MethodPost, dataPath(cid)+"/fetch", nil)
+}
+
+// DataBytes opens a file by its CID, or one of a directory by its path there.
+func (c *Client) DataBytes(ctx context.Context, cid, path string) (io.ReadCloser, error) {
+	q := url.Values{"path": {path}}
+	return c.do(ctx, http.MethodGet, dataPath(cid)+"/bytes?"+q.Encode(), "", nil)
+}
+
+func dataPath(cid string) string { return "/data/" + url.PathEscape(cid) }
+
 // Reach reports whether a node listens at all, which is quick to know: before
 // a user's input is read, say.
 func (c *Client) Reach(ctx context.Context) error {
