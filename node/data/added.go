@@ -239,6 +239,9 @@ func (d *Data) Get(ctx context.Context, cid string) (*protocol.Listing, error) {
 
 // get brings one blob that every member may read.
 func (d *Data) get(ctx context.Context, sum protocol.Digest, find func() []peer.ID) error {
+	if d.cfg.Blobs.Has(sum) {
+		return nil // on whatever account: it is for this node's own user
+	}
 	return d.once(ctx, key{sum, everybody}, func(c *coming) error {
 		holders := find()
 		if len(holders) == 0 {

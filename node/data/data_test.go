@@ -248,6 +248,30 @@ func TestFetchGoesOnWhereItStopped(t *testing.T) {
 	}
 }
 
+func TestWhatIsHereForAnotherMustBeShownAnew(t *testing.T) {
+	first := start(t)
+	second, provider := start(t, first), start(t, first)
+	b := first.has(t, noise(8, protocol.MinTree))
+	if err := provider.Fetch(within(t), first.mesh.Self(), first.lets(provider, b, false), b, false); err != nil {
+		t.Fatal(err)
+	}
+	// It knows the digest, and has heard of the leaves.
+	tree, err := first.treeOf(t.Context(), b.Sum())
+	if err != nil {
+		t.Fatal(err)
+	}
+	second.trees.Add(b.Sum(), tree)
+	for _, module := range []bool{false, true} {
+		if err := provider.Fetch(within(t), second.mesh.Self(), second.lets(provider, b, module), b, module); !errors.Is(err, errElsewhere) {
+			t.Errorf("as a module %v: %v", module, err)
+		}
+	}
+	provider.Hold(second.mesh.Self(), b, false) // it has shown it otherwise
+	if err := provider.Fetch(within(t), second.mesh.Self(), protocol.NewNonce(), b, false); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestWrongTreeBringsNoBlob(t *testing.T) {
 	requester := start(t)
 	provider := start(t, requester)

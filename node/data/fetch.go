@@ -61,12 +61,23 @@ type coming struct {
 	done  chan struct{} // closed when it is over
 }
 
+// errElsewhere is returned for a blob that is here on another account: who wants
+// it on this one must show to have it.
+var errElsewhere = errors.New("the blob is here on another account")
+
 // once has one of those who want the same blob on the same account fetch it. It is
-// here when once returns nil.
+// here on that account when once returns nil.
 func (d *Data) once(ctx context.Context, k key, fetch func(*coming) error) error {
-	for !d.cfg.Blobs.Has(k.blob) {
+	for {
 		d.mu.Lock()
-		c := d.coming[k]
+		c, known := d.coming[k], d.known.Contains(k)
+		if c == nil && d.cfg.Blobs.Has(k.blob) {
+			d.mu.Unlock()
+			if !known {
+				return errElsewhere
+			}
+			return nil
+		}
 		first := c == nil
 		if first {
 			c = &coming{k, make(chan struct{}), make(chan struct{})}
@@ -87,7 +98,6 @@ func (d *Data) once(ctx context.Context, k key, fetch func(*coming) error) error
 			return context.Cause(ctx)
 		}
 	}
-	return nil
 }
 
 // bring fetches a blob, and serves meanwhile what has come of it.

@@ -93,7 +93,8 @@ func (p *Provider) fetch(ctx context.Context, r *replica, b *protocol.Blob) erro
 	return nil
 }
 
-// obtain has the requester prove that it has a blob which is here, or send it.
+// obtain has the requester prove that it has a blob which is here, or send it: a
+// large one with the help of others to whom it does.
 func (p *Provider) obtain(ctx context.Context, r *replica, b *protocol.Blob) error {
 	leave, err := p.enterTransfers(ctx, r.account.peer)
 	if err != nil {
@@ -101,13 +102,15 @@ func (p *Provider) obtain(ctx context.Context, r *replica, b *protocol.Blob) err
 	}
 	defer leave()
 	module := b == r.spec.Module
-	switch {
-	case p.cfg.Blobs.Has(b.Sum()):
-		err = p.verify(ctx, r, b)
-	case b.Size >= protocol.MinTree:
-		if err := p.cfg.Data.Fetch(ctx, r.account.peer, r.nonce, b, module); err != nil && ctx.Err() == nil {
-			p.cfg.Logger.Info("a blob is fetched from its requester alone", "blob", b.Sum().CID(), "requester", r.account.peer, "err", err)
+	shown := false // that the requester has it
+	if b.Size >= protocol.MinTree && !p.cfg.Blobs.Has(b.Sum()) {
+		err := p.cfg.Data.Fetch(ctx, r.account.peer, r.nonce, b, module)
+		if shown = err == nil; !shown && ctx.Err() == nil {
+			p.cfg.Logger.Info("peers have not brought a blob", "blob", b.Sum().CID(), "requester", r.account.peer, "err", err)
 		}
+	}
+	if !shown && p.cfg.Blobs.Has(b.Sum()) {
+		err = p.verify(ctx, r, b)
 	}
 	if !p.cfg.Blobs.Has(b.Sum()) { // not here, or damaged here
 		err = p.transfer(ctx, r, b.Sum(), int64(b.Size))
