@@ -38,7 +38,7 @@ func bulky(t *testing.T, size int) string {
 
 // TestE2EModuleSpreads has eight nodes, behind links of 5 MB/s, run a module of
 // 26 MB that none of them has seen, and then one of their own each, which nobody
-// but the requester can send them.
+// but the requester can send them. The same with inputs.
 func TestE2EModuleSpreads(t *testing.T) {
 	const providers, size, rate = 8, 26 << 20, 5_000_000
 	w, err := wire.New(t.Context(), providers+1)
@@ -70,9 +70,9 @@ func TestE2EModuleSpreads(t *testing.T) {
 	requester := nodes[0]
 	await(t, "the requester knows all", func() bool { return requester.knows(t, nodes...) })
 
-	// run has each provider run its module, and returns how long that took in all
-	// and how many bytes the requester sent meanwhile.
-	run := func(modules []string) (took time.Duration, sent uint64) {
+	// run has each provider run a module, and returns how long that took in all and
+	// how many bytes the requester sent meanwhile.
+	run := func(args func(i int) []string) (took time.Duration, sent uint64) {
 		t.Helper()
 		before, err := w.Sent(t.Context(), 0)
 		if err != nil {
@@ -82,7 +82,7 @@ func TestE2EModuleSpreads(t *testing.T) {
 		var wg sync.WaitGroup
 		for i, n := range nodes[1:] {
 			wg.Go(func() {
-				end := requester.spare(t, nil, "run", "--on", n.Peer, modules[i%len(modules)], "--", "chain", "10")
+				end := requester.spare(t, nil, slices.Concat([]string{"run", "--on", n.Peer}, args(i), []string{"--", "chain", "10"})...)
 				if end.code != 0 {
 					t.Errorf("on %s it exits %d: %s", n.Name, end.code, end.stderr)
 				}
@@ -96,21 +96,30 @@ func TestE2EModuleSpreads(t *testing.T) {
 		}
 		return took, after - before
 	}
-	run([]string{module(t, "guest")}) // all are connected, and their sandboxes warm
-	took, sent := run([]string{bulky(t, size)})
-	var own []string
-	for range providers {
-		own = append(own, bulky(t, size))
-	}
-	alone, all := run(own)
-	times := func(bytes uint64) float64 { return float64(bytes) / size }
-	t.Logf("one module of 26 MB to %d nodes: the requester sent %.2f times the module (leaves, headers and all), %.1f s until all had run it",
-		providers, times(sent), took.Seconds())
-	t.Logf("a module for each, which only the requester has: %.2f times a module, %.1f s", times(all), alone.Seconds())
-	if times(sent) > 2.5 {
-		t.Errorf("the requester sent %.2f times the module, at most 2.5", times(sent))
-	}
-	if took > alone {
-		t.Errorf("it took %.1f s, beside %.1f s from the requester alone", took.Seconds(), alone.Seconds())
+	guest := module(t, "guest")
+	run(func(int) []string { return []string{guest} }) // all are connected, and their sandboxes warm
+	for _, test := range []struct {
+		what string
+		args func(bulk string) []string
+	}{
+		{"module", func(bulk string) []string { return []string{bulk} }},
+		{"input", func(bulk string) []string { return []string{"-i", bulk, guest} }},
+	} {
+		shared, own := bulky(t, size), make([]string, providers)
+		for i := range own {
+			own[i] = bulky(t, size)
+		}
+		took, sent := run(func(int) []string { return test.args(shared) })
+		alone, all := run(func(i int) []string { return test.args(own[i]) })
+		times := func(bytes uint64) float64 { return float64(bytes) / size }
+		t.Logf("one %s of 26 MB to %d nodes: the requester sent %.2f times its size, headers and all, and %.1f s until all had run",
+			test.what, providers, times(sent), took.Seconds())
+		t.Logf("one for each, which only the requester has: %.2f times, and %.1f s", times(all), alone.Seconds())
+		if times(sent) > 2.5 {
+			t.Errorf("the requester sent %.2f times the %s, at most 2.5", times(sent), test.what)
+		}
+		if took > alone {
+			t.Errorf("it took %.1f s, beside %.1f s from the requester alone", took.Seconds(), alone.Seconds())
+		}
 	}
 }
