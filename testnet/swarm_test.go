@@ -3,6 +3,7 @@
 package testnet
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -121,5 +123,32 @@ func TestE2EModuleSpreads(t *testing.T) {
 		if took > alone {
 			t.Errorf("it took %.1f s, beside %.1f s from the requester alone", took.Seconds(), alone.Seconds())
 		}
+	}
+}
+
+// TestE2EMembersReadWhatWasAdded adds a directory at one node, reads it at
+// another, and has a program on a third read it, by its CID alone.
+func TestE2EMembersReadWhatWasAdded(t *testing.T) {
+	nodes, _ := startNet(t, 3)
+	dir := filepath.Join(t.TempDir(), "corpus")
+	large := make([]byte, 3<<20)
+	rand.Read(large)
+	if err := errors.Join(os.MkdirAll(filepath.Join(dir, "sub"), 0o700),
+		os.WriteFile(filepath.Join(dir, "large"), large, 0o600),
+		os.WriteFile(filepath.Join(dir, "sub", "small"), []byte("a small one\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	end := nodes[0].spare(t, nil, "add", dir)
+	if end.code != 0 {
+		t.Fatalf("add exits %d: %s", end.code, end.stderr)
+	}
+	cid, out := strings.TrimSpace(string(end.stdout)), filepath.Join(t.TempDir(), "out")
+	await(t, "it is announced, and comes", func() bool { return nodes[1].spare(t, nil, "get", cid, "-O", out).code == 0 })
+	if got, err := os.ReadFile(filepath.Join(out, "large")); err != nil || !bytes.Equal(got, large) {
+		t.Errorf("%d bytes came: %v", len(got), err)
+	}
+	end = nodes[1].spare(t, nil, "run", "-n", "--on", nodes[2].Peer, "-i", cid+":/in/corpus", module(t, "tally"))
+	if end.code != 0 || !strings.Contains(string(end.stdout), "corpus/sub/small 3 3") {
+		t.Errorf("a program that reads it exits %d, and prints %s%s", end.code, end.stdout, end.stderr)
 	}
 }

@@ -102,6 +102,45 @@ func TestRequesterProvesThatItHasABlob(t *testing.T) {
 	})
 }
 
+func TestLeaseIsOnTheBlobsOfATask(t *testing.T) {
+	stranger := newFakeProvider(t, honest)
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		stdin, other := w.put(large), w.put([]byte("of another task"))
+		w.offer(newFakeProvider(t, func(x *exchangeWithFake) {
+			defer honest(x)
+			spec, err := protocol.ParseSpec(x.ask.Spec)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for name, c := range map[string]struct {
+				by         *fakeProvider
+				nonce      []byte
+				blob       *protocol.Blob
+				module, ok bool
+			}{
+				"stdin":           {x.fakeProvider, x.ask.Nonce, stdin, false, true},
+				"the module":      {x.fakeProvider, x.ask.Nonce, spec.Module, true, true},
+				"another blob":    {x.fakeProvider, x.ask.Nonce, other, false, false},
+				"no such lease":   {x.fakeProvider, make([]byte, 16), stdin, false, false},
+				"no nonce":        {x.fakeProvider, []byte("short"), stdin, false, false},
+				"another's lease": {stranger, x.ask.Nonce, stdin, false, false},
+			} {
+				if module, ok := w.requester.Lease(c.by.id, c.nonce, c.blob.Sum()); module != c.module || ok != c.ok {
+					t.Errorf("%s: %v, as a module %v", name, ok, module)
+				}
+			}
+			for range 2 * maxAsked {
+				w.requester.Lease(x.fakeProvider.id, x.ask.Nonce, stdin.Sum())
+			}
+			if _, ok := w.requester.Lease(x.fakeProvider.id, x.ask.Nonce, stdin.Sum()); ok {
+				t.Error("it may ask without end")
+			}
+		}))
+		check(t, w.runOn(stdin), protocol.StateDone, 0, "")
+	})
+}
+
 func TestBlobsAreGivenNotWithoutEnd(t *testing.T) {
 	inWorld(t, nil, func(t *testing.T, w *world) {
 		stdin := w.put(large)
