@@ -281,14 +281,19 @@ func (d *Data) getFrom(ctx context.Context, c *coming, p peer.ID, others []peer.
 func (d *Data) Run(ctx context.Context) error {
 	timer := time.NewTimer(announceSoon)
 	defer timer.Stop()
+	again := true // soon after the first time: more members are known then
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-d.news:
+			again = true
 		case <-timer.C:
 		}
 		next := announceEvery + rand.N(announceJitter)
+		if again {
+			next, again = announceSoon, false
+		}
 		for _, a := range d.Added() {
 			if err := d.cfg.Network.Announce(ctx, protocol.Digest(a.Digest)); err != nil {
 				d.cfg.Logger.Debug("data cannot be announced", "err", err)
