@@ -1,6 +1,7 @@
 package market
 
 import (
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -22,6 +23,11 @@ const (
 	// usualBase what is added to a task's size, so that tiny ones compare.
 	usualWeight = 0.1
 	usualBase   = 50 * time.Millisecond
+	// askLong is the work of tasks, in seconds at speed 1, that always ask: what
+	// that costs they do not feel. Of shorter ones a part asks, at least
+	// askShare, since only that finds who has become idle, or has come.
+	askLong  = 0.1
+	askShare = 0.125
 )
 
 // Pool is what providers have said of their load with their latest results.
@@ -30,6 +36,12 @@ const (
 //
 // It is step 4 of the policy: the pool of Prequal (Wydra et al., Load is not
 // what you should balance, NSDI'24) filled by receipts instead of probes.
+//
+// # Why some tasks ask all the same
+//
+// Where all are busy, each result pays for the next task, so that the pool is never
+// empty. If all were taken from it, nobody would be asked, what is usual would stay
+// what it was, and whoever comes, or was busy for a while, would get nothing.
 type Pool struct {
 	words []word
 	usual float64 // moving average of what asking brings, see Asked
@@ -47,14 +59,14 @@ type word struct {
 // Told notes the load that came with a result.
 func (p *Pool) Told(now time.Time, provider peer.ID, load *protocol.Load) {
 	p.words = slices.DeleteFunc(p.words, func(w word) bool { return now.Sub(w.at) > poolFresh })
-	i := slices.IndexFunc(p.words, func(w word) bool { return w.provider == provider })
-	if i < 0 {
+	w := p.find(provider)
+	if w == nil {
 		if len(p.words) == maxPooled {
 			p.words = slices.Delete(p.words, 0, 1) // the one that has been here for longest
 		}
-		i, p.words = len(p.words), append(p.words, word{provider: provider})
+		p.words = append(p.words, word{provider: provider})
+		w = &p.words[len(p.words)-1]
 	}
-	w := &p.words[i]
 	w.load, w.at, w.uses, w.sent = load, now, min(w.uses+1, poolUses), 0
 }
 
@@ -89,28 +101,49 @@ func (p *Pool) Idle(now time.Time) (providers []peer.ID) {
 	return providers
 }
 
-// Take returns the best of the candidates, which are among the fresh, if it fits.
-func (p *Pool) Take(now time.Time, need Need, fresh []Candidate, fits func(Candidate) bool) (best Candidate, ok bool) {
-	var from *word
+// Best returns the best of the candidates, which are among the fresh, by what its
+// latest result has told.
+func (p *Pool) Best(now time.Time, need Need, fresh []Candidate) (best Candidate, ok bool) {
 	for _, c := range fresh {
-		i := slices.IndexFunc(p.words, func(w word) bool { return w.provider == c.Provider })
-		if i < 0 || p.words[i].uses == 0 {
+		w := p.find(c.Provider)
+		if w == nil || w.uses == 0 {
 			continue // another task was faster
 		}
-		w := &p.words[i]
-		c.Load, c.LoadAge = w.now(), now.Sub(w.at)
+		age := now.Sub(w.at)
+		if c.LoadAge < age && need.unwilling(c) != "" {
+			continue // it has said so since
+		}
+		c.Load, c.LoadAge = w.now(), age
 		if need.judge(&c); need.unwilling(c) == "" && (!ok || c.Score < best.Score) {
-			best, from, ok = c, w, true
+			best, ok = c, true
 		}
 	}
-	if !ok || !fits(best) {
-		return Candidate{}, false
+	if ok {
+		best = Score(need, best)
+		best.Reason += "; it has just sent a result"
 	}
-	from.uses--
-	from.sent++
-	best = Score(need, best)
-	best.Reason += "; it has just sent a result"
-	return best, true
+	return best, ok
+}
+
+// Use notes that a provider is given a task for one of its results.
+func (p *Pool) Use(provider peer.ID) {
+	if w := p.find(provider); w != nil && w.uses > 0 {
+		w.uses--
+		w.sent++
+	}
+}
+
+func (p *Pool) find(provider peer.ID) *word {
+	i := slices.IndexFunc(p.words, func(w word) bool { return w.provider == provider })
+	if i < 0 {
+		return nil
+	}
+	return &p.words[i]
+}
+
+// Asks reports whether a task should ask, whatever the Pool has.
+func (n Need) Asks(rng *rand.Rand) bool {
+	return rng.Float64() < max(askShare, n.work()/askLong)
 }
 
 // Usual reports whether a candidate that was scored is hardly worse than what

@@ -60,10 +60,11 @@ func TestPool(t *testing.T) {
 				for _, id := range test.pool.Fresh(now) {
 					fresh = append(fresh, map[peer.ID]Candidate{"near": near, "far": far}[id])
 				}
-				c, ok := test.pool.Take(now, need, fresh, func(c Candidate) bool { return test.pool.Usual(need, c) })
-				if !ok {
+				c, ok := test.pool.Best(now, need, fresh)
+				if !ok || !test.pool.Usual(need, c) {
 					break
 				}
+				test.pool.Use(c.Provider)
 				taken = append(taken, c.Provider)
 			}
 			if !slices.Equal(taken, test.want) {
@@ -88,7 +89,8 @@ func TestPoolIsBounded(t *testing.T) {
 	last := pooled(peer.ID(fmt.Sprint(3*maxPooled-1)), 0)
 	uses := 0
 	for ok := true; ok; uses++ {
-		_, ok = p.Take(now, Need{}, []Candidate{last}, func(Candidate) bool { return true })
+		_, ok = p.Best(now, Need{}, []Candidate{last})
+		p.Use(last.Provider)
 	}
 	if uses-1 != poolUses {
 		t.Errorf("one may be used %d times, want %d", uses-1, poolUses)

@@ -36,6 +36,9 @@ func (c *conductor) take(a *attempt) (*protocol.Result, error) {
 		return c.lose(a, err)
 	}
 	c.r.warm.Add(warmKey{a.provider, c.spec.Module.Sum()}, struct{}{})
+	if o.Load != nil {
+		c.r.pool.told(a.provider, o.Load)
+	}
 	result := o.Result
 	result.Pack = pack
 	result.Hint = mend(protocol.Code(result.Code))

@@ -103,7 +103,8 @@ type attempt struct {
 	sinceOf    *intake                           // of which the last of these is
 	delayed    bool                              // a spare was started because one took too long
 
-	own *time.Timer // of an attempt at the own node
+	own     *time.Timer // of an attempt at the own node
+	offered time.Time   // an idle provider, last; of the Requester's Run
 
 	in atomic.Pointer[intake] // set by the conductor
 

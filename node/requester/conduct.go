@@ -327,6 +327,7 @@ func (c *conductor) refused(a *attempt, ev event) (*protocol.Result, error) {
 	if a.claims > 0 && ev.refusal.Code == string(protocol.CodeNotFound) {
 		return c.lose(a, errForgotten)
 	}
+	c.r.pool.forget(a.provider)
 	c.end(a, protocol.StateRefused, ev.why())
 	if c.refusals++; c.refusals%market.Patience == 0 {
 		c.course.Step(market.Event{Attempt: a.number, What: market.Refused}) // what follows can wait for the pause
@@ -369,6 +370,7 @@ func (c *conductor) cut(a *attempt, err error) (*protocol.Result, error) {
 
 // lose ends an attempt of which nothing is to be hoped any more.
 func (c *conductor) lose(a *attempt, err error) (*protocol.Result, error) {
+	c.r.pool.forget(a.provider)
 	state, what := protocol.StateFailed, market.Failed
 	switch {
 	case errors.Is(err, errForgotten):

@@ -100,9 +100,6 @@ func (p *pair) eventOf(reply *protocol.Reply, a *intake) (event, error) {
 			return event{}, err
 		}
 		a.answered.Store(true)
-		if body.Outcome.Load != nil {
-			p.r.pool.told(p.peer, body.Outcome.Load)
-		}
 		if body.Outcome.Receipt != nil {
 			p.expectSignature(body.Outcome.Receipt)
 		}

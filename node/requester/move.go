@@ -1,6 +1,7 @@
 package requester
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"time"
@@ -62,22 +63,27 @@ func (c *conductor) move(a *attempt) (*protocol.Result, error) {
 		return nil, nil
 	}
 	defer c.r.moves.leave(true)
-	a.withdraw()
-	c.end(a, protocol.StateCancelled, "it waited there while another was idle")
-	c.spares, c.sparesAt = asked[i:i+1], time.Now()
-	return c.step(a, market.Refused)
+	return c.goTo(a, asked[i])
 }
 
-// waits reports whether the last beat has told that the attempt is in a queue.
+// waits reports whether the last beat has told that the attempt is in a queue, and
+// nothing has come of it since.
 func (a *attempt) waits() bool {
+	if in := a.in.Load(); in.answered.Load() || in.streamed.Load() {
+		return false
+	}
 	a.progressMu.Lock()
 	defer a.progressMu.Unlock()
 	return a.progressOf == protocol.StateQueued && a.progress.Begun()
 }
 
+// yieldMargin is how much sooner a replica must be expected to end elsewhere than
+// where it waits: where that is less its turn may have come since the last beat.
+const yieldMargin = 2 * protocol.BeatEvery
+
 // fillIdle offers what waits in queues to providers whose latest result has left
 // them with nothing to do, the last in a queue first: where all tasks of a job are
-// placed, the last ones must not wait for one slow provider.
+// placed, the last ones must not wait for one slow provider. Only Run calls it.
 func (r *Requester) fillIdle(now time.Time) {
 	r.pool.mu.Lock()
 	idle := r.pool.Idle(now)
@@ -88,15 +94,20 @@ func (r *Requester) fillIdle(now time.Time) {
 	r.mu.Lock()
 	var waiting []*attempt
 	for _, a := range r.attempts {
-		if a.waits() {
+		if a.t.on == "" && a.t.terms.Where != protocol.WhereLocal && a.waits() {
 			waiting = append(waiting, a)
 		}
 	}
 	r.mu.Unlock()
-	slices.SortFunc(waiting, func(a, b *attempt) int { return b.begun.Compare(a.begun) })
+	// One that had a reason to stay is offered another only after the others.
+	slices.SortFunc(waiting, func(a, b *attempt) int {
+		return cmp.Or(a.offered.Compare(b.offered), b.begun.Compare(a.begun))
+	})
 	for i, to := range idle[:min(len(idle), len(waiting))] {
+		a := waiting[i]
+		a.offered = now
 		select {
-		case waiting[i].t.events <- &event{attempt: waiting[i], kind: evIdle, idle: to}:
+		case a.t.events <- &event{attempt: a, kind: evIdle, idle: to}:
 		default: // something happens to it already
 		}
 	}
@@ -105,22 +116,27 @@ func (r *Requester) fillIdle(now time.Time) {
 // yield gives a replica that waits in a queue to a provider that is idle, if it
 // ends sooner there.
 func (c *conductor) yield(a *attempt, to peer.ID) (*protocol.Result, error) {
-	if a.bound || a.adrift || a.arbiter || c.on != "" || c.terms.Where == protocol.WhereLocal || !a.waits() {
+	if a.bound || a.adrift || a.arbiter || !a.waits() || len(c.events) > 0 {
 		return nil, nil
 	}
-	need := c.need(1)
-	now := time.Now()
+	need, now := c.need(1), time.Now()
 	present, offers := c.r.cfg.Book.Get(now, a.provider)
 	if !offers {
 		return nil, nil // it is silent, and looked after as such
 	}
 	_, here := c.rankAmong(now, need, []market.Entry{present})
-	chosen, ok := c.fromPool(need, []peer.ID{to}, func(m market.Candidate) bool { return len(here) == 1 && need.Sooner(m, here[0]) })
+	sooner := func(m market.Candidate) bool { return len(here) == 1 && need.Sooner(m, here[0], yieldMargin) }
+	chosen, ok := c.fromPool(need, []peer.ID{to}, sooner)
 	if !ok {
 		return nil, nil
 	}
+	return c.goTo(a, chosen)
+}
+
+// goTo withdraws a replica that waits and gives it to a provider that is idle.
+func (c *conductor) goTo(a *attempt, idle market.Candidate) (*protocol.Result, error) {
 	a.withdraw()
 	c.end(a, protocol.StateCancelled, "it waited there while another was idle")
-	c.spares, c.sparesAt = []market.Candidate{chosen}, now
+	c.spares, c.sparesAt = []market.Candidate{idle}, time.Now()
 	return c.step(a, market.Refused)
 }

@@ -25,7 +25,7 @@ func (c *conductor) place(n int) (market.Placement, error) {
 	need, began := c.need(n), time.Now()
 	if c.course.Rule != nil {
 		c.countNetworks()
-	} else if n == 1 && len(c.attempts) == 0 {
+	} else if n == 1 && len(c.attempts) == 0 && !need.Asks(c.rng) {
 		usual := func(m market.Candidate) bool { return c.r.pool.Usual(need, m) }
 		if chosen, ok := c.fromPool(need, c.r.pool.fresh(), usual); ok {
 			return market.Placement{Chosen: []market.Candidate{chosen}}, nil

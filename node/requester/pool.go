@@ -61,5 +61,10 @@ func (c *conductor) fromPool(need market.Need, providers []peer.ID, fits func(ma
 	feasible, _ := c.rankAmong(now, need, entries)
 	c.r.pool.mu.Lock()
 	defer c.r.pool.mu.Unlock()
-	return c.r.pool.Take(now, need, feasible, fits)
+	best, ok := c.r.pool.Best(now, need, feasible)
+	if !ok || !fits(best) {
+		return market.Candidate{}, false
+	}
+	c.r.pool.Use(best.Provider)
+	return best, true
 }
