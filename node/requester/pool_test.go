@@ -135,11 +135,11 @@ func TestNewcomerGetsItsPart(t *testing.T) {
 			inWorld(t, []*fakeProvider{a, b}, func(t *testing.T, w *world) {
 				done, stop := w.load(24)
 				defer stop()
-				time.Sleep(100 * each)
+				time.Sleep(30 * each)
 				w.offer(newcomer)
-				time.Sleep(20 * each)
+				time.Sleep(15 * each)
 				all, its := done.Load(), newcomer.runs()
-				time.Sleep(50 * each)
+				time.Sleep(20 * each)
 				all, its = done.Load()-all, newcomer.runs()-its
 				if int64(its) < all*3/4 { // it could run 32 of 36
 					t.Errorf("it has run %d of %d tasks", its, all)
@@ -161,7 +161,7 @@ func TestFailuresEarnNoTasks(t *testing.T) {
 	})
 	inWorld(t, append(providers, broken), func(t *testing.T, w *world) {
 		done, stop := w.load(60)
-		time.Sleep(time.Second)
+		time.Sleep(300 * time.Millisecond)
 		stop()
 		// Of the tasks that ask, all find it idle that have drawn it.
 		if all, its := done.Load(), broken.runs(); int64(its) > all/3 {

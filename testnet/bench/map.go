@@ -32,6 +32,9 @@ const (
 	othersTasks = 500
 )
 
+// wanted is how many tasks a second there should be.
+var wanted = target{"P7 >= 5000/s", func(s summary) bool { return s.spare >= 5000 }}
+
 // mapper runs the program once for each of many numbers, and returns what it wrote,
 // in any order.
 type mapper struct {
@@ -58,8 +61,10 @@ func benchMap(ctx context.Context, o options, p *fleet, out io.Writer) error {
 			return cmd.Output()
 		}
 	}
-	spare := &mapper{name: "spare map, 5 nodes", tasks: mapTasks, run: command(p.program, "--home", p.home, "map", program)}
-	mappers := []*mapper{spare}
+	run := command(p.program, "--home", p.home, "map", program)
+	spare := &mapper{name: "spare map, 5 nodes", tasks: mapTasks, run: run}
+	short := &mapper{name: "the same, a short job", tasks: othersTasks, run: run} // as the others have it
+	mappers := []*mapper{spare, short}
 	if _, err := os.Stat(o.runner); err == nil {
 		mappers = append(mappers,
 			&mapper{name: "xargs -P " + jobs, tasks: othersTasks, mixes: true, run: command("xargs", "-P", jobs, "-n", "1", o.runner, "run", "-cachedir", cache, program)})
@@ -82,15 +87,16 @@ func benchMap(ctx context.Context, o options, p *fleet, out io.Writer) error {
 	fmt.Fprintf(out, "\nOne short program (primes-c.wasm) for each of many numbers: medians over %d rounds.\n", o.rounds)
 	fmt.Fprintf(out, "spare has %d nodes on this machine; the others start 'wazero run' for each, with its code cached. Load average %s.\n\n", mapNodes, loadAverage())
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "by\ttasks\trate\tleast\tmost\tspare's is\ttarget")
+	fmt.Fprintln(w, "by\ttasks\trate\tleast\tmost\tspare's is\tits short job's\ttarget")
 	for _, m := range mappers {
 		least := summary{spare: median(m.rates)}
 		t := target{}
 		if m == spare {
-			t = target{"P7 >= 5000/s", func(s summary) bool { return s.spare >= 5000 }}
+			t = wanted
 		}
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%.1fx\t%s\n", m.name, m.tasks, perSecond(median(m.rates)),
-			perSecond(slices.Min(m.rates)), perSecond(slices.Max(m.rates)), median(spare.rates)/median(m.rates), t.judge(least))
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%.1fx\t%.1fx\t%s\n", m.name, m.tasks, perSecond(median(m.rates)),
+			perSecond(slices.Min(m.rates)), perSecond(slices.Max(m.rates)),
+			median(spare.rates)/median(m.rates), median(short.rates)/median(m.rates), t.judge(least))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -166,8 +172,12 @@ func (m *mapper) killed(ctx context.Context, p *fleet, out io.Writer) error {
 			if e.err != nil {
 				return fmt.Errorf("while providers are killed: %w", e.err)
 			}
-			_, err := fmt.Fprintf(out, "%s, %d tasks, a provider killed and started again every %s (%d times): %s\n\n",
-				m.name, m.tasks, killEvery, kills, perSecond(e.rate))
+			if kills == 0 {
+				return errors.New("it ended before a provider was killed")
+			}
+			s := summary{spare: e.rate}
+			_, err := fmt.Fprintf(out, "%s, %d tasks, a provider killed and started again every %s (%d times): %s; %s\n\n",
+				m.name, m.tasks, killEvery, kills, perSecond(e.rate), wanted.judge(s))
 			return err
 		case <-tick.C:
 			if err := p.kill(ctx, kills%len(p.providers)); err != nil {
