@@ -27,7 +27,7 @@ const (
 	// that costs they do not feel. Of shorter ones a part asks, at least
 	// askShare, since only that finds who has become idle, or has come.
 	askLong  = 0.1
-	askShare = 0.125
+	askShare = 0.05
 )
 
 // Pool is what providers have said of their load with their latest results.
