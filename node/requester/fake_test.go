@@ -42,7 +42,6 @@ type fakeProvider struct {
 	first  map[string]time.Time                  // when it told first of what it runs, by nonce
 	nonces [][]byte
 	asked  int // Runs seen
-	probed int
 
 	claimed func(x *exchangeWithFake) // what it does with a Claim of what it has run; nil: it knows of nothing
 	vouches func(peer string) bool    // nil: it does not answer
@@ -186,9 +185,6 @@ func (f *fakeProvider) serveTasks(w *world, conn *protocol.Conn) {
 		}
 		switch body := ask.Body.(type) {
 		case *protocol.Ask_Probe:
-			f.mu.Lock()
-			f.probed++
-			f.mu.Unlock()
 			if !f.isFrozen() {
 				_ = conn.Send(&protocol.Reply{Id: ask.Id, Body: &protocol.Reply_Load{Load: f.loadNow()}})
 			}

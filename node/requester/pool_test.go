@@ -10,12 +10,6 @@ import (
 	"github.com/spare-network/spare/protocol"
 )
 
-func (f *fakeProvider) probes() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.probed
-}
-
 // newQueue returns a provider with slots and a queue, whose load is true.
 func newQueue(t *testing.T, slots uint32, each time.Duration, speed float64) *fakeProvider {
 	t.Helper()
