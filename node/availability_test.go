@@ -10,9 +10,9 @@ import (
 
 func TestStrangersAreNotToldWhatTheMachineLacks(t *testing.T) {
 	n := &Node{unmet: unmet([]sandbox.Layer{{Name: "landlock", Why: "it was turned off when the system started"}})}
-	state, ours := n.availability()
-	if state != protocol.Paused || !strings.Contains(ours, "landlock") || !strings.Contains(ours, "turned off") {
-		t.Errorf("the user is told %v, %q", state, ours)
+	ours := n.stance()
+	if ours.Availability != protocol.Paused || !strings.Contains(ours.Reason, "landlock") || !strings.Contains(ours.Reason, "turned off") {
+		t.Errorf("the user is told %+v", ours)
 	}
 	state, theirs := n.told()
 	if state != protocol.Paused || theirs != "a required layer of the sandbox is not in force" {

@@ -122,6 +122,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		Blobs:     n.store.Blobs(),
 		Data:      n.data,
 		Node:      view{n},
+		Owner:     owner{n},
 		Logger:    cfg.Logger,
 	}); err != nil {
 		return nil, err
@@ -174,12 +175,15 @@ func (n *Node) readSecrets() (err error) {
 
 func (n *Node) openSandbox(ctx context.Context) error {
 	limits := n.cfg.donor()
-	limits.Changed = func() { n.provider.NoteAvailability() }
+	limits.Store, limits.Changed = n.store, n.stanceChanged
 	capacity, err := donor.Measure(limits)
 	if err != nil {
 		return err
 	}
-	n.capacity, n.donor = capacity, donor.New(limits)
+	n.capacity = capacity
+	if n.donor, err = donor.New(limits); err != nil {
+		return err
+	}
 	key, err := n.store.Key(cacheName)
 	if err != nil {
 		return err
@@ -191,32 +195,6 @@ func (n *Node) openSandbox(ctx context.Context) error {
 	}
 	n.unmet = unmet(n.sandbox.Missing(n.cfg.Require))
 	return nil
-}
-
-// unmet names the first of the required layers that are missing.
-func unmet(missing []sandbox.Layer) string {
-	if len(missing) == 0 {
-		return ""
-	}
-	return fmt.Sprintf("the sandbox layer %s is required and not in force: %s", missing[0].Name, missing[0].Why)
-}
-
-// availability says whether tasks of others run here now, and why or why not,
-// in words for the node's user.
-func (n *Node) availability() (protocol.Availability, string) {
-	if n.unmet != "" {
-		return protocol.Paused, n.unmet
-	}
-	return n.donor.State()
-}
-
-// told is the availability in words for strangers, who need not know what this
-// machine lacks. It is asked for every task.
-func (n *Node) told() (protocol.Availability, string) {
-	if n.unmet != "" {
-		return protocol.Paused, "a required layer of the sandbox is not in force"
-	}
-	return n.donor.State()
 }
 
 func (n *Node) makeRoles() (err error) {

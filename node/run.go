@@ -69,8 +69,8 @@ func (n *Node) Run(ctx context.Context) error {
 	select {
 	case <-n.network.offered: // users are served when the node can serve itself
 		s.start("api", n.api.Run)
-		if state, why := n.availability(); state == protocol.Paused {
-			n.cfg.Logger.Warn("this node runs no tasks of others", "reason", why)
+		if s := n.stance(); s.Availability == protocol.Paused {
+			n.cfg.Logger.Warn("this node runs no tasks of others", "reason", s.Reason)
 		}
 		if n.cfg.Ready != nil {
 			n.cfg.Ready(n.info())
@@ -112,8 +112,8 @@ func (n *Node) info() Info {
 		Slots:       n.capacity.Slots,
 		MemoryBytes: n.capacity.MemoryBytes,
 	}
-	if state, why := n.availability(); state == protocol.Paused {
-		i.Paused = why
+	if s := n.stance(); s.Availability == protocol.Paused {
+		i.Paused = s.Reason
 	}
 	if link, err := n.api.DashboardLink(); err == nil { // or it is off
 		i.DashboardLink = link

@@ -20,7 +20,8 @@ type view struct{ *Node }
 // Status tells about the node itself.
 func (v view) Status() api.Status {
 	load := v.provider.Load()
-	_, reason := v.availability()
+	donate := v.donation()
+	donate.State = load.Availability.Word() // which may be full
 	id := v.secret.ID()
 	now := time.Now()
 	s := api.Status{
@@ -32,7 +33,7 @@ func (v view) Status() api.Status {
 		Started:      api.Time(v.started),
 		Home:         v.cfg.Home,
 		DashboardURL: v.api.DashboardURL(),
-		Donate:       api.Donate{Mode: v.cfg.Donate, State: load.Availability.Word(), Reason: reason},
+		Donate:       donate,
 		Slots:        load.Slots,
 		Running:      load.Running,
 		Queued:       load.Queued,
@@ -130,6 +131,9 @@ func (v view) Offers() []api.Offer {
 			Gas: e.Offer.Gas, FileBytes: e.Offer.FileBytes, Files: e.Offer.Files, ModuleBytes: e.Offer.ModuleBytes,
 			Speed: e.Offer.Speed, Profile: e.Offer.Profile,
 			Version: protocol.SafeText(e.Offer.Version), Arch: protocol.SafeText(e.Offer.Arch),
+		}
+		if s := v.stance(); o.Self && s.Availability != protocol.Open {
+			o.Availability, o.Reason = s.Availability.Word(), s.Reason
 		}
 		for _, w := range e.Offer.Warm {
 			o.Warm = append(o.Warm, protocol.Digest(w).CID())

@@ -13,6 +13,7 @@
 //	identity.key         the Ed25519 key that is the peer ID
 //	networks/NAME.secret what makes a peer a member, 64 hexadecimal characters
 //	keys/NAME.key        32 random bytes each
+//	state/NAME.json      what its owner has decided while the node ran
 //	store.db             tasks, evidence, held results, peers, the offer sequence (bbolt)
 //	journal/             the last changes of tasks and held results
 //	blobs/xx/DIGEST      bytes by their sha2-256 in hexadecimal

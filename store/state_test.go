@@ -22,6 +22,35 @@ import (
 	"github.com/spare-network/spare/protocol"
 )
 
+func TestStateIsKept(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	if b, err := s.State("donation"); b != nil || err != nil {
+		t.Errorf("before anything was saved: %q, %v", b, err)
+	}
+	for _, want := range []string{"one", "another"} {
+		if err := s.SaveState("donation", []byte(want)); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := s.State("donation"); string(b) != want || err != nil {
+			t.Errorf("got %q, %v, want %q", b, err, want)
+		}
+	}
+	if err := s.SaveState("donation", make([]byte, maxState+1)); err == nil {
+		t.Error("a record beyond the bound is saved")
+	}
+	if err := s.SaveState("../donation", nil); protocol.CodeOf(err) != protocol.CodeBadRequest {
+		t.Errorf("a name that leads elsewhere: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir)
+	if b, err := s.State("donation"); string(b) != "another" || err != nil {
+		t.Errorf("after a restart: %q, %v", b, err)
+	}
+}
+
 func TestSecretsAreMadeOnceAndStay(t *testing.T) {
 	s := open(t, t.TempDir())
 	key, err := s.Identity()

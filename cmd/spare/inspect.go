@@ -51,16 +51,12 @@ func printStatus(w io.Writer, s api.Status) error {
 	for _, a := range s.Addrs {
 		rows = append(rows, []string{"address", a})
 	}
-	donate := fmt.Sprintf("%s (--donate %s)", s.Donate.State, s.Donate.Mode)
-	if s.Donate.Reason != "" {
-		donate += ": " + s.Donate.Reason
-	}
 	rows = append(rows, [][]string{
 		{"home", s.Home},
 		{"dashboard", s.DashboardURL},
 		{"pid", fmt.Sprint(s.PID)},
 		{"up", span(time.Since(time.Time(s.Started)))},
-		{"takes tasks", donate},
+		{"takes tasks", takesTasks(s.Donate)},
 		{"running", fmt.Sprintf("%d of %d slots, %d waiting", s.Running, s.Slots, s.Queued)},
 		{"limits", fmt.Sprintf("%s memory for a task", size(s.MemoryBytes))},
 		{"speed", fmt.Sprintf("%.2f", s.Speed)},
@@ -140,8 +136,11 @@ func printOffers(w io.Writer, offers []api.Offer, wide bool) error {
 	var rows [][]string
 	for _, o := range offers {
 		who, usable := peerName(o.Provider, o.Self), "yes"
-		if !o.Usable {
+		switch {
+		case !o.Usable:
 			usable = "no: " + o.Reason
+		case o.Reason != "":
+			usable = "only by this node: " + o.Reason
 		}
 		row := []string{
 			who, fmt.Sprintf("%d of %d, %d waiting", o.Running, o.Slots, o.Queued), fmt.Sprintf("%.2f", o.Speed),

@@ -148,7 +148,7 @@ func announce(w, stderr io.Writer, i node.Info, cfg node.Config, h home) {
 	}
 	rows = append(rows, []string{"donates", donates})
 	if i.Paused != "" {
-		rows = append(rows, []string{"paused", i.Paused + "; tasks of this node run all the same, see 'spare doctor'"})
+		rows = append(rows, []string{"paused", i.Paused + "; tasks of this node run all the same, see 'spare status'"})
 	}
 	switch {
 	case i.NewSecret && len(cfg.Bootstrap) > 0:

@@ -42,7 +42,7 @@ func TestAnnounceNewSecret(t *testing.T) {
 			if !c.warns && stderr.String() != "" {
 				t.Errorf("stderr %q", stderr.String())
 			}
-			if !strings.Contains(out.String(), "the moat is dry; tasks of this node run all the same, see 'spare doctor'\n") {
+			if !strings.Contains(out.String(), "the moat is dry; tasks of this node run all the same, see 'spare status'\n") {
 				t.Errorf("no row paused in %q", out.String())
 			}
 			if !strings.Contains(out.String(), "pauses while others use more than a quarter of the CPU (--donate always)\n") {

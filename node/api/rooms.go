@@ -85,6 +85,16 @@ type Data interface {
 	Get(ctx context.Context, cid string) (*protocol.Listing, error)
 }
 
+// Owner takes what the owner of the machine decides about tasks of others.
+type Owner interface {
+	// Pause has nothing new run, for a while or, with 0, until Resume. What runs
+	// is handed over to other providers, or with finish may end. It returns when
+	// that is safe on disk.
+	Pause(d time.Duration, finish bool) (Donate, error)
+	// Resume takes a pause back.
+	Resume() (Donate, error)
+}
+
 // Node tells about the node and its neighbours.
 type Node interface {
 	Status() Status

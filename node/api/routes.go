@@ -29,6 +29,7 @@ func (s *Server) socketRoutes() http.Handler {
 	a := s.newAPI(mux)
 	s.readRoutes(a)
 	s.nodeRoutes(a)
+	s.ownerRoutes(a)
 	s.taskRoutes(a)
 	s.jobRoutes(a)
 	s.pruneRoutes(a)

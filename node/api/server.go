@@ -45,6 +45,7 @@ type Config struct {
 	Blobs     Blobs
 	Data      Data
 	Node      Node
+	Owner     Owner
 	Logger    *slog.Logger
 }
 

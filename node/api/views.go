@@ -62,6 +62,7 @@ type Donate struct {
 	Mode   string `json:"mode" doc:"idle or always"`
 	State  string `json:"state" doc:"open, full, paused or owner-busy"`
 	Reason string `json:"reason"`
+	Until  *Time  `json:"until" doc:"When that changes by itself; null when nobody knows"`
 }
 
 // Refused is a peer that could not become a member's neighbour.
@@ -111,7 +112,7 @@ type Offer struct {
 	Provider     string   `json:"provider"`
 	Self         bool     `json:"self" doc:"The node's own offer"`
 	Usable       bool     `json:"usable" doc:"Whether a task could be placed there now"`
-	Reason       string   `json:"reason" doc:"Why it is not usable"`
+	Reason       string   `json:"reason" doc:"Why it is not usable, or of the node's own, why not by others"`
 	AgeMS        int64    `json:"age_ms"`
 	TTLMS        int64    `json:"ttl_ms" doc:"Validity, counted from receipt"`
 	RTTMS        *float64 `json:"rtt_ms" doc:"null when unknown"`

@@ -29,7 +29,8 @@ type Config struct {
 	Slots       int    // replicas that run at once; 0: one for each CPU
 	MemoryBytes uint64 // ceiling for one task; 0: half of the memory, over the slots
 	Mode        Mode
-	Changed     func() // called when the availability has changed; may be nil
+	Store       Store  // of what the owner decides; nil: none
+	Changed     func() // called when the [Stance] has changed in more than words; may be nil
 	Logger      *slog.Logger
 }
 

@@ -59,7 +59,7 @@ func TestDonorPausesForItsOwnerOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &machine{at: time.Now(), times: cpuTimes{passed: 1e6, used: 1e5}}
 		changes := 0
-		d := New(Config{Mode: Idle, Changed: func() { changes++ }, Logger: quietLogger()})
+		d := open(t, Config{Mode: Idle, Changed: func() { changes++ }})
 		d.read = m.read
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
@@ -69,8 +69,8 @@ func TestDonorPausesForItsOwnerOnly(t *testing.T) {
 			t.Helper()
 			time.Sleep(wait)
 			synctest.Wait()
-			if got, reason := d.State(); got != want || !strings.Contains(reason, words) {
-				t.Errorf("%s: %s, %q, want %s, %q", what, got.Word(), reason, want.Word(), words)
+			if got := d.State(); got.Availability != want || !strings.Contains(got.Reason, words) {
+				t.Errorf("%s: %+v, want %s, %q", what, got, want.Word(), words)
 			}
 		}
 		after(0, "at first", protocol.Open, "not measured yet")
@@ -89,6 +89,21 @@ func TestDonorPausesForItsOwnerOnly(t *testing.T) {
 		if changes != 2 {
 			t.Errorf("told of %d changes, want 2", changes)
 		}
+		m.load(0.2, 0.8, nil)
+		after(8*time.Second, "back for longer", protocol.OwnerBusy, "use 80 %")
+		if d.State().HandOver {
+			t.Error("what runs is handed over as soon as the owner is back")
+		}
+		after(8*time.Second, "and stays", protocol.OwnerBusy, "use 80 %")
+		if !d.State().HandOver || changes != 4 {
+			t.Errorf("what runs is not handed over to others: %+v, %d changes", d.State(), changes)
+		}
+		m.load(0, 0, nil)
+		after(4*time.Second, "no more", protocol.OwnerBusy, "they use 0 % now")
+		if d.State().HandOver {
+			t.Errorf("what runs is handed over still: %+v", d.State())
+		}
+		after(40*time.Second, "for long", protocol.Open, "use 0 %")
 		m.load(0, 0.9, nil)
 		after(8*time.Second, "back again", protocol.OwnerBusy, "use 90 %")
 		m.load(0, 0.9, fs.ErrPermission)
@@ -102,6 +117,122 @@ func TestDonorPausesForItsOwnerOnly(t *testing.T) {
 	})
 }
 
+// open returns a Donor that logs nothing.
+func open(t *testing.T, cfg Config) *Donor {
+	t.Helper()
+	cfg.Logger = quietLogger()
+	d, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// drawer is a Store in memory, which may be out of order.
+type drawer struct {
+	records map[string][]byte
+	err     error
+}
+
+func (d *drawer) State(name string) ([]byte, error) { return d.records[name], nil }
+
+func (d *drawer) SaveState(name string, record []byte) error {
+	if d.err == nil {
+		d.records[name] = record
+	}
+	return d.err
+}
+
+func TestPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kept := &drawer{records: make(map[string][]byte)}
+		changes := 0
+		cfg := Config{Mode: Always, Store: kept, Changed: func() { changes++ }}
+		var stop func()
+		start := func() *Donor {
+			d := open(t, cfg)
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error)
+			go func() { done <- d.Run(ctx) }()
+			stop = func() {
+				cancel()
+				if err := <-done; err != nil {
+					t.Errorf("Run: %v", err)
+				}
+			}
+			return d
+		}
+		d := start()
+		is := func(what string, want protocol.Availability, handOver bool, words string) {
+			t.Helper()
+			synctest.Wait()
+			if got := d.State(); got.Availability != want || got.HandOver != handOver || !strings.Contains(got.Reason, words) {
+				t.Errorf("%s: %+v, want %s, %v, %q", what, got, want.Word(), handOver, words)
+			}
+		}
+		try := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		is("at first", protocol.Open, false, "donating always")
+		try(d.Pause(Pause{}))
+		is("paused", protocol.Paused, true, "paused by hand until 'spare resume'")
+		try(d.Pause(Pause{Finish: true}))
+		is("what runs may end", protocol.Paused, false, "; what runs already may end")
+		try(d.Resume())
+		is("resumed", protocol.Open, false, "donating always")
+		if changes != 3 {
+			t.Errorf("told of %d changes, want 3", changes)
+		}
+		until := time.Now().Add(2 * time.Hour)
+		try(d.Pause(Pause{Until: until, Finish: true}))
+		is("for a while", protocol.Paused, false, "paused by hand until "+moment(time.Now(), until))
+		time.Sleep(time.Hour)
+		stop()
+		d = start()
+		is("after a restart", protocol.Paused, false, "paused by hand until "+moment(time.Now(), until))
+		if got := d.State().Until; !got.Equal(until) {
+			t.Errorf("it is over at %v, want %v", got, until)
+		}
+		time.Sleep(time.Hour - time.Second)
+		is("a second before", protocol.Paused, false, "")
+		time.Sleep(time.Second)
+		is("when it is over", protocol.Open, false, "donating always")
+		try(d.Pause(Pause{Until: time.Now().Add(time.Minute)}))
+		stop()
+		time.Sleep(time.Hour)
+		d = start()
+		is("over while the node was stopped", protocol.Open, false, "donating always")
+		kept.err = errors.New("the disk is full")
+		if err := d.Pause(Pause{}); !errors.Is(err, kept.err) {
+			t.Errorf("what cannot be kept: %v", err)
+		}
+		is("what cannot be kept is not done", protocol.Open, false, "donating always")
+		stop()
+		kept.records[recordName] = []byte("{")
+		if _, err := New(cfg); protocol.CodeOf(err) != protocol.CodeFile {
+			t.Errorf("a damaged record: %v", err)
+		}
+	})
+}
+
+func TestMoment(t *testing.T) {
+	now := time.Date(2026, time.March, 4, 12, 0, 0, 0, time.Local)
+	zone := now.Format("MST")
+	for want, at := range map[string]time.Time{
+		"18:04 " + zone:             time.Date(2026, time.March, 4, 18, 4, 0, 0, time.Local),
+		"12:00:10 " + zone:          now.Add(10 * time.Second),
+		"Thu 00:00 " + zone:         time.Date(2026, time.March, 5, 0, 0, 0, 0, time.Local),
+		"12 Mar 2026 12:00 " + zone: time.Date(2026, time.March, 12, 12, 0, 0, 0, time.Local),
+	} {
+		if got := moment(now, at); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
 func TestDonorThatCannotKnow(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -113,15 +244,15 @@ func TestDonorThatCannotKnow(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := New(Config{Mode: c.mode, Logger: quietLogger()})
+				d := open(t, Config{Mode: c.mode})
 				reads := 0
 				d.read = func(bool) (cpuTimes, error) { reads++; return cpuTimes{}, errors.ErrUnsupported }
 				ctx, cancel := context.WithCancel(t.Context())
 				done := make(chan error)
 				go func() { done <- d.Run(ctx) }()
 				time.Sleep(time.Minute)
-				if got, reason := d.State(); got != protocol.Open || !strings.HasPrefix(reason, c.reason) {
-					t.Errorf("%s: %q", got.Word(), reason)
+				if got := d.State(); got.Availability != protocol.Open || !strings.HasPrefix(got.Reason, c.reason) {
+					t.Errorf("%+v", got)
 				}
 				if reads > 1 {
 					t.Errorf("tried %d times to read what cannot be", reads)

@@ -3,8 +3,6 @@ package donor
 import (
 	"fmt"
 	"time"
-
-	"github.com/spare-network/spare/protocol"
 )
 
 const (
@@ -58,6 +56,7 @@ type watch struct {
 	over  int     // known samples in a row at or over busyShare
 	quiet time.Time
 	busy  bool
+	since time.Time // when that began
 }
 
 // note takes the share of the time that ended now.
@@ -66,7 +65,9 @@ func (w *watch) note(now time.Time, share float64) {
 	if share >= busyShare {
 		w.over++
 		w.quiet = time.Time{}
-		w.busy = w.busy || w.over >= busySamples
+		if !w.busy && w.over >= busySamples {
+			w.busy, w.since = true, now
+		}
 		return
 	}
 	w.over = 0
@@ -78,18 +79,19 @@ func (w *watch) note(now time.Time, share float64) {
 	}
 }
 
-// state is what w amounts to, in words for people.
-func (w *watch) state() (protocol.Availability, string) {
+// sight is what w amounts to, in words for people.
+func (w *watch) sight() sight {
 	use := fmt.Sprintf("other programs use %.0f %% of the CPUs", 100*w.share)
 	limit := fmt.Sprintf("%.0f %%", 100*busyShare)
 	switch {
 	case !w.known:
-		return protocol.Open, "donating, the owner's activity is not measured yet"
+		return sight{reason: "donating, the owner's activity is not measured yet"}
 	case !w.busy:
-		return protocol.Open, "donating, " + use + "; pauses when that is " + limit + " or more for a while"
+		return sight{reason: "donating, " + use + "; pauses when that is " + limit + " or more for a while"}
 	case w.quiet.IsZero():
-		return protocol.OwnerBusy, "paused, " + use + ", the limit is " + limit
+		return sight{busy: true, active: true, since: w.since, reason: "paused, " + use + ", the limit is " + limit}
 	default:
-		return protocol.OwnerBusy, fmt.Sprintf("paused until other programs use less than %s for %v; they use %.0f %% now", limit, quietTime, 100*w.share)
+		reason := fmt.Sprintf("paused until other programs use less than %s for %v; they use %.0f %% now", limit, quietTime, 100*w.share)
+		return sight{busy: true, since: w.since, reason: reason}
 	}
 }

@@ -75,9 +75,9 @@ func TestWatch(t *testing.T) {
 					w.note(now, share)
 				}
 			}
-			got, reason := w.state()
-			if got != c.want || reason != c.reason {
-				t.Errorf("got  %s: %s\nwant %s: %s", got.Word(), reason, c.want.Word(), c.reason)
+			got := decide(now, nil, w.sight())
+			if got.Availability != c.want || got.Reason != c.reason {
+				t.Errorf("got  %s: %s\nwant %s: %s", got.Availability.Word(), got.Reason, c.want.Word(), c.reason)
 			}
 		})
 	}

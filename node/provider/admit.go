@@ -19,11 +19,18 @@ const (
 
 // admit decides on one Run. It returns the load that includes it, or a refusal.
 func (p *Provider) admit(r *replica, x *exchange) (*protocol.Load, *protocol.Refusal) {
+	sweeps := p.sweeps.Load()
 	availability, why := p.cfg.Availability()
 	refuse := func(code protocol.Code, message string) *protocol.Refusal {
 		return &protocol.Refusal{Code: string(code), Message: message, Load: p.load(availability)}
 	}
 	p.mu.Lock()
+	for p.sweeps.Load() != sweeps { // it would have come too late to be handed over
+		p.mu.Unlock()
+		sweeps = p.sweeps.Load()
+		availability, why = p.cfg.Availability()
+		p.mu.Lock()
+	}
 	defer p.mu.Unlock()
 	if why := p.ceiling(r.spec); why != "" {
 		return nil, refuse(protocol.CodeRefused, why)

@@ -86,6 +86,12 @@ func (p *Provider) tell(r *replica, x *exchange, load *protocol.Load) {
 		}}) // it is held, whatever becomes of the stream
 		return
 	}
+	if o.Code == string(protocol.CodeHandedOver) { // which is no failure
+		_ = x.s.conn.Send(&protocol.Reply{Id: x.id, Body: &protocol.Reply_Refusal{Refusal: &protocol.Refusal{
+			Code: o.Code, Message: o.Message, Load: load,
+		}}}) // a dead stream ends the session's loop
+		return
+	}
 	told := &protocol.Outcome{Result: o.Result, Receipt: o.Receipt, Load: load, Code: o.Code, Message: o.Message}
 	if !x.receiptOnly {
 		told.Streamed, told.Stdout, told.Stderr = o.Streamed, o.Stdout, o.Stderr

@@ -70,6 +70,7 @@ type scene struct {
 
 	mu           sync.Mutex
 	availability protocol.Availability
+	asked        func() // called once, when it has been said what availability was
 	published    []*protocol.Offer
 	advertised   int
 	outputs      [2]bytes.Buffer // streamed
@@ -209,8 +210,13 @@ func (s *scene) start() {
 		Results: s.results, Ledger: s.ledger,
 		Availability: func() (protocol.Availability, string) {
 			s.mu.Lock()
-			defer s.mu.Unlock()
-			return s.availability, "the owner said so"
+			said, then := s.availability, s.asked
+			s.asked = nil
+			s.mu.Unlock()
+			if then != nil {
+				then()
+			}
+			return said, "the owner said so"
 		},
 		Sequence: func(now time.Time) (uint64, error) { return uint64(now.UnixNano()), nil },
 		Logger:   slog.New(slog.DiscardHandler),

@@ -94,6 +94,31 @@ func (p *Provider) awaitChange(ctx context.Context, last *protocol.Load, wait ti
 // NoteAvailability tells that the node may have been paused or resumed.
 func (p *Provider) NoteAvailability() { p.noteChange() }
 
+// HandOver ends the replicas of other nodes, and tells their requesters at once,
+// who have another provider run them. It is called when the availability says
+// already that nothing new is taken. Guests that have ended deliver what they
+// left, and results are kept.
+func (p *Provider) HandOver(why string) {
+	cause := protocol.Errorf(protocol.CodeHandedOver, "%s", protocol.SafeText(why))
+	var open []*replica
+	p.mu.Lock()
+	p.sweeps.Add(1)
+	for _, a := range p.accounts {
+		if a.self {
+			continue
+		}
+		for _, r := range a.active {
+			if r.ended.IsZero() {
+				open = append(open, r)
+			}
+		}
+	}
+	p.mu.Unlock()
+	for _, r := range open {
+		p.cancel(r, cause)
+	}
+}
+
 // matters is the hysteresis: a change of availability always does, a change of
 // load when it is more than a tenth of the slots.
 func matters(old, now *protocol.Load) bool {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -140,6 +141,9 @@ type Provider struct {
 	known *lru.Cache[fetchKey, struct{}]
 	// vouching has room for the members that are tried at once.
 	vouching chan struct{}
+
+	// sweeps counts the calls of HandOver.
+	sweeps atomic.Uint64
 
 	// mu guards what follows, and all fields of accounts, replicas and
 	// exchanges that are not constant.

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/spare-network/spare/node/api"
 	"github.com/spare-network/spare/protocol"
 )
 
@@ -35,7 +36,8 @@ var Submitted = time.Date(2026, time.March, 1, 12, 0, 0, 123e6, time.UTC)
 // a line and goes on until it is cancelled, "pour" too, after a MiB.
 func Module(instruction string) []byte { return []byte("\x00asm\x01\x00\x00\x00" + instruction) }
 
-// Node is the stand-in. It implements [api.Tasks], [api.Blobs], [api.Data] and [api.Node].
+// Node is the stand-in. It implements [api.Tasks], [api.Blobs], [api.Data],
+// [api.Node] and [api.Owner].
 type Node struct {
 	dir string
 
@@ -45,6 +47,7 @@ type Node struct {
 	puts   int
 	alone  bool
 	broken bool
+	paused api.Donate // while it is
 }
 
 type task struct {

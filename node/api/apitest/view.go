@@ -15,7 +15,7 @@ func (n *Node) Status() api.Status {
 	return api.Status{
 		Peer: Self, Network: "test", NetworkID: strings.Repeat("ab", 16), PID: os.Getpid(), Version: "v0.0.0-test",
 		Addrs: []string{"/ip4/127.0.0.1/tcp/4001/p2p/" + Self}, Started: api.Time(Submitted), Home: n.dir,
-		Donate: api.Donate{Mode: "always", State: "open"}, Slots: 2, Running: 1, MemoryBytes: 1 << 30, Speed: 1.25,
+		Donate: n.donate(), Slots: 2, Running: 1, MemoryBytes: 1 << 30, Speed: 1.25,
 		PeersConnected: 1, PeersKnown: 1,
 		Sandbox: api.Sandbox{
 			Workers: 3, Busy: 1, Started: 7, Compiled: 2, Tasks: 40, Killed: 1, MemoryBytes: 96 << 20,
@@ -25,6 +25,38 @@ func (n *Node) Status() api.Status {
 			Peer: Other, Code: string(protocol.CodeNetwork), Message: "same network name,\x1b[2J another secret", At: api.Time(Submitted),
 		}},
 	}
+}
+
+func (n *Node) donate() api.Donate {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.paused.State != "" {
+		return n.paused
+	}
+	return api.Donate{Mode: "always", State: "open"}
+}
+
+// Pause pauses the stand-in as of [Submitted].
+func (n *Node) Pause(d time.Duration, finish bool) (api.Donate, error) {
+	n.mu.Lock()
+	n.paused = api.Donate{Mode: "always", State: "paused", Reason: "paused by hand until 'spare resume'"}
+	if d > 0 {
+		until := api.Time(Submitted.Add(d))
+		n.paused.Until, n.paused.Reason = &until, "paused by hand until "+Submitted.Add(d).Format("15:04:05 MST")
+	}
+	if finish {
+		n.paused.Reason += "; what runs already may end"
+	}
+	n.mu.Unlock()
+	return n.donate(), nil
+}
+
+// Resume ends a pause.
+func (n *Node) Resume() (api.Donate, error) {
+	n.mu.Lock()
+	n.paused = api.Donate{}
+	n.mu.Unlock()
+	return n.donate(), nil
 }
 
 func (n *Node) layers() []api.Layer {

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spare-network/spare/node/api"
 	"github.com/spare-network/spare/protocol"
@@ -71,6 +72,21 @@ func (c *Client) DashboardLink(ctx context.Context) (string, error) {
 // Diagnose has one of the node's workers try to break out of its sandbox.
 func (c *Client) Diagnose(ctx context.Context) (api.Diagnosis, error) {
 	return call[api.Diagnosis](ctx, c, http.MethodPost, "/diagnosis", nil)
+}
+
+// Pause has the node run nothing of others for a while or, with 0, until
+// Resume. What runs is handed over, or with finish may end.
+func (c *Client) Pause(ctx context.Context, d time.Duration, finish bool) (api.Donate, error) {
+	body, err := json.Marshal(api.PauseOrder{ForMS: d.Milliseconds(), Finish: finish})
+	if err != nil {
+		return api.Donate{}, fmt.Errorf("encode the pause: %w", err)
+	}
+	return call[api.Donate](ctx, c, http.MethodPost, "/donation/pause", body)
+}
+
+// Resume takes a pause back.
+func (c *Client) Resume(ctx context.Context) (api.Donate, error) {
+	return call[api.Donate](ctx, c, http.MethodPost, "/donation/resume", nil)
 }
 
 // Tasks returns at most limit tasks, newest first, submitted before the one

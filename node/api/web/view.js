@@ -101,7 +101,8 @@ export function node(s, now) {
   const facts = [
     ["Peer", element("span", { class: "id" }, plain(s.peer))],
     ["Network", text(s.network)],
-    ["Takes tasks", element("span", {}, takes(s.donate.state), text(`: ${s.donate.reason} (--donate ${s.donate.mode})`, "faint"))],
+    ["Takes tasks", element("span", {}, takes(s.donate.state), text(`: ${s.donate.reason} (--donate ${s.donate.mode})`, "faint"),
+      text(s.donate.until === null ? "" : `, for ${duration((Date.parse(s.donate.until) - now) / 1000)} more`))],
     ["Running", text(`${s.running} of ${s.slots} slots, ${s.queued} waiting`)],
     ["Memory for a task", text(size(s.memory_bytes))],
     ["Speed", text(s.speed.toFixed(2))],

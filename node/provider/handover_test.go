@@ -1,0 +1,115 @@
+package provider
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+func TestReplicasAreHandedOver(t *testing.T) {
+	inScene(t, &fakeRunner{run: until, warm: true}, func(t *testing.T, s *scene) {
+		for i := range uint64(4) { // two run, two wait
+			s.ask(i+1, s.spec())
+			if s.next().GetLease() == nil {
+				t.Fatal("no lease")
+			}
+		}
+		synctest.Wait()
+		s.is(protocol.Paused)
+		s.provider.HandOver("the owner needs it")
+		told := make(map[uint64]bool)
+		for len(told) < 4 {
+			reply := s.next()
+			if reply.GetProgress() != 0 {
+				continue
+			}
+			refusal := reply.GetRefusal()
+			if refusal.GetCode() != string(protocol.CodeHandedOver) || refusal.GetMessage() != "the owner needs it" {
+				t.Fatalf("the requester is told %v", reply)
+			}
+			if refusal.Load.GetAvailability() != protocol.Paused {
+				t.Errorf("and that more is wanted: %v", refusal.Load)
+			}
+			told[reply.Id] = true
+		}
+		synctest.Wait()
+		if l := s.provider.Load(); l.Running+l.Queued > 0 {
+			t.Errorf("what was handed over is still here: %v", l)
+		}
+		s.ask(5, s.spec())
+		if refusal := s.next().GetRefusal(); refusal.GetCode() != string(protocol.CodeRefused) {
+			t.Errorf("a new one: %v", refusal)
+		}
+		s.is(protocol.Open)
+		s.runner.run = echo
+		s.ask(6, s.spec())
+		s.outcome()
+	})
+}
+
+func TestOwnTasksAndResultsAreNotHandedOver(t *testing.T) {
+	end := make(chan struct{})
+	runner := &fakeRunner{warm: true, run: func(ctx context.Context, x Execution) (Outcome, error) {
+		x.State(protocol.StateRunning)
+		select {
+		case <-end:
+			return echo(ctx, x)
+		case <-ctx.Done():
+			return Outcome{}, context.Cause(ctx)
+		}
+	}}
+	inScene(t, runner, func(t *testing.T, s *scene) {
+		// A result of another node's that it has not asked for yet.
+		spec := s.spec()
+		raw, err := spec.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		nonce := protocol.NewNonce()
+		s.send(1, &protocol.Run{Nonce: nonce[:], Spec: raw, Commit: true})
+		close(end)
+		for s.next().GetCommitment() == nil { // leases come before
+			continue
+		}
+		stranger := s.tasks
+		defer stranger.Reset()
+
+		end = make(chan struct{})
+		s.requester = s.self
+		s.connectAs(s.self)
+		s.ask(1, s.spec())
+		synctest.Wait()
+		s.is(protocol.Paused)
+		s.provider.HandOver("the owner needs it")
+		synctest.Wait()
+		close(end)
+		if o := s.outcome(); o.Code != "" || o.Result.ExitCode != 3 {
+			t.Errorf("the own task ended as %v", o)
+		}
+		s.provider.mu.Lock()
+		defer s.provider.mu.Unlock()
+		if s.provider.held.results < 1 {
+			t.Error("the result of another node is gone")
+		}
+	})
+}
+
+// TestNothingSlipsInWhileItIsPaused has the availability change between a
+// replica's admission and the sweep that it comes too late for.
+func TestNothingSlipsInWhileItIsPaused(t *testing.T) {
+	inScene(t, &fakeRunner{run: until, warm: true}, func(t *testing.T, s *scene) {
+		synctest.Wait()
+		s.mu.Lock()
+		s.asked = func() {
+			s.is(protocol.Paused)
+			s.provider.HandOver("the owner needs it")
+		}
+		s.mu.Unlock()
+		s.ask(1, s.spec())
+		if refusal := s.next().GetRefusal(); refusal.GetCode() != string(protocol.CodeRefused) {
+			t.Errorf("it is admitted all the same: %v", refusal)
+		}
+	})
+}
