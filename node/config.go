@@ -2,7 +2,9 @@ package node
 
 import (
 	"cmp"
+	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/spare-network/spare/node/api"
 	"github.com/spare-network/spare/node/donor"
 	"github.com/spare-network/spare/node/sandbox"
 	"github.com/spare-network/spare/node/sandbox/meter"
@@ -22,18 +25,21 @@ const MaxSlots = donor.MaxSlots
 
 // Config is what a user may decide about a node.
 type Config struct {
-	Home        string   // directory of everything that the node keeps
-	Network     string   // name of the network, which names its secret in the home
-	Listen      []string // multiaddrs; none: loopback, on a port the kernel chooses
-	Announce    []string // multiaddrs told to others instead of those listened on
-	Bootstrap   []string // multiaddrs ending in /p2p/PEER
-	Slots       int      // replicas that run at once; 0: as donor measures
-	MemoryBytes uint64   // ceiling for one task; 0: as donor measures
-	Ceilings    Ceilings // the zero value: as high as they can be
-	Require     []string // layers of the sandbox without which no tasks of others run
-	Donate      string   // "idle" or "always"
-	KeepTasks   uint64   // ended tasks that are kept, the newest; 0: as many as store keeps
-	KeepJobs    uint64   // the same of jobs
+	Home      string   // directory of everything that the node keeps
+	Network   string   // name of the network, which names its secret in the home
+	Listen    []string // multiaddrs; none: loopback, on a port the kernel chooses
+	Announce  []string // multiaddrs told to others instead of those listened on
+	Bootstrap []string // multiaddrs ending in /p2p/PEER
+	// Flags and File are what the user says of donating on the command line and
+	// in config.toml, besides MemoryBytes. The first wins over what is set while
+	// the node runs, and that over the second.
+	Flags, File donor.Rules
+	MemoryBytes uint64        // ceiling for one task; 0: as donor measures
+	Settings    []api.Setting // of the other values, for who asks; may be nil
+	Ceilings    Ceilings      // the zero value: as high as they can be
+	Require     []string      // layers of the sandbox without which no tasks of others run
+	KeepTasks   uint64        // ended tasks that are kept, the newest; 0: as many as store keeps
+	KeepJobs    uint64        // the same of jobs
 	// Verify is how results of tasks are verified that do not say: off when it
 	// is the default itself.
 	Verify    protocol.Verify
@@ -59,7 +65,6 @@ func Default() Config {
 	most := protocol.MaxLimits()
 	return Config{
 		Network:   "default",
-		Donate:    string(donor.Idle),
 		Dashboard: "127.0.0.1:0",
 		KeepTasks: store.DefaultTasks,
 		KeepJobs:  store.DefaultJobs,
@@ -105,6 +110,9 @@ func (c *Config) Validate() error {
 				WithHint("a node may give less than the sandbox's profile, never more")
 		}
 	}
+	if err := c.File.Check(); err != nil {
+		return protocol.Errorf(protocol.CodeConfig, "%s", message(err)).WithHint("'spare donate set --help' tells what can be said")
+	}
 	for _, x := range []struct {
 		key         string
 		value, most uint64
@@ -122,6 +130,15 @@ func (c *Config) Validate() error {
 		}
 	}
 	return nil
+}
+
+// message is what an error says without its code.
+func message(err error) string {
+	var e *protocol.Error
+	if errors.As(err, &e) {
+		return e.Message
+	}
+	return err.Error()
 }
 
 // decimal writes what is below 0 as such: it is beyond every bound, and somebody
@@ -147,9 +164,16 @@ func (c *Ceilings) limits(memory uint64) *protocol.Limits {
 	}
 }
 
-// donor is what the machine's owner allows.
-func (c *Config) donor() donor.Config {
-	return donor.Config{Slots: c.Slots, MemoryBytes: c.MemoryBytes, Mode: donor.Mode(c.Donate), Logger: c.Logger}
+// donor is what the machine's owner allows of a machine.
+func (c *Config) donor(m donor.Machine) donor.Config {
+	file := maps.Clone(c.File)
+	if c.MemoryBytes > 0 {
+		if file == nil {
+			file = make(donor.Rules)
+		}
+		file[donor.RuleMemory] = strconv.FormatUint(c.MemoryBytes, 10)
+	}
+	return donor.Config{Machine: m, Flags: c.Flags, File: file, Logger: c.Logger}
 }
 
 const (

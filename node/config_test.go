@@ -1,6 +1,7 @@
 package node
 
 import (
+	"log/slog"
 	"testing"
 
 	"github.com/spare-network/spare/node/donor"
@@ -23,7 +24,7 @@ func TestWorkersHaveRoomAndNoMore(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := Default()
 			cfg.Ceilings.FileBytes = c.files
-			got := cfg.sandbox(donor.Capacity{Slots: c.slots, MemoryBytes: c.task, HostBytes: c.own})
+			got := cfg.sandbox(donor.Capacity{Slots: c.slots, MemoryBytes: c.task, Machine: donor.Machine{HostBytes: c.own}})
 			if got.Slots != c.slots || got.Memory != c.all || got.IdleMemory != c.idle {
 				t.Errorf("%d slots, %d bytes, idle %d; want %d, %d, %d", got.Slots, got.Memory, got.IdleMemory, c.slots, c.all, c.idle)
 			}
@@ -34,10 +35,11 @@ func TestWorkersHaveRoomAndNoMore(t *testing.T) {
 // A bound of 0 would be none.
 func TestWorkersOfThisMachineAreBounded(t *testing.T) {
 	cfg := Default()
-	capacity, err := donor.Measure(cfg.donor())
+	d, err := donor.New(cfg.donor(donor.Measure(slog.New(slog.DiscardHandler))))
 	if err != nil {
 		t.Fatal(err)
 	}
+	capacity := d.Capacity()
 	if got := cfg.sandbox(capacity); got.Memory < capacity.MemoryBytes || got.IdleMemory == 0 || got.IdleMemory > got.Memory {
 		t.Errorf("%+v of %+v", got, capacity)
 	}

@@ -20,7 +20,7 @@ func Diagnose(ctx context.Context, cfg Config) (_ api.Diagnosis, err error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	capacity, err := donor.Measure(cfg.donor())
+	d, err := donor.New(cfg.donor(donor.Measure(cfg.Logger)))
 	if err != nil {
 		return api.Diagnosis{}, err
 	}
@@ -37,10 +37,10 @@ func Diagnose(ctx context.Context, cfg Config) (_ api.Diagnosis, err error) {
 	if err := os.Mkdir(cell, 0o700); err != nil {
 		return api.Diagnosis{}, fmt.Errorf("make a directory for a worker: %w", err)
 	}
-	workers := cfg.sandbox(capacity)
+	workers := cfg.sandbox(d.Capacity())
 	workers.Dir = cell
-	d, err := sandbox.Diagnose(ctx, workers, secret)
-	return viewDiagnosis(d, cfg.Require), err
+	found, err := sandbox.Diagnose(ctx, workers, secret)
+	return viewDiagnosis(found, cfg.Require), err
 }
 
 func viewDiagnosis(d sandbox.Diagnosis, required []string) api.Diagnosis {

@@ -1,13 +1,20 @@
 package node
 
 import (
+	"cmp"
 	"fmt"
+	"log/slog"
+	"runtime"
+	"strconv"
 	"time"
+
+	"github.com/dustin/go-humanize"
 
 	"github.com/spare-network/spare/node/api"
 	"github.com/spare-network/spare/node/donor"
 	"github.com/spare-network/spare/node/sandbox"
 	"github.com/spare-network/spare/protocol"
+	"github.com/spare-network/spare/store"
 )
 
 // unmet names the first of the required layers that are missing.
@@ -37,23 +44,146 @@ func (n *Node) told() (protocol.Availability, string) {
 	return s.Availability, s.Reason
 }
 
-// stanceChanged has the provider follow what the donor has decided.
-func (n *Node) stanceChanged() {
+// donorChanged has the node follow what the donor has decided.
+func (n *Node) donorChanged() {
+	n.following.Lock() // what is newest is done last
+	defer n.following.Unlock()
+	n.bound()
+	c := n.donor.Capacity()
+	if slots, memory := n.provider.Given(); slots != c.Slots || memory != c.MemoryBytes {
+		n.sandbox.Resize(c.Slots)
+		n.provider.Resize(c.Slots, queuePerSlot*c.Slots, c.MemoryBytes)
+	}
 	n.provider.NoteAvailability()
 	if s := n.donor.State(); s.HandOver {
 		n.provider.HandOver(s.Reason)
 	}
 }
 
+// codeShare is the part of the disk that compiled code may take of what is
+// allowed, and mostCode the most, in bytes.
+const (
+	codeShare = 4
+	mostCode  = 4 << 30
+)
+
+// bound keeps the workers and what is stored within what the owner allows.
+func (n *Node) bound() {
+	a := n.donor.Allowance()
+	processors := 0.0
+	if a.CPU < 100 {
+		processors = float64(n.donor.Capacity().CPUs) * float64(a.CPU) / 100
+	}
+	n.cpuHeld.Store(n.sandbox.BoundCPU(processors))
+	blobs, code := split(a.DiskBytes)
+	n.sandbox.BoundCache(code)
+	n.store.Blobs().Bound(blobs)
+}
+
+// split divides what may be stored among blobs and compiled code; 0 is what
+// either has when nobody says.
+func split(disk int64) (blobs, code int64) {
+	if disk == 0 {
+		return 0, mostCode
+	}
+	code = min(disk/codeShare, mostCode)
+	return disk - code, code
+}
+
+// donates says for people when tasks of others are taken.
+func (n *Node) donates() string {
+	a := n.donor.Allowance()
+	text := "always"
+	if a.Idle > 0 {
+		text = "when idle: it pauses while others use more than a quarter of the CPU (--donate always)"
+	}
+	if s := a.When.String(); s != "always" {
+		text += ", and only " + s
+	}
+	return text
+}
+
 // donation is the stance as the API shows it.
 func (n *Node) donation() api.Donate {
 	s := n.stance()
-	d := api.Donate{Mode: n.cfg.Donate, State: s.Availability.Word(), Reason: s.Reason}
+	d := api.Donate{Mode: n.donor.Allowance().Mode(), State: s.Availability.Word(), Reason: s.Reason}
 	if !s.Until.IsZero() {
 		until := api.Time(s.Until)
 		d.Until = &until
 	}
 	return d
+}
+
+// rules are those of donating, with what each does on this machine.
+func (n *Node) rules() (list []api.Setting) {
+	a, c := n.donor.Allowance(), n.donor.Capacity()
+	for _, s := range n.donor.Settings() {
+		out := api.Setting{Key: s.Name, Value: s.Value, Origin: s.Origin}
+		switch s.Name {
+		case donor.RuleCPU:
+			out.Note = n.cpuNote(a.CPU, c)
+		case donor.RuleSlots:
+			out.Value = cmp.Or(out.Value, strconv.Itoa(c.Slots))
+			out.Note = fmt.Sprintf("%d at once now", c.Slots)
+		case donor.RuleMemory:
+			out.Value = humanize.IBytes(c.MemoryBytes)
+			out.Note = "each; a task that may use more is refused"
+		case donor.RuleDisk:
+			blobs, code := split(a.DiskBytes)
+			out.Value = cmp.Or(out.Value, "14 GiB")
+			out.Note = fmt.Sprintf("%s for programs, inputs and results, %s for compiled code", humanize.IBytes(uint64(cmp.Or(blobs, 10<<30))), humanize.IBytes(uint64(code)))
+		case donor.RuleIdle:
+			out.Note = "others than spare use less than a quarter of the CPUs for so long"
+			switch {
+			case a.Idle == 0:
+				out.Note = "whatever others than spare use of the CPUs"
+			case runtime.GOOS != "linux":
+				out.Note = "what others use is unknown on this system: it donates whatever they do"
+			}
+		case donor.RuleWhen:
+			out.Note = "by this machine's clock, " + time.Now().Format("MST")
+		case donor.RuleBattery:
+			out.Note = n.donor.Power()
+		}
+		list = append(list, out)
+	}
+	return list
+}
+
+// cpuNote says how a share of the CPUs is kept here.
+func (n *Node) cpuNote(percent int, c donor.Capacity) string {
+	switch {
+	case percent == 100:
+		return fmt.Sprintf("of %d CPUs, at the lowest priority", c.CPUs)
+	case n.cpuHeld.Load():
+		return fmt.Sprintf("of %d CPUs, kept by the kernel (control group): %d tasks at once", c.CPUs, c.Slots)
+	default:
+		return fmt.Sprintf("of %d CPUs, kept by the number of tasks alone, %d at once, since there is no control group (see 'spare doctor'): a program that is compiled may take two CPUs for a moment", c.CPUs, c.Slots)
+	}
+}
+
+// Settings tells every value that the user may decide, and where it was.
+func (v view) Settings() []api.Setting {
+	return append(v.rules(), v.cfg.Settings...)
+}
+
+// Settings tells what a node would follow that is started in cfg's home now.
+func Settings(cfg Config) ([]api.Setting, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	limits := cfg.donor(donor.Measure(cfg.Logger))
+	limits.Store = store.Resting(cfg.Home)
+	d, err := donor.New(limits)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{cfg: cfg, donor: d}
+	list := n.rules()
+	for i := range list {
+		list[i].Note = ""
+	}
+	return append(list, cfg.Settings...), nil
 }
 
 // owner takes what the machine's owner decides.
@@ -74,4 +204,15 @@ func (o owner) Pause(d time.Duration, finish bool) (api.Donate, error) {
 func (o owner) Resume() (api.Donate, error) {
 	err := o.donor.Resume()
 	return o.donation(), err
+}
+
+// Donation tells whether the node donates, and by which rules.
+func (o owner) Donation() api.Donation {
+	return api.Donation{Donate: o.donation(), Rules: o.rules()}
+}
+
+// SetRules changes the rules that are named; one that is empty is taken back.
+func (o owner) SetRules(rules map[string]string) (api.Donation, error) {
+	err := o.donor.Set(rules)
+	return o.Donation(), err
 }

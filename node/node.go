@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -34,6 +36,7 @@ type Info struct {
 	DashboardLink string // opens the dashboard once; empty when it is off
 	Slots         int
 	MemoryBytes   uint64
+	Donates       string // when
 	Paused        string // why no tasks of others run here, or empty
 }
 
@@ -54,8 +57,9 @@ type Node struct {
 	self      peer.ID
 	secret    protocol.NetworkSecret
 	newSecret bool
-	capacity  donor.Capacity
-	unmet     string // why tasks of others must not run in this sandbox, or empty
+	cpuHeld   atomic.Bool // whether the kernel keeps the workers' share of the CPUs
+	following sync.Mutex  // of the donor
+	unmet     string      // why tasks of others must not run in this sandbox, or empty
 
 	book      *market.Book
 	store     *store.Store
@@ -174,16 +178,13 @@ func (n *Node) readSecrets() (err error) {
 }
 
 func (n *Node) openSandbox(ctx context.Context) error {
-	limits := n.cfg.donor()
-	limits.Store, limits.Changed = n.store, n.stanceChanged
-	capacity, err := donor.Measure(limits)
-	if err != nil {
-		return err
-	}
-	n.capacity = capacity
+	limits := n.cfg.donor(donor.Measure(n.cfg.Logger))
+	limits.Store, limits.Changed = n.store, n.donorChanged
+	var err error
 	if n.donor, err = donor.New(limits); err != nil {
 		return err
 	}
+	capacity := n.donor.Capacity()
 	key, err := n.store.Key(cacheName)
 	if err != nil {
 		return err
@@ -194,6 +195,7 @@ func (n *Node) openSandbox(ctx context.Context) error {
 		return err
 	}
 	n.unmet = unmet(n.sandbox.Missing(n.cfg.Require))
+	n.bound()
 	return nil
 }
 
@@ -220,17 +222,18 @@ func (n *Node) makeRoles() (err error) {
 	if err != nil {
 		return err
 	}
+	capacity := n.donor.Capacity()
 	n.provider, err = provider.New(provider.Config{
 		Self:         n.self,
 		Key:          n.key,
 		NetworkID:    n.secret.ID(),
-		Slots:        n.capacity.Slots,
-		Queue:        queuePerSlot * n.capacity.Slots,
-		Ceilings:     n.cfg.Ceilings.limits(n.capacity.MemoryBytes),
+		Slots:        capacity.Slots,
+		Queue:        queuePerSlot * capacity.Slots,
+		Ceilings:     n.cfg.Ceilings.limits(capacity.MemoryBytes),
 		ModuleBytes:  n.cfg.Ceilings.Module.Bytes,
-		Speed:        n.capacity.Speed,
+		Speed:        capacity.Speed,
 		Version:      n.cfg.Version,
-		Arch:         n.capacity.Arch,
+		Arch:         capacity.Arch,
 		Runner:       n.runner(),
 		Blobs:        n.store.Blobs(),
 		Results:      n.store,

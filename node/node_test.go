@@ -13,6 +13,7 @@ import (
 	"github.com/spare-network/spare/node"
 	"github.com/spare-network/spare/node/api/apitest"
 	"github.com/spare-network/spare/node/api/client"
+	"github.com/spare-network/spare/node/donor"
 	"github.com/spare-network/spare/node/sandbox"
 	"github.com/spare-network/spare/protocol"
 )
@@ -75,7 +76,8 @@ func TestRequiredLayerThatIsMissing(t *testing.T) {
 
 	var log lines
 	cfg := node.Default()
-	cfg.Home, cfg.Donate, cfg.Slots, cfg.Dashboard = apitest.Home(t), "always", 1, ""
+	cfg.Home, cfg.Dashboard = apitest.Home(t), ""
+	cfg.Flags = donor.Rules{donor.RuleIdle: "no", donor.RuleSlots: "1"}
 	cfg.Require, cfg.Logger = []string{missing}, slog.New(slog.NewTextHandler(&log, nil))
 	ready := make(chan node.Info, 1)
 	cfg.Ready = func(i node.Info) { ready <- i }

@@ -109,8 +109,9 @@ func (n *Node) info() Info {
 		Network:     n.cfg.Network,
 		SecretFile:  filepath.Join(n.cfg.Home, "networks", n.cfg.Network+".secret"),
 		NewSecret:   n.newSecret,
-		Slots:       n.capacity.Slots,
-		MemoryBytes: n.capacity.MemoryBytes,
+		Slots:       n.donor.Capacity().Slots,
+		MemoryBytes: n.donor.Capacity().MemoryBytes,
+		Donates:     n.donates(),
 	}
 	if s := n.stance(); s.Availability == protocol.Paused {
 		i.Paused = s.Reason

@@ -37,8 +37,8 @@ func (v view) Status() api.Status {
 		Slots:        load.Slots,
 		Running:      load.Running,
 		Queued:       load.Queued,
-		MemoryBytes:  v.capacity.MemoryBytes,
-		Speed:        v.capacity.Speed,
+		MemoryBytes:  v.donor.Capacity().MemoryBytes,
+		Speed:        v.donor.Capacity().Speed,
 	}
 	for _, a := range v.network.Addrs() {
 		s.Addrs = append(s.Addrs, a.String())

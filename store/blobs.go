@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spare-network/spare/protocol"
@@ -37,7 +38,7 @@ const (
 // goroutines.
 type Blobs struct {
 	root  *os.Root
-	limit int64
+	limit atomic.Int64
 	log   *slog.Logger
 	full  chan struct{} // there is something to evict
 

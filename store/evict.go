@@ -18,7 +18,6 @@ import (
 func openBlobs(root *os.Root, limit int64, log *slog.Logger) (*Blobs, error) {
 	b := &Blobs{
 		root:    root,
-		limit:   limit,
 		log:     log,
 		full:    make(chan struct{}, 1),
 		entries: make(map[protocol.Digest]*blob),
@@ -30,6 +29,7 @@ func openBlobs(root *os.Root, limit int64, log *slog.Logger) (*Blobs, error) {
 	if err := b.openPartials(); err != nil {
 		return nil, err
 	}
+	b.limit.Store(limit)
 	if err := root.Mkdir(blobDir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
@@ -152,7 +152,7 @@ func (b *Blobs) victims() (digests []protocol.Digest) {
 		}
 		return x.used.Compare(y.used)
 	})
-	for excess += b.limit / 16; excess > 0 && len(candidates) > 0; candidates = candidates[1:] {
+	for excess += b.limit.Load() / 16; excess > 0 && len(candidates) > 0; candidates = candidates[1:] {
 		digests = append(digests, candidates[0].digest)
 		excess -= candidates[0].cost
 	}

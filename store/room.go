@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 
 	"github.com/spare-network/spare/protocol"
@@ -30,7 +31,7 @@ func (r *claim) grow(n int64) error {
 	b := r.blobs
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if n > b.limit-b.pinned-b.reserved {
+	if n > b.limit.Load()-b.pinned-b.reserved {
 		return errNoRoom
 	}
 	b.reserved += n
@@ -58,12 +59,22 @@ func (r *claim) release() {
 
 // fullError says to people that there is no room.
 func (b *Blobs) fullError() error {
-	return protocol.Errorf(protocol.CodeFile, "the %d bytes for blobs are all in use", b.limit).
+	return protocol.Errorf(protocol.CodeFile, "the %d bytes for blobs are all in use", b.limit.Load()).
 		WithHint("wait for tasks to end, or cancel some of them ('spare ps' lists them)")
 }
 
+// Bound changes how many bytes of blobs are kept, of what tasks write and of what
+// is being put; 0 is what a store keeps of itself, 10 GiB. What is too much is
+// evicted soon, but for what is in use.
+func (b *Blobs) Bound(limit int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.limit.Store(cmp.Or(limit, defaultBlobBytes))
+	b.signalFull()
+}
+
 // excess returns the bytes beyond the limit. It is called with mu held.
-func (b *Blobs) excess() int64 { return b.bytes + b.reserved - b.limit }
+func (b *Blobs) excess() int64 { return b.bytes + b.reserved - b.limit.Load() }
 
 // signalFull has run evict what is too much. It is called with mu held.
 func (b *Blobs) signalFull() {

@@ -59,6 +59,32 @@ func TestPinnedBlobsNeverExceedTheLimit(t *testing.T) {
 	}
 }
 
+func TestBlobsAreBoundAnew(t *testing.T) {
+	const each = 128 << 10
+	s := open(t, t.TempDir(), Config{KeepBlobs: 4 * each})
+	b := s.Blobs()
+	for i := range uint64(4) {
+		put(t, s, noise(i, each))
+	}
+	b.Bound(2 * each)
+	if err := b.evict(); err != nil {
+		t.Fatal(err)
+	}
+	if _, size := b.Usage(); size > 2*each {
+		t.Errorf("%d bytes are kept of %d", size, 2*each)
+	}
+	defer b.Pin(protocol.DigestOf(noise(9, each)))()
+	put(t, s, noise(9, each))
+	b.Bound(each)
+	_, _, err := b.Put(bytes.NewReader(noise(5, each)), protocol.MaxBlob)
+	wantCode(t, err, protocol.CodeFile)
+	b.Bound(0)
+	put(t, s, noise(5, each))
+	if b.limit.Load() != defaultBlobBytes {
+		t.Errorf("without a bound of its owner's it keeps %d bytes", b.limit.Load())
+	}
+}
+
 func TestTransfersUnderWayCount(t *testing.T) {
 	const each = 128 << 10
 	s := open(t, t.TempDir(), Config{KeepBlobs: 2 * each})

@@ -128,4 +128,21 @@ func TestE2EOwnersDecide(t *testing.T) {
 	}
 	ends(second)
 	must(owner, "resume")
+
+	// A schedule that closes hands over like a pause.
+	id, owner = begun()
+	said = must(owner, "donate", "set", "--when", closedNow())
+	if !strings.Contains(said, "closed by its schedule") {
+		t.Errorf("it says %s", said)
+	}
+	shown = ends(id)
+	if a := shown.Attempts[0]; a.State != "refused" || !strings.Contains(a.Reason, "E-HANDED-OVER: closed by its schedule") {
+		t.Errorf("the first attempt is %+v", a)
+	}
+	must(owner, "donate", "set", "--when", "default")
+}
+
+// closedNow is a schedule that is open for a minute in three days' time.
+func closedNow() string {
+	return strings.ToLower(time.Now().AddDate(0, 0, 3).Format("Mon")) + " 12:00-12:01"
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,12 +9,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/spare-network/spare/node"
+	"github.com/spare-network/spare/node/api"
+	"github.com/spare-network/spare/node/donor"
 	"github.com/spare-network/spare/protocol"
 )
 
@@ -28,6 +32,7 @@ type setting struct {
 	key   string
 	wants string // for people
 	set   func(value any) bool
+	text  func() string // for people; nil: the node tells itself
 }
 
 // settings are all of them, each setting its part of cfg.
@@ -39,22 +44,49 @@ func settings(cfg *node.Config) []setting {
 	c := &cfg.Ceilings
 	m := &c.Module
 	return []setting{
-		{"sandbox.require", `a list such as ["landlock", "seccomp"]`, setNames(&cfg.Require)},
-		{"tasks.verify", `"off", "auto" or "strict"`, setVerify(&cfg.Verify)},
-		{"keep.tasks", number, setCount(&cfg.KeepTasks)},
-		{"keep.jobs", number, setCount(&cfg.KeepJobs)},
-		{"limits.memory", bytes, setSize(&cfg.MemoryBytes)},
-		{"limits.output", bytes, setSize(&c.OutputBytes)},
-		{"limits.wall", `a time such as "90s" or "1h"`, setTime(&c.Wall)},
-		{"limits.gas", `an amount of gas such as "500M", 1e9 or "2T"`, setGas(&c.Gas)},
-		{"limits.file-bytes", bytes, setSize(&c.FileBytes)},
-		{"limits.files", number, setNumber(&c.Files)},
-		{"limits.module", bytes, setSize(&m.Bytes)},
-		{"limits.functions", number, setNumber(&m.Functions)},
-		{"limits.locals", number, setNumber(&m.Locals)},
-		{"limits.body", bytes, setSize(&m.Body)},
-		{"limits.nesting", number, setNumber(&m.Nesting)},
-		{"limits.table-elements", number, setNumber(&m.Elements)},
+		{"sandbox.require", `a list such as ["landlock", "seccomp"]`, setNames(&cfg.Require), func() string { return strings.Join(cfg.Require, ", ") }},
+		{"tasks.verify", `"off", "auto" or "strict"`, setVerify(&cfg.Verify), func() string { return cmp.Or(cfg.Verify, protocol.VerifyOff).Word() }},
+		{"keep.tasks", number, setCount(&cfg.KeepTasks), numberOf(&cfg.KeepTasks)},
+		{"keep.jobs", number, setCount(&cfg.KeepJobs), numberOf(&cfg.KeepJobs)},
+		{"limits.memory", bytes, setSize(&cfg.MemoryBytes), nil},
+		{"limits.output", bytes, setSize(&c.OutputBytes), sizeOf(&c.OutputBytes)},
+		{"limits.wall", `a time such as "90s" or "1h"`, setTime(&c.Wall), func() string { return c.Wall.String() }},
+		{"limits.gas", `an amount of gas such as "500M", 1e9 or "2T"`, setGas(&c.Gas), func() string { return exactAmount(c.Gas) }},
+		{"limits.file-bytes", bytes, setSize(&c.FileBytes), sizeOf(&c.FileBytes)},
+		{"limits.files", number, setNumber(&c.Files), numberOf(&c.Files)},
+		{"limits.module", bytes, setSize(&m.Bytes), sizeOf(&m.Bytes)},
+		{"limits.functions", number, setNumber(&m.Functions), numberOf(&m.Functions)},
+		{"limits.locals", number, setNumber(&m.Locals), numberOf(&m.Locals)},
+		{"limits.body", bytes, setSize(&m.Body), sizeOf(&m.Body)},
+		{"limits.nesting", number, setNumber(&m.Nesting), numberOf(&m.Nesting)},
+		{"limits.table-elements", number, setNumber(&m.Elements), numberOf(&m.Elements)},
+		{donor.RuleCPU, `a share such as "50%"`, setRule(cfg, donor.RuleCPU), nil},
+		{donor.RuleSlots, "a number of tasks from 1 to 1024", setRule(cfg, donor.RuleSlots), nil},
+		{donor.RuleDisk, `a size such as "10GiB", of at least 64 MiB`, setRule(cfg, donor.RuleDisk), nil},
+		{donor.RuleIdle, `a time such as "5m", or "no"`, setRule(cfg, donor.RuleIdle), nil},
+		{donor.RuleWhen, `windows such as "mon-fri 19:00-07:00, sat, sun"`, setRule(cfg, donor.RuleWhen), nil},
+		{donor.RuleBattery, `"pause" or "ignore"`, setRule(cfg, donor.RuleBattery), nil},
+	}
+}
+
+func sizeOf(n *uint64) func() string   { return func() string { return size(*n) } }
+func numberOf(n *uint64) func() string { return func() string { return decimal(*n) } }
+
+// setRule takes the text of a rule of donating, or a number.
+func setRule(cfg *node.Config, name string) func(any) bool {
+	return func(value any) bool {
+		text, ok := value.(string)
+		if n, isNumber := value.(int64); isNumber {
+			text, ok = strconv.FormatInt(n, 10), true
+		}
+		if _, can := donor.CheckRule(name, text); !ok || !can {
+			return false
+		}
+		if cfg.File == nil {
+			cfg.File = make(donor.Rules)
+		}
+		cfg.File[name] = text
+		return true
 	}
 }
 
@@ -177,7 +209,7 @@ func applyConfig(cfg *node.Config, text []byte) *protocol.Error {
 	if err := toml.Unmarshal(text, &file); err != nil {
 		return syntaxError(err)
 	}
-	known := settings(cfg)
+	known, said := settings(cfg), make(map[string]bool)
 	for _, section := range slices.Sorted(maps.Keys(file)) {
 		if section == "runtimes" { // which are no part of a node
 			if _, err := readInterpreters(file[section]); err != nil {
@@ -202,6 +234,7 @@ func applyConfig(cfg *node.Config, text []byte) *protocol.Error {
 				return protocol.Errorf(protocol.CodeConfig, "%s: wants %s, got %s", name, known[i].wants, described(value)).
 					WithHint("'spare up --help' shows how config.toml is written")
 			}
+			said[name] = true
 			if name == "limits.memory" && cfg.MemoryBytes == 0 {
 				return protocol.Errorf(protocol.CodeConfig, "limits.memory is 0").WithHint("leave it away for as much as fits")
 			}
@@ -211,12 +244,21 @@ func applyConfig(cfg *node.Config, text []byte) *protocol.Error {
 	if err := cfg.Validate(); errors.As(err, &e) {
 		return e
 	}
+	for _, s := range known {
+		if s.text != nil {
+			origin := donor.FromDefault
+			if said[s.key] {
+				origin = donor.FromFile
+			}
+			cfg.Settings = append(cfg.Settings, api.Setting{Key: s.key, Value: s.text(), Origin: origin})
+		}
+	}
 	return nil
 }
 
 func noKey(name string) *protocol.Error {
 	return protocol.Errorf(protocol.CodeConfig, "there is no key %s", protocol.SafeText(name)).
-		WithHint("[sandbox] has require; [tasks] has verify; [keep] has tasks and jobs; [runtimes.NAME] has source, digest and ext; [limits] has memory, output, wall, gas, file-bytes, files, module, functions, locals, body, nesting and table-elements")
+		WithHint("[donate] has cpu, slots, disk, only-idle, when and on-battery; [sandbox] has require; [tasks] has verify; [keep] has tasks and jobs; [runtimes.NAME] has source, digest and ext; [limits] has memory, output, wall, gas, file-bytes, files, module, functions, locals, body, nesting and table-elements")
 }
 
 // described says for people what a value is.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spare-network/spare/node"
+	"github.com/spare-network/spare/node/donor"
 	"github.com/spare-network/spare/protocol"
 )
 
@@ -31,8 +32,17 @@ func TestConfigFile(t *testing.T) {
 				m.Bytes, m.Functions, m.Locals, m.Body, m.Nesting, m.Elements = 1<<20, 9, 10, 2<<10, 11, 12
 			},
 		},
-		"what is kept":         {"[keep]\ntasks = 500\njobs = 7", func(c *node.Config) { c.KeepTasks, c.KeepJobs = 500, 7 }},
-		"a number of bytes":    {"[limits]\nmemory = 65536", func(c *node.Config) { c.MemoryBytes = 65536 }},
+		"what is kept":      {"[keep]\ntasks = 500\njobs = 7", func(c *node.Config) { c.KeepTasks, c.KeepJobs = 500, 7 }},
+		"a number of bytes": {"[limits]\nmemory = 65536", func(c *node.Config) { c.MemoryBytes = 65536 }},
+		"donating": {
+			"[donate]\ncpu = '50%'\nslots = 2\nonly-idle = 'no'\nwhen = 'sat, sun'\ndisk = '1GiB'\non-battery = 'ignore'",
+			func(c *node.Config) {
+				c.File = donor.Rules{
+					"donate.cpu": "50%", "donate.slots": "2", "donate.only-idle": "no", "donate.when": "sat, sun",
+					"donate.disk": "1GiB", "donate.on-battery": "ignore",
+				}
+			},
+		},
 		"gas as a number":      {"[limits]\ngas = 1_000", func(c *node.Config) { c.Ceilings.Gas = 1000 }},
 		"gas with an exponent": {"[limits]\ngas = 1e9", func(c *node.Config) { c.Ceilings.Gas = 1e9 }},
 	} {
@@ -42,6 +52,7 @@ func TestConfigFile(t *testing.T) {
 			if err := applyConfig(&got, []byte(c.text)); err != nil {
 				t.Fatal(err)
 			}
+			got.Settings = nil // which the command says, and its transcript shows
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("it says %+v, want %+v", got, want)
 			}
@@ -60,6 +71,9 @@ func TestConfigThatCannotBe(t *testing.T) {
 		"a dot in a key":             {"'limits.memory' = '1GiB'\n", "there is no key limits.memory"},
 		"a key twice":                {"[limits]\nfiles = 1\nfiles = 2\n", "key files is already defined"},
 		"text for a number":          {"[limits]\nfiles = 'many'\n", `limits.files: wants a number such as 1000, got "many"`},
+		"a share beyond all":         {"[donate]\ncpu = '101%'\n", `donate.cpu: wants a share such as "50%", got "101%"`},
+		"a day that is none":         {"[donate]\nwhen = 'someday'\n", `donate.when: wants windows such as "mon-fri 19:00-07:00, sat, sun", got "someday"`},
+		"idle or not":                {"[donate]\nonly-idle = true\n", `donate.only-idle: wants a time such as "5m", or "no", got true`},
 		"a list for text":            {"[limits]\nmemory = []\n", `limits.memory: wants a size such as "4GiB", got a list`},
 		"a truth for text":           {"# mine\n[limits]\nmemory = true\n", `limits.memory: wants a size such as "4GiB", got true`},
 		"a date for text":            {"limits.memory = 1979-05-27\n", `limits.memory: wants a size such as "4GiB", got a date or time`},

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,9 +13,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/spare-network/spare/node"
 	"github.com/spare-network/spare/node/api"
+	"github.com/spare-network/spare/node/donor"
 	"github.com/spare-network/spare/protocol"
 )
 
@@ -25,7 +26,7 @@ func newUp(h *home) *cobra.Command {
 		said   = node.Default() // by flags
 		memory = quantity{sizes, 0, protocol.PageSize, protocol.MaxMemory}
 		slots  = quantity{counts, 0, 0, node.MaxSlots}
-		donate = choice{said.Donate, []string{"idle", "always"}}
+		donate = choice{"idle", []string{"idle", "always"}}
 		level  = choice{"warn", []string{"debug", "info", "warn", "error"}}
 		noPage bool
 	)
@@ -38,11 +39,16 @@ The home is made when it is not there, with an identity and, for a network that
 is new here, a secret. Whoever has a copy of that file is a member.
 
 config.toml in the home, which is the user's own and never written, may say
-what this node requires of its sandbox, how it verifies results, how many tasks
-and jobs it keeps when they have ended, and the most that it gives to a task:
+what this node requires of its sandbox, when and how much it donates, how it
+verifies results, how many tasks and jobs it keeps when they have ended, and the
+most that it gives to a task:
 
   [sandbox]
   require = ["seccomp", "net-namespace"]   # as 'spare doctor' names them
+  [donate]          # as 'spare donate set' has it, which wins over this
+  cpu = "50%"
+  when = "mon-fri 19:00-07:00, sat, sun"
+                    # also slots, disk, only-idle and on-battery
   [tasks]
   verify = "auto"   # for tasks of this node that do not say: off, auto or strict
   [keep]
@@ -68,8 +74,9 @@ and [runtimes.NAME], of which 'spare runtime --help' tells.`,
 			if err != nil {
 				return err
 			}
-			said.Slots, said.MemoryBytes, said.Donate = int(slots.n), memory.n, donate.word
+			said.Flags = flagRules(cmd.Flags(), slots.n, memory.n, donate.word)
 			cfg := withFlags(file, said)
+			cfg.Settings = append(cfg.Settings, flagSettings(cmd.Flags())...)
 			// The home is not made for a node that cannot be.
 			if err := api.CheckDashboard(cfg.Dashboard); err != nil {
 				return asUsage(err)
@@ -93,13 +100,41 @@ and [runtimes.NAME], of which 'spare runtime --help' tells.`,
 	return cmd
 }
 
-// withFlags returns what config.toml says with what flags say, of which it can
-// have the memory alone.
+// withFlags returns what config.toml says with what flags say.
 func withFlags(file, said node.Config) node.Config {
-	file.Network, file.Dashboard, file.Donate, file.Slots = said.Network, said.Dashboard, said.Donate, said.Slots
+	file.Network, file.Dashboard, file.Flags = said.Network, said.Dashboard, said.Flags
 	file.Listen, file.Announce, file.Bootstrap = said.Listen, said.Announce, said.Bootstrap
-	file.MemoryBytes = cmp.Or(said.MemoryBytes, file.MemoryBytes)
 	return file
+}
+
+// flagRules are the rules of donating that flags say.
+func flagRules(flags *pflag.FlagSet, slots, memory uint64, donate string) donor.Rules {
+	rules := make(donor.Rules)
+	if slots > 0 {
+		rules[donor.RuleSlots] = decimal(slots)
+	}
+	if memory > 0 {
+		rules[donor.RuleMemory] = decimal(memory)
+	}
+	if flags.Changed("donate") && donate == "always" {
+		rules[donor.RuleIdle] = "no"
+	} else if flags.Changed("donate") {
+		rules[donor.RuleIdle] = donor.UsualIdle.String()
+	}
+	return rules
+}
+
+// flagSettings are what flags alone can say.
+func flagSettings(flags *pflag.FlagSet) (list []api.Setting) {
+	for _, name := range []string{"network", "listen", "announce", "bootstrap", "dashboard", "no-dashboard", "log-level"} {
+		f := flags.Lookup(name)
+		s := api.Setting{Key: name, Value: f.Value.String(), Origin: donor.FromDefault}
+		if f.Changed {
+			s.Origin = donor.FromFlags
+		}
+		list = append(list, s)
+	}
+	return list
 }
 
 // up runs a node until a signal. A second signal ends the process at once.
@@ -142,11 +177,7 @@ func announce(w, stderr io.Writer, i node.Info, cfg node.Config, h home) {
 		rows = append(rows, []string{"dashboard", i.DashboardLink})
 	}
 	rows = append(rows, []string{"limits", fmt.Sprintf("%d tasks at once, %s memory each", i.Slots, size(i.MemoryBytes))})
-	donates := "when idle: it pauses while others use more than a quarter of the CPU (--donate always)"
-	if cfg.Donate == "always" {
-		donates = "always"
-	}
-	rows = append(rows, []string{"donates", donates})
+	rows = append(rows, []string{"donates", i.Donates})
 	if i.Paused != "" {
 		rows = append(rows, []string{"paused", i.Paused + "; tasks of this node run all the same, see 'spare status'"})
 	}

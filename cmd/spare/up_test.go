@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spare-network/spare/node"
+	"github.com/spare-network/spare/node/donor"
 )
 
 func TestAnnounceNewSecret(t *testing.T) {
@@ -31,8 +32,8 @@ func TestAnnounceNewSecret(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out, stderr strings.Builder
-			info := node.Info{Paused: "the moat is dry", Network: "lab", NewSecret: c.made, SecretFile: "/h/networks/lab.secret"}
-			announce(&out, &stderr, info, node.Config{Bootstrap: c.bootstrap, Donate: "idle"}, "/h")
+			info := node.Info{Paused: "the moat is dry", Network: "lab", NewSecret: c.made, SecretFile: "/h/networks/lab.secret", Donates: "on Sundays"}
+			announce(&out, &stderr, info, node.Config{Bootstrap: c.bootstrap}, "/h")
 			if got := strings.Contains(out.String(), copyIt); got != c.row {
 				t.Errorf("stdout %q", out.String())
 			}
@@ -45,7 +46,7 @@ func TestAnnounceNewSecret(t *testing.T) {
 			if !strings.Contains(out.String(), "the moat is dry; tasks of this node run all the same, see 'spare status'\n") {
 				t.Errorf("no row paused in %q", out.String())
 			}
-			if !strings.Contains(out.String(), "pauses while others use more than a quarter of the CPU (--donate always)\n") {
+			if !strings.Contains(out.String(), "on Sundays\n") {
 				t.Errorf("no row donates in %q", out.String())
 			}
 		})
@@ -84,7 +85,7 @@ func TestASecretForOthersToReadIsToldOf(t *testing.T) {
 			t.Fatal(err)
 		}
 		var stderr strings.Builder
-		announce(io.Discard, &stderr, node.Info{Network: "lab", SecretFile: path}, node.Config{Donate: "idle"}, "/h")
+		announce(io.Discard, &stderr, node.Info{Network: "lab", SecretFile: path}, node.Config{}, "/h")
 		if stderr.String() != want {
 			t.Errorf("with mode %o: %q, want %q", mode, stderr.String(), want)
 		}
@@ -97,14 +98,11 @@ func TestFlagsLeaveWhatConfigSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	said := node.Default()
-	said.Network, said.Listen, said.Slots = "lab", []string{"/ip4/127.0.0.1/tcp/1"}, 3
+	said.Network, said.Listen = "lab", []string{"/ip4/127.0.0.1/tcp/1"}
+	said.Flags = donor.Rules{donor.RuleSlots: "3", donor.RuleMemory: "2147483648"}
 	want := file
-	want.Network, want.Listen, want.Slots = said.Network, said.Listen, said.Slots
+	want.Network, want.Listen, want.Flags = said.Network, said.Listen, said.Flags
 	if got := withFlags(file, said); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
-	}
-	said.MemoryBytes, want.MemoryBytes = 2<<30, 2<<30
-	if got := withFlags(file, said); !reflect.DeepEqual(got, want) {
-		t.Errorf("with --mem %+v, want %+v", got, want)
 	}
 }

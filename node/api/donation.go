@@ -19,8 +19,32 @@ type PauseOrder struct {
 	Finish bool  `json:"finish,omitempty" doc:"What runs already may end, instead of being handed over to other providers"`
 }
 
+// RuleChanges are rules by their keys; an empty one is taken back.
+type RuleChanges struct {
+	Rules map[string]string `json:"rules"`
+}
+
 // ownerRoutes change what this node does for others.
 func (s *Server) ownerRoutes(a huma.API) {
+	route(a, huma.Operation{
+		OperationID: "donation", Method: http.MethodGet, Path: "/donation", Summary: "Whether this node takes tasks of others, and by which rules",
+	}, func(context.Context, *struct{}) (*reply[Donation], error) {
+		d := s.cfg.Owner.Donation()
+		d.Rules = some(d.Rules)
+		return &reply[Donation]{d}, nil
+	})
+	route(a, huma.Operation{
+		OperationID: "set-rules", Method: http.MethodPost, Path: "/donation/rules", Summary: "Change the rules that are named",
+	}, func(_ context.Context, in *reply[RuleChanges]) (*reply[Donation], error) {
+		d, err := s.cfg.Owner.SetRules(in.Body.Rules)
+		d.Rules = some(d.Rules)
+		return &reply[Donation]{d}, err
+	})
+	route(a, huma.Operation{
+		OperationID: "settings", Method: http.MethodGet, Path: "/settings", Summary: "Every value that the user may decide, and where it was",
+	}, func(context.Context, *struct{}) (*reply[[]Setting], error) {
+		return &reply[[]Setting]{some(s.cfg.Node.Settings())}, nil
+	})
 	route(a, huma.Operation{
 		OperationID: "pause", Method: http.MethodPost, Path: "/donation/pause", Summary: "Run nothing of others for a while",
 	}, func(_ context.Context, in *reply[PauseOrder]) (*reply[Donate], error) {

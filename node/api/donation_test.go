@@ -42,3 +42,25 @@ func TestPauseAndResume(t *testing.T) {
 		t.Errorf("what cannot be has paused it: %+v", s.Donate)
 	}
 }
+
+func TestRulesAreChanged(t *testing.T) {
+	_, c := serve(t)
+	rule := func(value, origin string) string {
+		return `{"key":"donate.cpu","value":"` + value + `","origin":"` + origin + `","note":"of 2 CPUs, at the lowest priority"}`
+	}
+	for _, x := range []struct{ method, path, body, want string }{
+		{"GET", "/donation", "", `{"mode":"always","state":"open","reason":"","until":null,"rules":[` + rule("100%", "default") + "]}"},
+		{"POST", "/donation/rules", `{"rules":{"donate.cpu":"50%"}}`, `{"mode":"always","state":"open","reason":"","until":null,"rules":[` + rule("50%", "spare donate set") + "]}"},
+		{"GET", "/settings", "", `[` + rule("50%", "spare donate set") + `,{"key":"network","value":"test","origin":"flag of spare up","note":""}]`},
+		{"POST", "/donation/rules", `{"rules":{"donate.cpu":""}}`, `{"mode":"always","state":"open","reason":"","until":null,"rules":[` + rule("100%", "default") + "]}"},
+	} {
+		if _, _, got := c.do(x.method, "/api/v1"+x.path, x.body); string(got) != x.want+"\n" {
+			t.Errorf("%s %s: got %s, want %s", x.method, x.path, got, x.want)
+		}
+	}
+	for _, body := range []string{`{"rules":{"donate.all":"1"}}`, `{"rules":{"donate.cpu":50}}`, `{"rules":[]}`, `{}`, `{"donate.cpu":"50%"}`} {
+		if code, _, b := c.do("POST", "/api/v1/donation/rules", body); code != http.StatusBadRequest && code != http.StatusUnprocessableEntity {
+			t.Errorf("%s: %d %s", body, code, b)
+		}
+	}
+}

@@ -104,7 +104,7 @@ func (b *browser) login() {
 }
 
 var protectedRoutes = []string{
-	"/api/v1/status", "/api/v1/peers", "/api/v1/offers", "/api/v1/tasks", "/api/v1/tasks/aaaaaaaaaa", "/api/v1/donation/pause", "/api/v1/nothing", "/openapi.json", "/metrics", "/api/v1/metrics",
+	"/api/v1/status", "/api/v1/peers", "/api/v1/offers", "/api/v1/tasks", "/api/v1/tasks/aaaaaaaaaa", "/api/v1/donation", "/api/v1/settings", "/api/v1/nothing", "/openapi.json", "/metrics", "/api/v1/metrics",
 }
 
 func TestDoor(t *testing.T) {
@@ -197,7 +197,7 @@ func TestDoor(t *testing.T) {
 func TestNothingCanBeChangedFromThePage(t *testing.T) {
 	b := newBrowser(t)
 	b.login()
-	for _, route := range []string{"/api/v1/tasks", "/api/v1/tasks/a/cancel", "/api/v1/blobs", "/api/v1/peers/x/ping", "/api/v1/dashboard/link", "/api/v1/diagnosis", "/api/v1/donation/pause", "/api/v1/donation/resume", "/api/v1/blobs/missing"} {
+	for _, route := range []string{"/api/v1/tasks", "/api/v1/tasks/a/cancel", "/api/v1/blobs", "/api/v1/peers/x/ping", "/api/v1/dashboard/link", "/api/v1/diagnosis", "/api/v1/donation/pause", "/api/v1/donation/resume", "/api/v1/donation/rules", "/api/v1/blobs/missing"} {
 		if a := b.fetch("POST", route, "{}"); a.code != http.StatusMethodNotAllowed {
 			t.Errorf("POST %s: %d %s", route, a.code, a.body)
 		}

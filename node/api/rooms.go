@@ -93,6 +93,11 @@ type Owner interface {
 	Pause(d time.Duration, finish bool) (Donate, error)
 	// Resume takes a pause back.
 	Resume() (Donate, error)
+	// Donation tells whether the node donates, and by which rules.
+	Donation() Donation
+	// SetRules changes the rules that are named; one that is empty is taken back.
+	// It fails with [protocol.CodeBadRequest] when one cannot be.
+	SetRules(rules map[string]string) (Donation, error)
 }
 
 // Node tells about the node and its neighbours.
@@ -105,6 +110,8 @@ type Node interface {
 	Offers() []Offer
 	// Ping measures one fresh round trip to the peer with this ID.
 	Ping(ctx context.Context, peer string) (time.Duration, error)
+	// Settings returns every value that the user may decide.
+	Settings() []Setting
 	// Diagnose has a worker try to break out of the node's sandbox.
 	Diagnose(ctx context.Context) (Diagnosis, error)
 }

@@ -65,6 +65,20 @@ type Donate struct {
 	Until  *Time  `json:"until" doc:"When that changes by itself; null when nobody knows"`
 }
 
+// Donation is whether a node takes tasks of others, and by which rules.
+type Donation struct {
+	Donate
+	Rules []Setting `json:"rules"`
+}
+
+// Setting is a value that the user may decide.
+type Setting struct {
+	Key    string `json:"key" doc:"As config.toml has it"`
+	Value  string `json:"value" doc:"For people"`
+	Origin string `json:"origin" doc:"Where it was said: flag of spare up, spare donate set, config.toml or default"`
+	Note   string `json:"note" doc:"What it does on this machine, or empty"`
+}
+
 // Refused is a peer that could not become a member's neighbour.
 type Refused struct {
 	Peer    string `json:"peer"`

@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,6 +29,7 @@ const recordName = "donation"
 // record is what the owner has decided while the node ran.
 type record struct {
 	Pause *Pause `json:"pause,omitempty"`
+	Rules Rules  `json:"rules,omitempty"`
 }
 
 // Donor tells whether the machine donates now, by what its owner has decided and
@@ -34,23 +38,39 @@ type record struct {
 type Donor struct {
 	cfg     Config
 	read    func(whole bool) (cpuTimes, error)
+	power   func() power
 	decided chan struct{} // wakes Run
 
 	// deciding is held while a decision is made and stored, and stands above mu.
 	deciding sync.Mutex
 
-	mu      sync.Mutex
-	decides record
-	seen    sight
-	stance  Stance
+	mu       sync.Mutex
+	decides  record
+	allowed  Allowance
+	settings []Setting
+	capacity Capacity
+	seen     sight
+	stance   Stance
 }
 
-// New returns a Donor that follows cfg.Mode, and what was decided in an earlier
-// run of the node.
+// Config is what a Donor is made of.
+type Config struct {
+	Machine Machine
+	Flags   Rules  // come before all others
+	File    Rules  // come last
+	Store   Store  // of what the owner decides; nil: none
+	Changed func() // called when the stance or the capacity has changed in more than words; may be nil
+	Logger  *slog.Logger
+}
+
+// New returns a Donor that follows the rules, those of an earlier run of the node
+// too. A rule that cannot be is a [protocol.CodeBadRequest].
 func New(cfg Config) (*Donor, error) {
-	d := &Donor{cfg: cfg, read: readCPUTimes, decided: make(chan struct{}, 1), seen: sight{reason: "donating always"}}
-	if cfg.Mode == Idle {
-		d.seen.reason = "donating, the owner's activity is not measured yet"
+	d := &Donor{cfg: cfg, read: readCPUTimes, power: readPower, decided: make(chan struct{}, 1)}
+	for _, r := range []Rules{cfg.Flags, cfg.File} {
+		if err := r.Check(); err != nil {
+			return nil, err
+		}
 	}
 	if cfg.Store != nil {
 		b, err := cfg.Store.State(recordName)
@@ -64,9 +84,55 @@ func New(cfg Config) (*Donor, error) {
 			}
 		}
 	}
-	d.stance = decide(time.Now(), d.decides.Pause, d.seen)
+	if err := d.decides.Rules.Check(); err != nil { // of another version, say
+		cfg.Logger.Warn("the rules of donating are left out that were set while the node ran", "err", err)
+		d.decides.Rules = nil
+	}
+	d.allowed, d.settings = settle(d.layers(d.decides))
+	var err error
+	if d.capacity, err = cfg.Machine.capacity(d.allowed); err != nil {
+		return nil, err
+	}
+	d.seen = unseen(d.allowed)
+	d.stance = decide(time.Now(), d.decides, d.allowed, d.seen)
 	return d, nil
 }
+
+func (d *Donor) layers(r record) []layer {
+	return []layer{{FromFlags, d.cfg.Flags}, {FromSet, r.Rules}, {FromFile, d.cfg.File}}
+}
+
+// unseen is what is known of the owner before anything was looked at.
+func unseen(a Allowance) sight {
+	if a.Idle == 0 {
+		return sight{reason: "donating always"}
+	}
+	return new(watch).sight()
+}
+
+// Capacity returns what the machine gives now.
+func (d *Donor) Capacity() Capacity {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.capacity
+}
+
+// Allowance returns what the owner allows now.
+func (d *Donor) Allowance() Allowance {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.allowed
+}
+
+// Settings returns what holds of each rule, and where it was said.
+func (d *Donor) Settings() []Setting {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.settings)
+}
+
+// Power says for people what the machine runs on.
+func (d *Donor) Power() string { return d.power().words() }
 
 // State returns whether the machine donates now, and why or why not.
 func (d *Donor) State() Stance {
@@ -85,6 +151,23 @@ func (d *Donor) Pause(p Pause) error {
 // Resume takes a pause back.
 func (d *Donor) Resume() error { return d.change(func(r *record) { r.Pause = nil }) }
 
+// Set changes the rules that are named, from now on; one that is empty is taken
+// back. It returns when that is on disk, or fails, with
+// [protocol.CodeBadRequest], when one of them cannot be.
+func (d *Donor) Set(rules Rules) error {
+	return d.change(func(r *record) {
+		r.Rules = maps.Clone(r.Rules)
+		if r.Rules == nil {
+			r.Rules = make(Rules)
+		}
+		for name, text := range rules {
+			if r.Rules[name] = text; text == "" {
+				delete(r.Rules, name)
+			}
+		}
+	})
+}
+
 // change stores what is decided, and then follows it.
 func (d *Donor) change(by func(*record)) error {
 	d.deciding.Lock()
@@ -93,6 +176,14 @@ func (d *Donor) change(by func(*record)) error {
 	next := d.decides
 	d.mu.Unlock()
 	by(&next)
+	if err := next.Rules.Check(); err != nil {
+		return err
+	}
+	allowed, settings := settle(d.layers(next))
+	capacity, err := d.cfg.Machine.capacity(allowed)
+	if err != nil {
+		return err
+	}
 	if d.cfg.Store != nil {
 		b, err := json.Marshal(next)
 		if err != nil {
@@ -103,9 +194,15 @@ func (d *Donor) change(by func(*record)) error {
 		}
 	}
 	d.mu.Lock()
-	d.decides = next
+	if allowed.Idle != d.allowed.Idle {
+		seen := unseen(allowed)
+		seen.power = d.seen.power
+		d.seen = seen
+	}
+	resized := capacity != d.capacity || allowed.DiskBytes != d.allowed.DiskBytes || allowed.CPU != d.allowed.CPU
+	d.decides, d.allowed, d.settings, d.capacity = next, allowed, settings, capacity
 	d.mu.Unlock()
-	d.follow(time.Now())
+	d.follow(time.Now(), resized)
 	select {
 	case d.decided <- struct{}{}:
 	default: // it will see the newest
@@ -120,7 +217,7 @@ const longestWait = time.Minute
 // Run watches the owner's activity, and the clock, until ctx ends, and returns
 // nil then.
 func (d *Donor) Run(ctx context.Context) error {
-	w := &observer{d: d, blind: d.cfg.Mode != Idle}
+	w := &observer{d: d}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -130,34 +227,62 @@ func (d *Donor) Run(ctx context.Context) error {
 		case <-timer.C:
 		case <-d.decided:
 		}
-		now := time.Now()
-		wait := longestWait
-		if !w.blind {
-			wait = w.look(now)
-		}
-		switch until := d.follow(now).Until; {
-		case !until.IsZero():
-			wait = min(wait, max(0, until.Sub(now.Round(0))))
-		case w.blind:
-			timer.Stop() // nothing but a decision changes anything
-			continue
+		now, a := time.Now(), d.Allowance()
+		wait := min(w.look(now, a), w.lookAtPower(now, a))
+		if until := d.follow(now, false).Until; !until.IsZero() {
+			wait = min(wait, longestWait, max(0, until.Sub(now.Round(0))))
 		}
 		timer.Reset(wait)
 	}
 }
 
-// observer reads what the owner's programs use, for one Run.
+// observer reads what the owner's programs use, and the machine runs on, for one
+// Run.
 type observer struct {
-	d      *Donor
-	blind  bool // it need not, or cannot, be known
-	failed bool
-	last   cpuTimes
-	at     time.Time // when last was read
+	d       *Donor
+	blind   bool // what they use cannot be known
+	failed  bool
+	last    cpuTimes
+	at      time.Time // when last was read
+	powerAt time.Time // when the power was
 	watch
 }
 
+// never is when there is nothing to look at.
+const never = 24 * time.Hour
+
+// lookAtPower reads what the machine runs on when it is time, and returns when it
+// is again.
+func (o *observer) lookAtPower(now time.Time, a Allowance) time.Duration {
+	if a.Battery {
+		return never
+	}
+	if wait := powerEvery - now.Sub(o.powerAt); !o.powerAt.IsZero() && wait > 0 {
+		return wait
+	}
+	o.powerAt = now
+	p := o.d.power()
+	o.d.mu.Lock()
+	o.d.seen.power = p
+	o.d.mu.Unlock()
+	if p == onMains || p == onBattery {
+		return powerEvery
+	}
+	return never
+}
+
 // look takes a sample when it is time for one, and returns when the next is.
-func (o *observer) look(now time.Time) time.Duration {
+func (o *observer) look(now time.Time, a Allowance) time.Duration {
+	if a.Idle == 0 {
+		o.watch, o.last, o.at = watch{}, cpuTimes{}, time.Time{}
+		o.d.see(unseen(a))
+		return never
+	}
+	if o.blind {
+		o.d.see(sight{reason: "owner activity unknown on " + runtime.GOOS + ", donating always"})
+		return never
+	}
+	o.idle = a.Idle
 	if wait := sampleEvery - now.Sub(o.at); !o.at.IsZero() && wait > 0 {
 		return wait
 	}
@@ -166,12 +291,12 @@ func (o *observer) look(now time.Time) time.Duration {
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):
 		o.blind = true
-		o.d.see(sight{reason: "owner activity unknown on " + runtime.GOOS + ", donating always"})
+		return o.look(now, a)
 	case err != nil:
 		if !o.failed {
 			o.d.cfg.Logger.Warn("the owner's activity cannot be read", "err", err)
 		}
-		o.watch, times = watch{}, cpuTimes{}
+		o.watch, times = watch{idle: a.Idle}, cpuTimes{}
 		o.d.see(sight{reason: "owner activity unknown, donating always: " + protocol.SafeText(err.Error())})
 	default:
 		if share, known := others(o.last, times); known && o.last != (cpuTimes{}) {
@@ -197,20 +322,24 @@ func (d *Donor) sample(last cpuTimes) (cpuTimes, error) {
 	return d.read(true)
 }
 
+// see notes what the owner's programs do.
 func (d *Donor) see(s sight) {
 	d.mu.Lock()
+	s.power = d.seen.power
 	d.seen = s
 	d.mu.Unlock()
 }
 
-// follow decides anew, tells of a change, and returns what is decided.
-func (d *Donor) follow(now time.Time) Stance {
+// follow decides anew, tells of a change, also of the capacity, and returns what
+// is decided.
+func (d *Donor) follow(now time.Time, resized bool) Stance {
 	d.mu.Lock()
 	before := d.stance
-	d.stance = decide(now, d.decides.Pause, d.seen)
+	d.stance = decide(now, d.decides, d.allowed, d.seen)
 	s := d.stance
 	d.mu.Unlock()
-	if s.Availability == before.Availability && s.HandOver == before.HandOver {
+	same := s.Availability == before.Availability && s.HandOver == before.HandOver
+	if same && !resized {
 		return s
 	}
 	d.cfg.Logger.Info("availability changed", "now", s.Availability.Word(), "hand over", s.HandOver, "reason", s.Reason)

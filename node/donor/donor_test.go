@@ -59,7 +59,7 @@ func TestDonorPausesForItsOwnerOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &machine{at: time.Now(), times: cpuTimes{passed: 1e6, used: 1e5}}
 		changes := 0
-		d := open(t, Config{Mode: Idle, Changed: func() { changes++ }})
+		d := open(t, Config{Changed: func() { changes++ }})
 		d.read = m.read
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
@@ -120,13 +120,19 @@ func TestDonorPausesForItsOwnerOnly(t *testing.T) {
 // open returns a Donor that logs nothing.
 func open(t *testing.T, cfg Config) *Donor {
 	t.Helper()
-	cfg.Logger = quietLogger()
+	cfg.Logger, cfg.Machine = quietLogger(), box
 	d, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	d.power = func() power { return noBattery }
 	return d
 }
+
+var (
+	box    = Machine{CPUs: 4, HostBytes: 16 << 30, Speed: 1, Arch: "linux/amd64"}
+	always = Rules{RuleIdle: "no"}
+)
 
 // drawer is a Store in memory, which may be out of order.
 type drawer struct {
@@ -147,7 +153,7 @@ func TestPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kept := &drawer{records: make(map[string][]byte)}
 		changes := 0
-		cfg := Config{Mode: Always, Store: kept, Changed: func() { changes++ }}
+		cfg := Config{Machine: box, Flags: always, Store: kept, Logger: quietLogger(), Changed: func() { changes++ }}
 		var stop func()
 		start := func() *Donor {
 			d := open(t, cfg)
@@ -236,15 +242,15 @@ func TestMoment(t *testing.T) {
 func TestDonorThatCannotKnow(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		mode   Mode
+		flags  Rules
 		reason string
 	}{
-		{"always", Always, "donating always"},
-		{"idle where that is not known", Idle, "owner activity unknown on "},
+		{"always", always, "donating always"},
+		{"idle where that is not known", nil, "owner activity unknown on "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := open(t, Config{Mode: c.mode})
+				d := open(t, Config{Flags: c.flags})
 				reads := 0
 				d.read = func(bool) (cpuTimes, error) { reads++; return cpuTimes{}, errors.ErrUnsupported }
 				ctx, cancel := context.WithCancel(t.Context())

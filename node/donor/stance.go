@@ -32,6 +32,7 @@ type sight struct {
 	reason string    // for people
 	since  time.Time // when it began to be busy
 	active bool      // still, not only a moment ago
+	power  power
 }
 
 // handOverAfter is how long an owner must be at work before what runs here is
@@ -40,7 +41,8 @@ type sight struct {
 const handOverAfter = 10 * time.Second
 
 // decide says what follows from all of it. The owner's word comes first.
-func decide(now time.Time, pause *Pause, seen sight) Stance {
+func decide(now time.Time, r record, a Allowance, seen sight) Stance {
+	pause, next := r.Pause, a.When.Next(now)
 	switch {
 	case pause != nil && !pause.over(now):
 		reason := "paused by hand until 'spare resume'"
@@ -51,13 +53,25 @@ func decide(now time.Time, pause *Pause, seen sight) Stance {
 			reason += "; what runs already may end"
 		}
 		return Stance{Availability: protocol.Paused, Reason: reason, Until: pause.Until, HandOver: !pause.Finish}
+	case !a.When.Open(now):
+		reason := "closed by its schedule (" + a.When.String() + ")"
+		if !next.IsZero() {
+			reason += " until " + moment(now, next)
+		}
+		return Stance{Availability: protocol.Paused, Reason: reason, Until: next, HandOver: true}
+	case !a.Battery && seen.power == onBattery:
+		return Stance{Availability: protocol.Paused, Reason: "paused, " + seen.power.words(), HandOver: true}
 	case seen.busy:
 		return Stance{
 			Availability: protocol.OwnerBusy, Reason: seen.reason,
 			HandOver: seen.active && now.Sub(seen.since) >= handOverAfter,
 		}
 	default:
-		return Stance{Availability: protocol.Open, Reason: seen.reason}
+		reason := seen.reason
+		if !next.IsZero() {
+			reason += "; by its schedule until " + moment(now, next)
+		}
+		return Stance{Availability: protocol.Open, Reason: reason, Until: next}
 	}
 }
 

@@ -15,9 +15,10 @@ const (
 	// busySamples in a row must be over busyShare, so that opening a window
 	// stops nobody's task.
 	busySamples = 2
-	// quietTime is how long others must stay below it before the machine
-	// donates again, so that a pause in the owner's work does not count.
-	quietTime = 30 * time.Second
+	// UsualIdle is how long others must stay below it before the machine
+	// donates again, so that a pause in the owner's work does not count, when
+	// its owner names no other time.
+	UsualIdle = 30 * time.Second
 )
 
 // cpuTimes are CPU times since some start, all in one unit and summed over all
@@ -51,9 +52,10 @@ func others(a, b cpuTimes) (share float64, known bool) {
 
 // watch turns shares into a state with hysteresis.
 type watch struct {
-	share float64 // last known
-	known bool    // whether any was
-	over  int     // known samples in a row at or over busyShare
+	idle  time.Duration // how long others must be quiet
+	share float64       // last known
+	known bool          // whether any was
+	over  int           // known samples in a row at or over busyShare
 	quiet time.Time
 	busy  bool
 	since time.Time // when that began
@@ -74,7 +76,7 @@ func (w *watch) note(now time.Time, share float64) {
 	if w.quiet.IsZero() {
 		w.quiet = now
 	}
-	if w.busy && now.Sub(w.quiet) >= quietTime {
+	if w.busy && now.Sub(w.quiet) >= w.idle {
 		w.busy = false
 	}
 }
@@ -91,7 +93,7 @@ func (w *watch) sight() sight {
 	case w.quiet.IsZero():
 		return sight{busy: true, active: true, since: w.since, reason: "paused, " + use + ", the limit is " + limit}
 	default:
-		reason := fmt.Sprintf("paused until other programs use less than %s for %v; they use %.0f %% now", limit, quietTime, 100*w.share)
+		reason := fmt.Sprintf("paused until other programs use less than %s for %v; they use %.0f %% now", limit, w.idle, 100*w.share)
 		return sight{busy: true, since: w.since, reason: reason}
 	}
 }

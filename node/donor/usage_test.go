@@ -67,7 +67,7 @@ func TestWatch(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			var w watch
+			w := watch{idle: UsualIdle}
 			now := start
 			for _, part := range c.shares {
 				for _, share := range part {
@@ -75,7 +75,7 @@ func TestWatch(t *testing.T) {
 					w.note(now, share)
 				}
 			}
-			got := decide(now, nil, w.sight())
+			got := decide(now, record{}, Allowance{Idle: UsualIdle}, w.sight())
 			if got.Availability != c.want || got.Reason != c.reason {
 				t.Errorf("got  %s: %s\nwant %s: %s", got.Availability.Word(), got.Reason, c.want.Word(), c.reason)
 			}

@@ -75,7 +75,7 @@ func (p *Provider) ceiling(s *protocol.Spec) string {
 // makeRoom reports whether one more replica of the account's may come, for
 // which another may have to go. It is called with mu held.
 func (p *Provider) makeRoom(a *account) bool {
-	places := p.cfg.Slots + p.cfg.Queue - p.running
+	places := p.slots + p.queue - p.running
 	if p.admitted-p.running < places {
 		return true
 	}
@@ -190,7 +190,7 @@ func (p *Provider) runsShort() bool {
 // giveSlots starts those whose turn it is. It is called with mu held.
 func (p *Provider) giveSlots() {
 	for !p.stopping && len(p.waiting) > 0 {
-		most := p.cfg.Slots
+		most := p.slots
 		if p.runsShort() {
 			most *= runAhead
 		}

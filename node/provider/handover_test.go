@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/spare-network/spare/protocol"
 )
@@ -110,6 +111,48 @@ func TestNothingSlipsInWhileItIsPaused(t *testing.T) {
 		s.ask(1, s.spec())
 		if refusal := s.next().GetRefusal(); refusal.GetCode() != string(protocol.CodeRefused) {
 			t.Errorf("it is admitted all the same: %v", refusal)
+		}
+	})
+}
+
+func TestProviderIsResized(t *testing.T) {
+	inScene(t, &fakeRunner{run: until, warm: true}, func(t *testing.T, s *scene) {
+		for i := range uint64(4) {
+			s.ask(i+1, s.spec())
+			if s.next().GetLease() == nil {
+				t.Fatal("no lease")
+			}
+		}
+		is := func(what string, slots, running, queued uint32) {
+			t.Helper()
+			synctest.Wait()
+			if l := s.provider.Load(); l.Slots != slots || l.Running != running || l.Queued != queued {
+				t.Errorf("%s: %v, want %d slots, %d running, %d queued", what, l, slots, running, queued)
+			}
+		}
+		is("at first", 2, 2, 2)
+		s.provider.Resize(3, 3, 1<<30)
+		is("larger", 3, 3, 1)
+		s.provider.Resize(1, 1, 1<<19)
+		is("smaller, and what runs goes on", 1, 1, 3)
+		s.mu.Lock()
+		advertised := s.advertised
+		s.mu.Unlock()
+		time.Sleep(2 * time.Second) // so often may an offer change
+		synctest.Wait()
+		s.mu.Lock()
+		last := s.published[len(s.published)-1]
+		again := s.advertised
+		s.mu.Unlock()
+		if last.MemoryBytes != 1<<19 || last.Load.GetSlots() != 1 || again == advertised {
+			t.Errorf("others are told %v, and the capability %d times", last, again-advertised)
+		}
+		s.ask(5, s.spec()) // of 1 MiB
+		if refusal := s.next().GetRefusal(); refusal.GetCode() != string(protocol.CodeRefused) {
+			t.Errorf("beyond the new ceiling: %v", refusal)
+		}
+		if slots, memory := s.provider.Given(); slots != 1 || memory != 1<<19 {
+			t.Errorf("%d slots of %d bytes are given", slots, memory)
 		}
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/spare-network/spare/protocol"
 )
 
@@ -32,7 +34,7 @@ func (p *Provider) publishOffers(ctx context.Context) error {
 	start := time.Now()
 	var advertised time.Time
 	for ctx.Err() == nil {
-		if advertised.IsZero() || time.Since(advertised) > renewCapability {
+		if p.renew.Swap(false) || advertised.IsZero() || time.Since(advertised) > renewCapability {
 			if err := p.advertise(ctx); err != nil {
 				return err
 			}
@@ -78,7 +80,7 @@ func (p *Provider) awaitChange(ctx context.Context, last *protocol.Load, wait ti
 	case <-gap.C:
 	}
 	for {
-		if matters(last, p.Load()) {
+		if p.renew.Load() || matters(last, p.Load()) {
 			return
 		}
 		select {
@@ -94,35 +96,53 @@ func (p *Provider) awaitChange(ctx context.Context, last *protocol.Load, wait ti
 // NoteAvailability tells that the node may have been paused or resumed.
 func (p *Provider) NoteAvailability() { p.noteChange() }
 
+// Resize changes how many replicas run at once from now on, how many may wait,
+// and the ceiling of memory for one, in bytes. Those that are here already keep
+// what they were promised.
+func (p *Provider) Resize(slots, queue int, memory uint64) {
+	ceilings := proto.CloneOf(p.ceilings.Load())
+	ceilings.MemoryBytes = memory
+	p.ceilings.Store(ceilings)
+	p.mu.Lock()
+	p.slots, p.queue = slots, queue
+	p.giveSlots()
+	p.mu.Unlock()
+	p.renew.Store(true)
+	p.noteChange()
+}
+
+// Given returns how many replicas run at once, and the ceiling of memory for one.
+func (p *Provider) Given() (slots int, memory uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.slots, p.ceilings.Load().MemoryBytes
+}
+
 // HandOver ends the replicas of other nodes, and tells their requesters at once,
 // who have another provider run them. It is called when the availability says
 // already that nothing new is taken. Guests that have ended deliver what they
 // left, and results are kept.
 func (p *Provider) HandOver(why string) {
 	cause := protocol.Errorf(protocol.CodeHandedOver, "%s", protocol.SafeText(why))
-	var open []*replica
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.sweeps.Add(1)
 	for _, a := range p.accounts {
-		if a.self {
+		if a.self || p.stopping {
 			continue
 		}
 		for _, r := range a.active {
 			if r.ended.IsZero() {
-				open = append(open, r)
+				p.wg.Go(func() { p.cancel(r, cause) }) // one who takes no answers holds up no other
 			}
 		}
-	}
-	p.mu.Unlock()
-	for _, r := range open {
-		p.cancel(r, cause)
 	}
 }
 
 // matters is the hysteresis: a change of availability always does, a change of
 // load when it is more than a tenth of the slots.
 func matters(old, now *protocol.Load) bool {
-	if old.Availability != now.Availability {
+	if old.Availability != now.Availability || old.Slots != now.Slots {
 		return true
 	}
 	diff := int(old.Running+old.Queued) - int(now.Running+now.Queued)
@@ -149,7 +169,7 @@ func (p *Provider) sign(ttl time.Duration, load *protocol.Load) (*protocol.Signe
 
 // capability is an offer's lasting part.
 func (p *Provider) capability() *protocol.Offer {
-	c := p.cfg.Ceilings
+	c := p.ceilings.Load()
 	return &protocol.Offer{
 		Provider:    p.self,
 		MemoryBytes: c.MemoryBytes,

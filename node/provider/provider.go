@@ -142,6 +142,10 @@ type Provider struct {
 	// vouching has room for the members that are tried at once.
 	vouching chan struct{}
 
+	// ceilings are those of the Config, as they are now.
+	ceilings atomic.Pointer[protocol.Limits]
+	// renew has the capability advertised anew.
+	renew atomic.Bool
 	// sweeps counts the calls of HandOver.
 	sweeps atomic.Uint64
 
@@ -149,6 +153,8 @@ type Provider struct {
 	// exchanges that are not constant.
 	mu          sync.Mutex
 	stopping    bool // nothing begins any more
+	slots       int  // replicas that run at once
+	queue       int  // replicas that may wait for one
 	accounts    map[peer.ID]*account
 	waiting     []*account // those with replicas that only want a slot
 	turns       market.Turns
@@ -189,6 +195,8 @@ func New(cfg Config) (*Provider, error) {
 
 		transfersOf: make(map[peer.ID]*places),
 	}
+	p.slots, p.queue = cfg.Slots, cfg.Queue
+	p.ceilings.Store(cfg.Ceilings)
 	p.ctx, p.stop = context.WithCancelCause(context.Background())
 	return p, p.restore(time.Now())
 }
@@ -240,12 +248,12 @@ func (p *Provider) Load() *protocol.Load {
 
 // load is what every answer tells. It is called with mu held.
 func (p *Provider) load(availability protocol.Availability) *protocol.Load {
-	if availability == protocol.Open && p.admitted >= p.cfg.Slots+p.cfg.Queue {
+	if availability == protocol.Open && p.admitted >= p.slots+p.queue {
 		availability = protocol.Full
 	}
-	running := min(p.admitted, p.cfg.Slots)
+	running := min(p.admitted, p.slots)
 	return &protocol.Load{
-		Slots:        uint32(p.cfg.Slots),
+		Slots:        uint32(p.slots),
 		Running:      uint32(running),
 		Queued:       uint32(p.admitted - running),
 		MeanRunUs:    uint64(p.meanRun().Microseconds()),

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spare-network/spare/node/sandbox/meter"
@@ -31,8 +32,8 @@ import (
 type cache struct {
 	dir      string
 	key      []byte
-	most     int64  // bytes
-	platform string // of this executable: 16 hexadecimal characters
+	most     atomic.Int64 // bytes
+	platform string       // of this executable: 16 hexadecimal characters
 	logger   *slog.Logger
 
 	mu      sync.Mutex
@@ -64,9 +65,10 @@ func openCache(dir string, key []byte, most int64, ceilings meter.Ceilings, logg
 	platform := protocol.DigestOf(fmt.Appendf(nil, "%s %s %s profile %d meter %d %+v",
 		defaultEngine().name(), runtime.GOOS, runtime.GOARCH, protocol.Profile, meter.Version, ceilings))
 	c := &cache{
-		dir: dir, key: key, most: most, platform: platform.String()[:16], logger: logger,
+		dir: dir, key: key, platform: platform.String()[:16], logger: logger,
 		entries: make(map[protocol.Digest]*entry), flights: make(map[protocol.Digest]chan struct{}),
 	}
+	c.most.Store(most)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open compile cache: %w", err)
 	}
@@ -235,9 +237,9 @@ func (c *cache) adopt(dir string, digest protocol.Digest) error {
 	if err != nil {
 		return err
 	}
-	if size > c.most {
+	if size > c.most.Load() {
 		return protocol.Errorf(protocol.CodeRefused, "the module's compiled code has %d bytes, this node keeps no more than %d",
-			size, c.most)
+			size, c.most.Load())
 	}
 	if err := os.WriteFile(filepath.Join(dir, macFile), mac, 0o600); err != nil {
 		return fmt.Errorf("seal compiled code: %w", err)
@@ -284,11 +286,17 @@ func (c *cache) takeExcess(keep *entry) (away string) {
 			oldest, e = d, x
 		}
 	}
-	if total <= c.most || e == nil {
+	if total <= c.most.Load() || e == nil {
 		return ""
 	}
 	c.logger.Debug("compiled code is removed to make room", "module", oldest.String(), "bytes", e.size)
 	return c.take(oldest, e)
+}
+
+// bound changes how many bytes are kept.
+func (c *cache) bound(most int64) {
+	c.most.Store(most)
+	c.evict(nil)
 }
 
 // authenticate checks that this node wrote the code in an entry's directory.
@@ -334,7 +342,7 @@ func (c *cache) mac(dir string, digest protocol.Digest) ([]byte, int64, error) {
 			return nil
 		}
 		files++
-		if info, err := d.Info(); err != nil || info.Size() > c.most {
+		if info, err := d.Info(); err != nil || info.Size() > c.most.Load() {
 			return fmt.Errorf("it has more bytes than are kept of all modules (%w)", cmp.Or(err, errTooLarge))
 		}
 		f, err := root.Open(name)

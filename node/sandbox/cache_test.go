@@ -1,13 +1,16 @@
 package sandbox
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/spare-network/spare/node/sandbox/meter"
 	"github.com/spare-network/spare/node/sandbox/wasi"
@@ -181,6 +184,33 @@ func TestCacheIsBoundedByBytes(t *testing.T) {
 	}
 	if list, err := os.ReadDir(dir); err != nil || len(list) != 1 {
 		t.Errorf("%v, %v", list, err)
+	}
+}
+
+func TestPoolIsBoundAnew(t *testing.T) {
+	p := newPoolIn(t, t.TempDir(), 1, codeSize(t)*5/2)
+	one, two := execution(t, "a", hello(1, "one"), nil), execution(t, "a", hello(1, "two"), nil)
+	run(t, p, one)
+	run(t, p, two)
+	if list := p.WarmModules(8); len(list) != 2 {
+		t.Fatalf("%d modules fit where two do", len(list))
+	}
+	p.BoundCache(codeSize(t) * 3 / 2)
+	if list := p.WarmModules(8); !slices.Equal(list, []protocol.Digest{two.Spec.Module.Sum()}) {
+		t.Errorf("in half of the room: %v", list)
+	}
+
+	// With two slots both run; with one the second had to wait for the first.
+	p.Resize(2)
+	ctx, cancel := context.WithCancel(t.Context())
+	var both sync.WaitGroup
+	defer both.Wait()
+	defer cancel()
+	for range 2 {
+		both.Go(func() { _, _ = p.Run(ctx, execution(t, "a", hello(0, "", spin()), nil)) }) // until it is cancelled
+	}
+	for p.Figures().Busy < 2 {
+		time.Sleep(time.Millisecond)
 	}
 }
 

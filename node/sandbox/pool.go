@@ -239,6 +239,23 @@ func (p *Pool) Run(ctx context.Context, x Execution) (Outcome, error) {
 	}
 }
 
+// Resize changes how many executions run at once from now on. Those that run
+// already go on.
+func (p *Pool) Resize(slots int) {
+	var a actions
+	p.mu.Lock()
+	p.slots = slots
+	p.schedule(&a)
+	p.unlock(&a)
+}
+
+// BoundCPU gives all workers together at most so many processors' time, or with
+// 0 all of it, and reports whether this system can bound that.
+func (p *Pool) BoundCPU(processors float64) bool { return p.box.BoundCPU(processors) }
+
+// BoundCache changes the most bytes of compiled code that are kept.
+func (p *Pool) BoundCache(bytes int64) { p.cache.bound(bytes) }
+
 // Warm reports whether owner's run of module would need no compilation: its
 // code is cached, or a worker of owner's has it loaded.
 func (p *Pool) Warm(owner peer.ID, module protocol.Digest) bool {

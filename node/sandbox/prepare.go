@@ -130,7 +130,7 @@ func (p *Pool) prepare(ctx context.Context, role, dir string, x *Execution) (*pr
 		defer func() { _ = f.Close() }() // it was only read
 		module, o.ModuleSize = f, size
 		// Code takes 2 to 5 times a module's size.
-		o.Largest, o.CPUSeconds = min(uint64(p.cache.most), 64<<20+64*size), uint64(compileWorkers*limit/time.Second)
+		o.Largest, o.CPUSeconds = min(uint64(p.cache.most.Load()), 64<<20+64*size), uint64(compileWorkers*limit/time.Second)
 	}
 	proc, err := p.spawn(role, o)
 	if err != nil {

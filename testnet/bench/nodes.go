@@ -17,6 +17,7 @@ import (
 	"github.com/spare-network/spare/node"
 	"github.com/spare-network/spare/node/api"
 	"github.com/spare-network/spare/node/api/client"
+	"github.com/spare-network/spare/node/donor"
 	"github.com/spare-network/spare/protocol"
 )
 
@@ -85,7 +86,7 @@ func (p *fleet) startRequester(ctx context.Context) (err error) {
 	if p.requester, err = node.New(ctx, node.Config{
 		Home:    p.home,
 		Network: networkName,
-		Donate:  "always",
+		Flags:   donor.Rules{donor.RuleIdle: "no"},
 		Logger:  slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Ready:   func(i node.Info) { ready <- i },
 	}); err != nil {

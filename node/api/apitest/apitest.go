@@ -48,6 +48,7 @@ type Node struct {
 	alone  bool
 	broken bool
 	paused api.Donate // while it is
+	cpu    string     // rule, while there is one
 }
 
 type task struct {

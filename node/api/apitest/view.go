@@ -59,6 +59,37 @@ func (n *Node) Resume() (api.Donate, error) {
 	return n.donate(), nil
 }
 
+// Donation has one rule.
+func (n *Node) Donation() api.Donation {
+	d := api.Donation{Donate: n.donate()}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s := api.Setting{Key: "donate.cpu", Value: "100%", Origin: "default", Note: "of 2 CPUs, at the lowest priority"}
+	if n.cpu != "" {
+		s.Value, s.Origin = n.cpu, "spare donate set"
+	}
+	d.Rules = []api.Setting{s}
+	return d
+}
+
+// SetRules takes donate.cpu and no other.
+func (n *Node) SetRules(rules map[string]string) (api.Donation, error) {
+	for key, value := range rules {
+		if key != "donate.cpu" {
+			return api.Donation{}, protocol.Errorf(protocol.CodeBadRequest, "%s: is no rule of donating", key)
+		}
+		n.mu.Lock()
+		n.cpu = value
+		n.mu.Unlock()
+	}
+	return n.Donation(), nil
+}
+
+// Settings are the rule and one more.
+func (n *Node) Settings() []api.Setting {
+	return append(n.Donation().Rules, api.Setting{Key: "network", Value: "test", Origin: "flag of spare up"})
+}
+
 func (n *Node) layers() []api.Layer {
 	return []api.Layer{
 		{Name: "process", InForce: true, Does: "programs run in a process of their own"},

@@ -89,6 +89,25 @@ func (c *Client) Resume(ctx context.Context) (api.Donate, error) {
 	return call[api.Donate](ctx, c, http.MethodPost, "/donation/resume", nil)
 }
 
+// Donation returns whether the node takes tasks of others, and by which rules.
+func (c *Client) Donation(ctx context.Context) (api.Donation, error) {
+	return get[api.Donation](ctx, c, "/donation")
+}
+
+// SetRules changes the rules that are named; one that is empty is taken back.
+func (c *Client) SetRules(ctx context.Context, rules map[string]string) (api.Donation, error) {
+	body, err := json.Marshal(api.RuleChanges{Rules: rules})
+	if err != nil {
+		return api.Donation{}, fmt.Errorf("encode the rules: %w", err)
+	}
+	return call[api.Donation](ctx, c, http.MethodPost, "/donation/rules", body)
+}
+
+// Settings returns every value that the user may decide, and where it was.
+func (c *Client) Settings(ctx context.Context) ([]api.Setting, error) {
+	return get[[]api.Setting](ctx, c, "/settings")
+}
+
 // Tasks returns at most limit tasks, newest first, submitted before the one
 // named; an empty ID is later than all.
 func (c *Client) Tasks(ctx context.Context, limit int, before string) (api.TaskPage, error) {

@@ -161,6 +161,11 @@ func (b *Box) serve() {
 	}
 }
 
+// BoundCPU gives all processes in the box together at most so many processors'
+// time, or with 0 all of it. It reports whether this system can bound that; where
+// it cannot nothing has changed.
+func (b *Box) BoundCPU(processors float64) bool { return b.ground.boundCPU(processors) }
+
 // Close ends all processes that are left, and removes what New made. Processes
 // should have been waited for: their control group can be removed only then.
 func (b *Box) Close() error {

@@ -132,6 +132,22 @@ func (c *cgroup) passOn(missing, there []string) error {
 	return write(filepath.Join(c.parent, "cgroup.subtree_control"), "+"+strings.Join(missing, " +"))
 }
 
+// cpuPeriod is the microseconds in which a group may use its share: the kernel's
+// own choice.
+const cpuPeriod = 100_000
+
+// boundCPU writes cpu.max of the workers' group, where there is one.
+func (g *ground) boundCPU(processors float64) bool {
+	if g.cgroup == nil {
+		return false
+	}
+	quota := "max"
+	if processors > 0 {
+		quota = strconv.Itoa(max(1000, int(processors*cpuPeriod))) // the least that the kernel takes
+	}
+	return write(filepath.Join(g.cgroup.workers, "cpu.max"), quota+" "+strconv.Itoa(cpuPeriod)) == nil
+}
+
 // close removes the groups. The workers must be gone.
 func (c *cgroup) close() error {
 	var all []error

@@ -43,6 +43,29 @@ func TestOwnCgroup(t *testing.T) {
 	}
 }
 
+func TestCPUIsBound(t *testing.T) {
+	if new(ground).boundCPU(1) {
+		t.Error("it is bound without a control group")
+	}
+	dir := t.TempDir()
+	g := &ground{cgroup: &cgroup{workers: dir}}
+	if g.boundCPU(1) {
+		t.Error("it is bound without the controller")
+	}
+	for _, c := range []struct {
+		processors float64
+		want       string
+	}{{1, "100000 100000"}, {0.5, "50000 100000"}, {2.5, "250000 100000"}, {0.001, "1000 100000"}, {0, "max 100000"}} {
+		put(t, filepath.Join(dir, "cpu.max"), "")
+		if ok := g.boundCPU(c.processors); !ok {
+			t.Errorf("%v processors: it is not bound", c.processors)
+		}
+		if got, err := os.ReadFile(filepath.Join(dir, "cpu.max")); string(got) != c.want {
+			t.Errorf("%v processors: %q, want %q, %v", c.processors, got, c.want, err)
+		}
+	}
+}
+
 func TestCgroupIsExplained(t *testing.T) {
 	self := strconv.Itoa(os.Getpid())
 	for _, c := range []struct {

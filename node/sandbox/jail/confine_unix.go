@@ -25,6 +25,8 @@ func (g *ground) prepare(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr
 
 func (g *ground) adopt(*exec.Cmd) error { return nil }
 
+func (g *ground) boundCPU(float64) bool { return false }
+
 func (g *ground) close() error { return nil }
 
 // Kill kills p and what it may have started in its session. It is called once,

@@ -51,6 +51,8 @@ func (g *ground) assign(pid uint32) error {
 	return errors.Join(windows.AssignProcessToJobObject(g.job, h), windows.CloseHandle(h))
 }
 
+func (g *ground) boundCPU(float64) bool { return false }
+
 func (g *ground) close() error {
 	if g.job == 0 {
 		return nil

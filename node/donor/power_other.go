@@ -1,0 +1,5 @@
+//go:build !linux
+
+package donor
+
+func readPower() power { return powerUnknown }
