@@ -208,7 +208,14 @@ func (o owner) Resume() (api.Donate, error) {
 
 // Donation tells whether the node donates, and by which rules.
 func (o owner) Donation() api.Donation {
-	return api.Donation{Donate: o.donation(), Rules: o.rules()}
+	asked := o.provider.Asked()
+	d := api.Donation{Donate: o.donation(), Rules: o.rules(), Asked: api.Asked{Taken: asked.Taken, Refused: asked.Refused, HandedOver: asked.HandedOver}}
+	if last := asked.Last; !last.At.IsZero() {
+		d.Asked.LastRefusal = &api.Refused{
+			Peer: last.Requester.String(), Code: string(last.Code), Message: protocol.SafeText(last.Message), At: api.Time(last.At),
+		}
+	}
+	return d
 }
 
 // SetRules changes the rules that are named; one that is empty is taken back.

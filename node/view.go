@@ -111,8 +111,27 @@ func (v view) Peers() []api.Peer {
 
 // Offers tells what every provider gives, the node itself included.
 func (v view) Offers() []api.Offer {
+	return v.offersFor(market.Need{Profile: protocol.Profile, Limits: &protocol.Limits{}})
+}
+
+// OffersFor tells the same with regard to one task.
+func (v view) OffersFor(t *protocol.Task) []api.Offer {
+	spec, err := protocol.ParseSpec(t.Spec)
+	if err != nil {
+		return v.Offers() // it is of another version
+	}
+	need := market.Need{
+		Profile: spec.Profile, Limits: spec.Limits, Module: spec.Module.Sum(), ModuleBytes: spec.Module.Size, Where: t.Terms.GetWhere(),
+	}
+	if on, err := peer.Decode(t.Terms.GetOn()); err == nil {
+		need.On = on
+	}
+	return v.offersFor(need)
+}
+
+func (v view) offersFor(need market.Need) []api.Offer {
 	now := time.Now()
-	need := market.Need{Profile: protocol.Profile, Limits: &protocol.Limits{}, Self: v.self}
+	need.Self = v.self
 	feasible, rejected := market.Rank(now, need, v.book.All(now), func(p peer.ID) market.Known {
 		rtt, known := v.network.RTT(p)
 		return market.Known{RTT: rtt, RTTKnown: known, Barred: v.requester.Barred(p)}

@@ -179,7 +179,7 @@ func announce(w, stderr io.Writer, i node.Info, cfg node.Config, h home) {
 	rows = append(rows, []string{"limits", fmt.Sprintf("%d tasks at once, %s memory each", i.Slots, size(i.MemoryBytes))})
 	rows = append(rows, []string{"donates", i.Donates})
 	if i.Paused != "" {
-		rows = append(rows, []string{"paused", i.Paused + "; tasks of this node run all the same, see 'spare status'"})
+		rows = append(rows, []string{"paused", i.Paused + "; tasks of this node run all the same, see 'spare why'"})
 	}
 	switch {
 	case i.NewSecret && len(cfg.Bootstrap) > 0:
@@ -212,18 +212,23 @@ func othersMayRead(path string) (fs.FileMode, bool) {
 }
 
 // narrow tells which ceilings refuse a task whose user names no limit.
-func narrow(c node.Ceilings) (texts []string) {
+func narrow(c node.Ceilings) []string {
+	return narrowed(c.OutputBytes, uint64(c.Wall), c.Gas, c.FileBytes, c.Files)
+}
+
+// narrowed is narrow of ceilings one by one, wall in nanoseconds.
+func narrowed(output, wall, gas, fileBytes, files uint64) (texts []string) {
 	plain := protocol.DefaultLimits()
 	for _, x := range []struct {
 		flag        string
 		asks, gives uint64
 		text        func(uint64) string
 	}{
-		{"--output-limit", plain.OutputBytes, c.OutputBytes, size},
-		{"--timeout", uint64(plain.Wall()), uint64(c.Wall), func(n uint64) string { return time.Duration(n).String() }},
-		{"--gas", plain.Gas, c.Gas, amount},
-		{"--file-bytes", plain.FileBytes, c.FileBytes, size},
-		{"--files", uint64(plain.Files), c.Files, decimal},
+		{"--output-limit", plain.OutputBytes, output, size},
+		{"--timeout", uint64(plain.Wall()), wall, func(n uint64) string { return time.Duration(n).String() }},
+		{"--gas", plain.Gas, gas, amount},
+		{"--file-bytes", plain.FileBytes, fileBytes, size},
+		{"--files", uint64(plain.Files), files, decimal},
 	} {
 		if x.gives < x.asks {
 			texts = append(texts, fmt.Sprintf("runs without %s: they ask for %s, this node gives %s", x.flag, x.text(x.asks), x.text(x.gives)))

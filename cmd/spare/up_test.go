@@ -43,7 +43,7 @@ func TestAnnounceNewSecret(t *testing.T) {
 			if !c.warns && stderr.String() != "" {
 				t.Errorf("stderr %q", stderr.String())
 			}
-			if !strings.Contains(out.String(), "the moat is dry; tasks of this node run all the same, see 'spare status'\n") {
+			if !strings.Contains(out.String(), "the moat is dry; tasks of this node run all the same, see 'spare why'\n") {
 				t.Errorf("no row paused in %q", out.String())
 			}
 			if !strings.Contains(out.String(), "on Sundays\n") {

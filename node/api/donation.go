@@ -41,6 +41,19 @@ func (s *Server) ownerRoutes(a huma.API) {
 		return &reply[Donation]{d}, err
 	})
 	route(a, huma.Operation{
+		OperationID: "task-offers", Method: http.MethodGet, Path: "/tasks/{id}/offers", Summary: "Who could run the task now, and why not when not",
+	}, func(_ context.Context, in *taskInput) (*reply[[]Offer], error) {
+		t, err := s.cfg.Tasks.Task(in.ID)
+		if err != nil {
+			return nil, err
+		}
+		offers := some(s.cfg.Node.OffersFor(t))
+		for i := range offers {
+			offers[i].Warm = some(offers[i].Warm)
+		}
+		return &reply[[]Offer]{offers}, nil
+	})
+	route(a, huma.Operation{
 		OperationID: "settings", Method: http.MethodGet, Path: "/settings", Summary: "Every value that the user may decide, and where it was",
 	}, func(context.Context, *struct{}) (*reply[[]Setting], error) {
 		return &reply[[]Setting]{some(s.cfg.Node.Settings())}, nil

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/spare-network/spare/node/api"
+	"github.com/spare-network/spare/node/api/apitest"
 )
 
 func TestPauseAndResume(t *testing.T) {
@@ -45,14 +46,16 @@ func TestPauseAndResume(t *testing.T) {
 
 func TestRulesAreChanged(t *testing.T) {
 	_, c := serve(t)
+	const asked = `,"asked":{"taken":3,"refused":1,"handed_over":0,"last_refusal":{"peer":"` + apitest.Other +
+		`","code":"E-REFUSED","message":"the task may use 2 GiB,\u001b[2J this node gives less","at":"2026-03-01T12:00:00.123Z"}}`
 	rule := func(value, origin string) string {
 		return `{"key":"donate.cpu","value":"` + value + `","origin":"` + origin + `","note":"of 2 CPUs, at the lowest priority"}`
 	}
 	for _, x := range []struct{ method, path, body, want string }{
-		{"GET", "/donation", "", `{"mode":"always","state":"open","reason":"","until":null,"rules":[` + rule("100%", "default") + "]}"},
-		{"POST", "/donation/rules", `{"rules":{"donate.cpu":"50%"}}`, `{"mode":"always","state":"open","reason":"","until":null,"rules":[` + rule("50%", "spare donate set") + "]}"},
+		{"GET", "/donation", "", `{"mode":"always","state":"open","reason":"","until":null,"rules":[` + rule("100%", "default") + "]" + asked + "}"},
+		{"POST", "/donation/rules", `{"rules":{"donate.cpu":"50%"}}`, `{"mode":"always","state":"open","reason":"","until":null,"rules":[` + rule("50%", "spare donate set") + "]" + asked + "}"},
 		{"GET", "/settings", "", `[` + rule("50%", "spare donate set") + `,{"key":"network","value":"test","origin":"flag of spare up","note":""}]`},
-		{"POST", "/donation/rules", `{"rules":{"donate.cpu":""}}`, `{"mode":"always","state":"open","reason":"","until":null,"rules":[` + rule("100%", "default") + "]}"},
+		{"POST", "/donation/rules", `{"rules":{"donate.cpu":""}}`, `{"mode":"always","state":"open","reason":"","until":null,"rules":[` + rule("100%", "default") + "]" + asked + "}"},
 	} {
 		if _, _, got := c.do(x.method, "/api/v1"+x.path, x.body); string(got) != x.want+"\n" {
 			t.Errorf("%s %s: got %s, want %s", x.method, x.path, got, x.want)

@@ -108,6 +108,8 @@ type Node interface {
 	Peers() []Peer
 	// Offers returns every offer known, the node's own included.
 	Offers() []Offer
+	// OffersFor returns the same, usable or not for one task.
+	OffersFor(t *protocol.Task) []Offer
 	// Ping measures one fresh round trip to the peer with this ID.
 	Ping(ctx context.Context, peer string) (time.Duration, error)
 	// Settings returns every value that the user may decide.

@@ -69,6 +69,16 @@ type Donate struct {
 type Donation struct {
 	Donate
 	Rules []Setting `json:"rules"`
+	Asked Asked     `json:"asked"`
+}
+
+// Asked is what other nodes have asked of this one since it was started, in
+// replicas.
+type Asked struct {
+	Taken       uint64   `json:"taken"`
+	Refused     uint64   `json:"refused"`
+	HandedOver  uint64   `json:"handed_over" doc:"Given up since the owner wanted the machine back"`
+	LastRefusal *Refused `json:"last_refusal" doc:"null when none was refused"`
 }
 
 // Setting is a value that the user may decide.

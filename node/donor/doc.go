@@ -1,7 +1,9 @@
 // Package donor knows what this machine can give: how many slots, how much
-// memory, how fast it is, and whether its owner needs it for himself now.
+// memory, how fast it is, and whether its owner needs it for himself now. It
+// keeps what the owner has decided: rules by flags, while the node runs, and in
+// config.toml, of which the first that says something holds, and a pause.
 //
-// It is the only reader of the host's idleness. It must not run tasks, talk to
+// It is the only reader of the host's idleness and of what it runs on. It must not run tasks, talk to
 // peers or decide where a task goes, and imports no room but protocol.
 //
 // # Why the total minus our own
@@ -15,6 +17,7 @@
 //
 // Only Linux tells the CPU time of all processes in a way that is read here.
 // Elsewhere a node that was told to donate when idle donates always, and says
-// that it does not know. Several nodes on one machine are strangers to each
+// that it does not know; of the battery likewise. Whether a keyboard is in use,
+// and how hot the machine is, is not looked at. Several nodes on one machine are strangers to each
 // other: each sees the guests of the others as an owner at work.
 package donor

@@ -18,7 +18,7 @@ const (
 )
 
 // admit decides on one Run. It returns the load that includes it, or a refusal.
-func (p *Provider) admit(r *replica, x *exchange) (*protocol.Load, *protocol.Refusal) {
+func (p *Provider) admit(r *replica, x *exchange) (_ *protocol.Load, refusal *protocol.Refusal) {
 	sweeps := p.sweeps.Load()
 	availability, why := p.cfg.Availability()
 	refuse := func(code protocol.Code, message string) *protocol.Refusal {
@@ -32,6 +32,7 @@ func (p *Provider) admit(r *replica, x *exchange) (*protocol.Load, *protocol.Ref
 		p.mu.Lock()
 	}
 	defer p.mu.Unlock()
+	defer func() { p.noteAsked(r.account, refusal) }()
 	if why := p.ceiling(r.spec); why != "" {
 		return nil, refuse(protocol.CodeRefused, why)
 	}
@@ -51,7 +52,7 @@ func (p *Provider) admit(r *replica, x *exchange) (*protocol.Load, *protocol.Ref
 		return nil, refuse(protocol.CodeReplay, "this replica was asked for before")
 	}
 	if !p.makeRoom(r.account) {
-		refusal := refuse(protocol.CodeBusy, fmt.Sprintf("%d run or wait here already", p.admitted))
+		refusal = refuse(protocol.CodeBusy, fmt.Sprintf("%d run or wait here already", p.admitted))
 		refusal.RetryMs = uint32(market.RetryAfter(refusal.Load).Milliseconds())
 		return nil, refusal
 	}

@@ -47,6 +47,11 @@ func TestReplicasAreHandedOver(t *testing.T) {
 		s.runner.run = echo
 		s.ask(6, s.spec())
 		s.outcome()
+		asked := s.provider.Asked()
+		if asked.Taken != 5 || asked.HandedOver != 4 || asked.Refused != 1 ||
+			asked.Last.Code != protocol.CodeRefused || asked.Last.Message != "the owner said so" || asked.Last.Requester != s.requester || asked.Last.At.IsZero() {
+			t.Errorf("%+v", asked)
+		}
 	})
 }
 

@@ -6,8 +6,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/spare-network/spare/protocol"
 )
 
@@ -95,49 +93,6 @@ func (p *Provider) awaitChange(ctx context.Context, last *protocol.Load, wait ti
 
 // NoteAvailability tells that the node may have been paused or resumed.
 func (p *Provider) NoteAvailability() { p.noteChange() }
-
-// Resize changes how many replicas run at once from now on, how many may wait,
-// and the ceiling of memory for one, in bytes. Those that are here already keep
-// what they were promised.
-func (p *Provider) Resize(slots, queue int, memory uint64) {
-	ceilings := proto.CloneOf(p.ceilings.Load())
-	ceilings.MemoryBytes = memory
-	p.ceilings.Store(ceilings)
-	p.mu.Lock()
-	p.slots, p.queue = slots, queue
-	p.giveSlots()
-	p.mu.Unlock()
-	p.renew.Store(true)
-	p.noteChange()
-}
-
-// Given returns how many replicas run at once, and the ceiling of memory for one.
-func (p *Provider) Given() (slots int, memory uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.slots, p.ceilings.Load().MemoryBytes
-}
-
-// HandOver ends the replicas of other nodes, and tells their requesters at once,
-// who have another provider run them. It is called when the availability says
-// already that nothing new is taken. Guests that have ended deliver what they
-// left, and results are kept.
-func (p *Provider) HandOver(why string) {
-	cause := protocol.Errorf(protocol.CodeHandedOver, "%s", protocol.SafeText(why))
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.sweeps.Add(1)
-	for _, a := range p.accounts {
-		if a.self || p.stopping {
-			continue
-		}
-		for _, r := range a.active {
-			if r.ended.IsZero() {
-				p.wg.Go(func() { p.cancel(r, cause) }) // one who takes no answers holds up no other
-			}
-		}
-	}
-}
 
 // matters is the hysteresis: a change of availability always does, a change of
 // load when it is more than a tenth of the slots.

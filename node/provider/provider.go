@@ -155,6 +155,7 @@ type Provider struct {
 	stopping    bool // nothing begins any more
 	slots       int  // replicas that run at once
 	queue       int  // replicas that may wait for one
+	asked       Asked
 	accounts    map[peer.ID]*account
 	waiting     []*account // those with replicas that only want a slot
 	turns       market.Turns

@@ -69,6 +69,7 @@ func (n *Node) Donation() api.Donation {
 		s.Value, s.Origin = n.cpu, "spare donate set"
 	}
 	d.Rules = []api.Setting{s}
+	d.Asked = api.Asked{Taken: 3, Refused: 1, LastRefusal: &api.Refused{Peer: Other, Code: "E-REFUSED", Message: "the task may use 2 GiB,\x1b[2J this node gives less", At: api.Time(Submitted)}}
 	return d
 }
 
@@ -140,6 +141,17 @@ func (n *Node) Offers() []api.Offer {
 			Provider: p.Peer, Reason: "its owner is busy", AgeMS: *p.OfferAgeMS, TTLMS: 60_000, RTTMS: p.RTTMS, Slots: p.Slots,
 			Availability: "owner-busy", MemoryBytes: p.MemoryBytes, Speed: p.Speed, Profile: protocol.Profile, Version: p.Version, Arch: p.Arch,
 		})
+	}
+	return offers
+}
+
+// OffersFor are the same for each task, but that the neighbour gives too little.
+func (n *Node) OffersFor(*protocol.Task) []api.Offer {
+	offers := n.Offers()
+	for i := range offers {
+		if !offers[i].Self {
+			offers[i].Reason = "gives at most 1 GiB of memory,\x1b[2J the task may use 2 GiB"
+		}
 	}
 	return offers
 }

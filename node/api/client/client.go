@@ -103,6 +103,11 @@ func (c *Client) SetRules(ctx context.Context, rules map[string]string) (api.Don
 	return call[api.Donation](ctx, c, http.MethodPost, "/donation/rules", body)
 }
 
+// OffersFor returns the offers that the node knows, usable or not for one task.
+func (c *Client) OffersFor(ctx context.Context, prefix string) ([]api.Offer, error) {
+	return get[[]api.Offer](ctx, c, taskPath(prefix)+"/offers")
+}
+
 // Settings returns every value that the user may decide, and where it was.
 func (c *Client) Settings(ctx context.Context) ([]api.Setting, error) {
 	return get[[]api.Setting](ctx, c, "/settings")

@@ -1,0 +1,89 @@
+package provider
+
+import (
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/spare-network/spare/protocol"
+)
+
+// Asked is what other nodes have asked of this one since it was started, in
+// replicas.
+type Asked struct {
+	Taken, Refused, HandedOver uint64
+	Last                       Refusal // zero: none was refused
+}
+
+// Refusal is a replica that was not taken.
+type Refusal struct {
+	Requester peer.ID
+	Code      protocol.Code
+	Message   string
+	At        time.Time
+}
+
+// Asked returns what other nodes have asked so far.
+func (p *Provider) Asked() Asked {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.asked
+}
+
+// noteAsked notes what was answered to another node that asked for a replica. It
+// is called with mu held.
+func (p *Provider) noteAsked(a *account, refusal *protocol.Refusal) {
+	switch {
+	case a.self:
+	case refusal == nil:
+		p.asked.Taken++
+	default:
+		p.asked.Refused++
+		p.asked.Last = Refusal{a.peer, protocol.Code(refusal.Code), refusal.Message, time.Now()}
+	}
+}
+
+// Resize changes how many replicas run at once from now on, how many may wait,
+// and the ceiling of memory for one, in bytes. Those that are here already keep
+// what they were promised.
+func (p *Provider) Resize(slots, queue int, memory uint64) {
+	ceilings := proto.CloneOf(p.ceilings.Load())
+	ceilings.MemoryBytes = memory
+	p.ceilings.Store(ceilings)
+	p.mu.Lock()
+	p.slots, p.queue = slots, queue
+	p.giveSlots()
+	p.mu.Unlock()
+	p.renew.Store(true)
+	p.noteChange()
+}
+
+// Given returns how many replicas run at once, and the ceiling of memory for one.
+func (p *Provider) Given() (slots int, memory uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.slots, p.ceilings.Load().MemoryBytes
+}
+
+// HandOver ends the replicas of other nodes, and tells their requesters at once,
+// who have another provider run them. It is called when the availability says
+// already that nothing new is taken. Guests that have ended deliver what they
+// left, and results are kept.
+func (p *Provider) HandOver(why string) {
+	cause := protocol.Errorf(protocol.CodeHandedOver, "%s", protocol.SafeText(why))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sweeps.Add(1)
+	for _, a := range p.accounts {
+		if a.self || p.stopping {
+			continue
+		}
+		for _, r := range a.active {
+			if r.ended.IsZero() {
+				p.asked.HandedOver++
+				p.wg.Go(func() { p.cancel(r, cause) }) // one who takes no answers holds up no other
+			}
+		}
+	}
+}
