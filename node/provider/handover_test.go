@@ -55,6 +55,32 @@ func TestReplicasAreHandedOver(t *testing.T) {
 	})
 }
 
+// TestHandedOverReplicaIsNotForgotten has the requester claim it, as it does when
+// the output breaks off before the refusal is read.
+func TestHandedOverReplicaIsNotForgotten(t *testing.T) {
+	inScene(t, &fakeRunner{run: until, warm: true}, func(t *testing.T, s *scene) {
+		run := s.ask(1, s.spec())
+		s.running()
+		s.tasks.Reset()
+		synctest.Wait()
+		s.is(protocol.Paused)
+		s.provider.HandOver("the owner needs it")
+		synctest.Wait()
+		s.connect()
+		for id, c := range map[uint64]struct {
+			nonce []byte
+			want  protocol.Code
+		}{1: {run.Nonce, protocol.CodeHandedOver}, 2: {make([]byte, len(run.Nonce)), protocol.CodeNotFound}} {
+			if err := s.tasks.Send(&protocol.Ask{Id: id, Body: &protocol.Ask_Claim{Claim: &protocol.Claim{Nonce: c.nonce}}}); err != nil {
+				t.Fatal(err)
+			}
+			if refusal := s.next().GetRefusal(); refusal.GetCode() != string(c.want) {
+				t.Errorf("claimed, it is %v, want %s", refusal, c.want)
+			}
+		}
+	})
+}
+
 func TestOwnTasksAndResultsAreNotHandedOver(t *testing.T) {
 	end := make(chan struct{})
 	runner := &fakeRunner{warm: true, run: func(ctx context.Context, x Execution) (Outcome, error) {

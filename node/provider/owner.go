@@ -9,6 +9,11 @@ import (
 	"github.com/spare-network/spare/protocol"
 )
 
+// maxHanded bounds the replicas of which is remembered that they were handed
+// over. Their output streams break, so that requesters may come and claim them
+// before they have read why.
+const maxHanded = 4096
+
 // Asked is what other nodes have asked of this one since it was started, in
 // replicas.
 type Asked struct {
@@ -82,6 +87,7 @@ func (p *Provider) HandOver(why string) {
 		for _, r := range a.active {
 			if r.ended.IsZero() {
 				p.asked.HandedOver++
+				p.handed.Add(r.nonce, cause.Message)
 				p.wg.Go(func() { p.cancel(r, cause) }) // one who takes no answers holds up no other
 			}
 		}

@@ -134,7 +134,8 @@ type Provider struct {
 	stop    context.CancelCauseFunc
 	wg      sync.WaitGroup // replicas, and output on its way
 	seen    *lru.Cache[protocol.Nonce, struct{}]
-	changed chan struct{} // wakes the offer loop
+	handed  *lru.Cache[protocol.Nonce, string] // replicas handed over, and why, for who claims them
+	changed chan struct{}                      // wakes the offer loop
 	// transfers has room for the blobs that may come in at once.
 	transfers chan struct{}
 	// known are the blobs that requesters have sent or proved to have.
@@ -179,6 +180,10 @@ func New(cfg Config) (*Provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("remember nonces: %w", err)
 	}
+	handed, err := lru.New[protocol.Nonce, string](maxHanded)
+	if err != nil {
+		return nil, fmt.Errorf("remember what was handed over: %w", err)
+	}
 	known, err := lru.New[fetchKey, struct{}](maxKnown)
 	if err != nil {
 		return nil, fmt.Errorf("remember blobs: %w", err)
@@ -187,6 +192,7 @@ func New(cfg Config) (*Provider, error) {
 		cfg:       cfg,
 		self:      cfg.Self.String(),
 		seen:      seen,
+		handed:    handed,
 		changed:   make(chan struct{}, 1),
 		transfers: make(chan struct{}, maxTransfers),
 		known:     known,

@@ -183,6 +183,9 @@ func (s *session) claim(id uint64, claim *protocol.Claim) *protocol.Refusal {
 	}
 	if r == nil || s.account.find(r.nonce) != r {
 		s.mu.Unlock()
+		if why, ok := s.handed.Get(protocol.Nonce(claim.Nonce)); ok {
+			return &protocol.Refusal{Code: string(protocol.CodeHandedOver), Message: why, Load: load}
+		}
 		return &protocol.Refusal{Code: string(protocol.CodeNotFound), Message: "no replica of this nonce is here", Load: load}
 	}
 	s.account.active[r.nonce] = r
