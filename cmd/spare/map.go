@@ -266,7 +266,6 @@ func (f *mapFlags) show(w io.Writer, program []string) error {
 	if err != nil {
 		return err
 	}
-	appended := !hasPlaceholder(program[1:], f.own.inputs)
 	for i, group := range groups {
 		words := program[:1:1]
 		for _, in := range f.own.inputs {
@@ -274,9 +273,7 @@ func (f *mapFlags) show(w io.Writer, program []string) error {
 				words = append(words, "-i", in)
 			}
 		}
-		if words = append(words, expandArgs(program[1:], group, i+1)...); appended {
-			words = slices.Concat(append([]mapItem{words}, group...)...)
-		}
+		words = append(words, taskArgs(program[1:], f.own.inputs, group, i+1)...)
 		if err := line(quoted(words...)); err != nil {
 			return err
 		}

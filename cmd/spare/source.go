@@ -292,12 +292,8 @@ type feeder struct {
 
 // feed makes the item of each group and calls take with it.
 func (f *feeder) feed(ctx context.Context, groups [][]mapItem, take func(*protocol.Item) error) error {
-	appended := !hasPlaceholder(f.args, f.each)
 	for i, group := range groups {
-		item := &protocol.Item{Args: expandArgs(f.args, group, i+1)}
-		if appended {
-			item.Args = slices.Concat(append(group, item.Args)...)
-		}
+		item := &protocol.Item{Args: taskArgs(f.args, f.each, group, i+1)}
 		item.Label = protocol.SafeText(strings.Join(slices.Concat(group...), " "))
 		for _, in := range f.each {
 			for _, m := range group {

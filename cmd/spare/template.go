@@ -108,6 +108,16 @@ func expandArgs(args []string, items []mapItem, index int) (list []string) {
 	return list
 }
 
+// taskArgs are the args of a task that has several items, of which the first is the
+// index-th. They end with the items when nothing says where these go.
+func taskArgs(args, inputs []string, items []mapItem, index int) []string {
+	list := expandArgs(args, items, index)
+	if !hasPlaceholder(args, inputs) {
+		list = slices.Concat(append([]mapItem{list}, items...)...)
+	}
+	return list
+}
+
 // hasItem reports whether anything of an item goes into args, or anything at all
 // into inputs.
 func hasItem(args, inputs []string) bool {
