@@ -58,7 +58,7 @@ is what it is for 'spare run'; it is built once.
 Items come after :::, from the lines of files (-a or ::::), from the names of
 files (--glob), or from the lines of stdin. With several of these there is a task
 for each combination, the last one varying fastest; :::+ and ::::+ join theirs to
-those before, one to one. What follows ::: are items, also what looks like a flag.
+those before, one to one, of which there must be as many. What follows ::: are items, also what looks like a flag.
 Where an item goes, args and -i say as in GNU parallel:
 
   {}   the item                 {1} {2}   its columns, or that of each source
@@ -258,7 +258,7 @@ func (f *mapFlags) show(w io.Writer, program []string) error {
 		n := 0
 		return blocks(os.Stdin, int(f.block.n), func(block []byte) error {
 			n++
-			args := expandArgs(program[1:], []mapItem{{}}, n)
+			args := expandArgs(program[1:], nil, n)
 			return line(quoted(slices.Concat(program[:1], args)...) + fmt.Sprintf(" < block %d of %s", n, size(uint64(len(block)))))
 		})
 	}
@@ -330,7 +330,7 @@ func (f *mapFlags) feedBlocks(ctx context.Context, c *client.Client, args []stri
 	n := 0
 	return blocks(os.Stdin, int(f.block.n), func(block []byte) error {
 		n++
-		item := &protocol.Item{Label: "block " + strconv.Itoa(n), Args: expandArgs(args, []mapItem{{}}, n)}
+		item := &protocol.Item{Label: "block " + strconv.Itoa(n), Args: expandArgs(args, nil, n)}
 		if len(block) <= room {
 			item.Stdin = block
 		} else {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"path"
 	"regexp"
 	"slices"
@@ -76,29 +77,38 @@ func checkPlaceholders(items []mapItem, texts ...[]string) error {
 	return nil
 }
 
-// cut takes the part of a path that a placeholder's ending asks for.
+// cut takes the part of a path that a placeholder's ending asks for. As in GNU
+// parallel, paths are texts: nothing of one is cleaned, and one that ends with a
+// slash has no last name.
 func cut(value, ending string) string {
+	name := strings.LastIndexByte(value, '/') + 1
 	switch ending {
 	case ".":
 		return strings.TrimSuffix(value, path.Ext(value))
 	case "/":
-		return path.Base(value)
+		return value[name:]
 	case "//":
-		return path.Dir(strings.TrimRight(value, "/"))
+		value = withoutSlashes(value)
+		return cmp.Or(withoutSlashes(value[:strings.LastIndexByte(value, '/')+1]), ".")
 	case "/.":
-		base := path.Base(value)
-		return strings.TrimSuffix(base, path.Ext(base))
+		return strings.TrimSuffix(value[name:], path.Ext(value))
 	default:
 		return value
 	}
 }
 
+// withoutSlashes takes the slashes from the end of a path, but for the root's.
+func withoutSlashes(dir string) string {
+	return dir[:min(len(dir), max(1, len(strings.TrimRight(dir, "/"))))]
+}
+
 // expandArgs makes the args of a task that has several items, of which the first
-// is the index-th: an arg with a placeholder comes once for each of them.
+// is the index-th: an arg comes once for each of them if something of an item goes
+// into it.
 func expandArgs(args []string, items []mapItem, index int) (list []string) {
 	for _, arg := range args {
-		if !placeholder.MatchString(arg) || len(items) == 0 {
-			list = append(list, arg)
+		if !hasItem([]string{arg}, nil) {
+			list = append(list, mapItem(nil).expand(arg, index))
 			continue
 		}
 		for _, m := range items {
@@ -122,7 +132,7 @@ func taskArgs(args, inputs []string, items []mapItem, index int) []string {
 // into inputs.
 func hasItem(args, inputs []string) bool {
 	return hasPlaceholder(inputs) || slices.ContainsFunc(args, func(arg string) bool {
-		return placeholder.MatchString(strings.ReplaceAll(arg, "{#}", ""))
+		return slices.ContainsFunc(placeholder.FindAllString(arg, -1), func(found string) bool { return found != "{#}" })
 	})
 }
 

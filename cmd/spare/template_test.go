@@ -34,6 +34,35 @@ func TestExpand(t *testing.T) {
 	}
 }
 
+// TestCut has what GNU parallel 20221122 makes of each.
+func TestCut(t *testing.T) {
+	for value, want := range map[string][4]string{ // of {.}, {/}, {//} and {/.}
+		"":           {"", "", ".", ""},
+		"/":          {"/", "", "/", ""},
+		"//":         {"//", "", "/", ""},
+		"/a":         {"/a", "a", "/", "a"},
+		"//a":        {"//a", "a", "/", "a"},
+		"a/":         {"a/", "", ".", ""},
+		"a/b/":       {"a/b/", "", "a", ""},
+		"./a/b":      {"./a/b", "b", "./a", "b"},
+		"a//b/../c":  {"a//b/../c", "c", "a//b/..", "c"},
+		"foo.":       {"foo", "foo.", ".", "foo"},
+		".":          {"", ".", ".", ""},
+		"..":         {".", "..", ".", "."},
+		"a/..":       {"a/.", "..", "a", "."},
+		"a/.b":       {"a/", ".b", "a", ""},
+		"x.y/":       {"x.y/", "", ".", ""},
+		"a.b/c":      {"a.b/c", "c", "a.b", "c"},
+		"a.tar.gz":   {"a.tar", "a.tar.gz", ".", "a.tar"},
+		"a/.b.c":     {"a/.b", ".b.c", "a", ".b"},
+		"dir.d/x.y ": {"dir.d/x", "x.y ", "dir.d", "x"},
+	} {
+		if got := [4]string{cut(value, "."), cut(value, "/"), cut(value, "//"), cut(value, "/.")}; got != want {
+			t.Errorf("%q becomes %q, want %q", value, got, want)
+		}
+	}
+}
+
 func TestSplitArgs(t *testing.T) {
 	for args, want := range map[string]string{
 		"p":                 "[p] []",
