@@ -197,6 +197,9 @@ func (s *Store) commit() error {
 		s.mu.Unlock()
 		return nil
 	}
+	for _, e := range oldJobs {
+		e.going = true
+	}
 	s.pending, s.writing = newBatch(), b
 	last := s.journal.Last()
 	s.room.Broadcast()
@@ -223,10 +226,13 @@ func (s *Store) commit() error {
 	s.writing, s.failure = nil, err
 	if err != nil {
 		s.pending.takeBack(b)
+		for _, e := range oldJobs {
+			e.going = false
+		}
 		s.room.Broadcast()
 	} else {
 		s.forget(old)
-		s.forgetJobs(oldJobs)
+		s.jobs.remove(oldJobs)
 		s.blobs.unkeep(gone)
 	}
 	return err
@@ -243,19 +249,6 @@ func (s *Store) forget(pruned []*entry) {
 	for _, e := range pruned {
 		s.blobs.unkeep(e.outputs)
 	}
-}
-
-// forgetJobs is forget for jobs, whose blobs are kept no longer but for those of
-// jobs that were opened again meanwhile.
-func (s *Store) forgetJobs(pruned []*entry) {
-	pruned = slices.DeleteFunc(pruned, func(e *entry) bool {
-		_, again := s.pending.records[at(jobsBucket, e.key())]
-		if again {
-			s.blobs.keep(e.outputs)
-		}
-		return again
-	})
-	s.jobs.remove(pruned)
 }
 
 // signal says something to whoever listens on c, if it is not said already.

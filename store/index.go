@@ -15,6 +15,7 @@ type entry struct {
 	id      protocol.TaskID
 	ended   bool
 	doomed  bool // to be deleted with the next commit
+	going   bool // being deleted: nobody finds it, or may save it again
 	outputs []protocol.Digest
 }
 
@@ -143,15 +144,23 @@ func (x *index) remove(entries []*entry) {
 	})
 }
 
+// there returns the entry with this ID, or nil when there is none or it is going.
+func (x *index) there(id protocol.TaskID) *entry {
+	if e := x.byID[id]; e != nil && !e.going {
+		return e
+	}
+	return nil
+}
+
 // find returns the only task whose ID begins with prefix.
 func (x *index) find(prefix string) (*entry, error) {
-	if e := x.byID[protocol.TaskID(prefix)]; e != nil {
+	if e := x.there(protocol.TaskID(prefix)); e != nil {
 		return e, nil
 	}
 	var found []*entry
 	if protocol.ValidIDPrefix(prefix) {
 		for _, e := range x.order {
-			if strings.HasPrefix(string(e.id), prefix) {
+			if !e.going && strings.HasPrefix(string(e.id), prefix) {
 				found = append(found, e)
 			}
 		}

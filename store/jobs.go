@@ -44,11 +44,18 @@ func (s *Store) saveJob(j *protocol.Job) (n uint64, err error) {
 		return 0, err
 	}
 	defer s.end()
+	if e := s.jobs.byID[id]; e != nil && e.going {
+		return 0, keptNoLonger(id) // its results are going as well
+	}
 	e, before := s.jobs.save(id, j.Ended(), []protocol.Digest{items})
 	if len(before) == 0 {
 		s.blobs.keep(e.outputs)
 	}
 	return s.save(change{at(jobsBucket, e.key()), record}), nil
+}
+
+func keptNoLonger(id protocol.TaskID) error {
+	return protocol.Errorf(protocol.CodeNotFound, "the job %s is kept no longer", id)
 }
 
 // Job returns the job whose ID begins with prefix. It returns a
@@ -63,7 +70,7 @@ func (s *Store) Job(prefix string) (*protocol.Job, error) {
 	}
 	jobs, err := s.readJobs([]*entry{e})
 	if err == nil && len(jobs) == 0 {
-		err = protocol.Errorf(protocol.CodeNotFound, "the job %s is kept no longer", e.id)
+		err = keptNoLonger(e.id)
 	}
 	if err != nil {
 		return nil, err
@@ -153,9 +160,9 @@ func (s *Store) AddResult(job protocol.TaskID, r *protocol.JobResult) error {
 		return err
 	}
 	defer s.end()
-	e := s.jobs.byID[job]
+	e := s.jobs.there(job)
 	if e == nil {
-		return protocol.Errorf(protocol.CodeNotFound, "the job %s is kept no longer", job)
+		return keptNoLonger(job)
 	}
 	changes := []change{{at(resultsBucket, resultKey(e.seq, r.Number)), record}}
 	if _, open := s.parts[part]; open {
@@ -171,10 +178,10 @@ func (s *Store) AddResult(job protocol.TaskID, r *protocol.JobResult) error {
 // their order.
 func (s *Store) Results(job protocol.TaskID, after uint64, limit int) ([]*protocol.JobResult, error) {
 	s.mu.Lock()
-	e := s.jobs.byID[job]
+	e := s.jobs.there(job)
 	s.mu.Unlock()
 	if e == nil {
-		return nil, protocol.Errorf(protocol.CodeNotFound, "the job %s is kept no longer", job)
+		return nil, keptNoLonger(job)
 	}
 	keys := make([][]byte, limit)
 	for i := range keys {

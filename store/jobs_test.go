@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -151,5 +152,47 @@ func TestOldestJobsGoWithTheirResults(t *testing.T) {
 	s = reopen(t, s, Config{KeepJobs: 1})
 	if n := kept(); n != 2 {
 		t.Errorf("the output is kept %d times", n)
+	}
+}
+
+// TestJobThatIsGoingIsNotOpenedAgain: its results vanish, and what came after them
+// would stand behind a gap.
+func TestJobThatIsGoingIsNotOpenedAgain(t *testing.T) {
+	s := open(t, t.TempDir())
+	job := newJob(t, s)
+	saveJob(t, s, job)
+	addResult(t, s, job, 1, 1, protocol.NewBlob(nil))
+	job.State = protocol.StateDone
+	saveJob(t, s, job)
+	other, err := s.db.bolt.Begin(true) // the transaction that deletes it waits
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = other.Rollback() }) // so that a failure does not hang
+	s.mu.Lock()
+	s.jobs.doom(s.jobs.order)
+	s.mu.Unlock()
+	committed := make(chan error, 1)
+	go func() { committed <- s.commit() }()
+	begun := func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.writing != nil }
+	for deadline := time.Now().Add(time.Minute); !begun(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no commit begins")
+		}
+	}
+	_, err = s.Job(job.Id)
+	wantCode(t, err, protocol.CodeNotFound)
+	job.State = protocol.StateRunning
+	wantCode(t, s.SaveJob(job), protocol.CodeNotFound)
+	wantCode(t, s.AddResult(protocol.TaskID(job.Id), &protocol.JobResult{Number: 2, Index: 2}), protocol.CodeNotFound)
+	if err := other.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-committed; err != nil {
+		t.Fatal(err)
+	}
+	s = reopen(t, s)
+	if list, err := s.Jobs(10, ""); err != nil || len(list) > 0 {
+		t.Errorf("there are %v (%v)", list, err)
 	}
 }
