@@ -72,21 +72,22 @@ func (x *index) add(e *entry) {
 	}
 }
 
-// surplus returns the oldest ended tasks of which more than keep are there, and
-// those that are doomed.
+// surplus returns those that are doomed, and the oldest ended tasks of which still
+// more than keep are there then.
 func (x *index) surplus(keep int) (old []*entry) {
-	n, doomed := x.ended-keep, x.doomed
+	n, doomed := x.ended-x.doomed-keep, x.doomed
 	for _, e := range x.order {
-		if n <= 0 && doomed == 0 {
-			break
-		}
-		if !e.ended || n <= 0 && !e.doomed {
+		switch {
+		case n <= 0 && doomed == 0:
+			return old
+		case e.doomed:
+			doomed--
+		case e.ended && n > 0:
+			n--
+		default:
 			continue
 		}
-		if old = append(old, e); e.doomed {
-			doomed--
-		}
-		n--
+		old = append(old, e)
 	}
 	return old
 }

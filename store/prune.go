@@ -91,10 +91,12 @@ func (s *Store) named(ids []string) (tasks, jobs []*entry, err error) {
 	for _, id := range ids {
 		list, noun := &tasks, "task"
 		e, err := s.tasks.find(id)
-		if protocol.CodeOf(err) == protocol.CodeNotFound {
-			if other, bad := s.jobs.find(id); protocol.CodeOf(bad) != protocol.CodeNotFound {
-				e, err, list, noun = other, bad, &jobs, "job"
+		if other, bad := s.jobs.find(id); protocol.CodeOf(bad) != protocol.CodeNotFound {
+			if protocol.CodeOf(err) != protocol.CodeNotFound {
+				return nil, nil, protocol.Errorf(protocol.CodeAmbiguous, "tasks and jobs have an ID that begins with %s", id).
+					WithHint("add characters; 'spare ps' lists both")
 			}
+			e, err, list, noun = other, bad, &jobs, "job"
 		}
 		if err != nil {
 			return nil, nil, err

@@ -150,7 +150,7 @@ func TestSurplusAndDoomed(t *testing.T) {
 	for _, c := range []struct {
 		keep int
 		want string
-	}{{5, "8"}, {4, "08"}, {3, "028"}, {0, "02468"}} {
+	}{{5, "8"}, {4, "8"}, {3, "08"}, {2, "028"}, {0, "02468"}} {
 		if got := names(x.surplus(c.keep)); got != c.want {
 			t.Errorf("to keep %d, %q goes, want %q", c.keep, got, c.want)
 		}
@@ -164,4 +164,22 @@ func TestSurplusAndDoomed(t *testing.T) {
 	if got := names(x.surplus(9)); got != "" || x.doomed != 0 {
 		t.Errorf("%q goes, %d are doomed", got, x.doomed)
 	}
+}
+
+// TestPrunedPrefixIsOfOne: one that fits a task and a job deletes neither.
+func TestPrunedPrefixIsOfOne(t *testing.T) {
+	s := open(t, t.TempDir())
+	job := newJob(t, s)
+	job.State = protocol.StateDone
+	saveJob(t, s, job)
+	task := conclude(newTask(), protocol.NewBlob(nil))
+	task.Id = job.Id[:9] + string(protocol.NewTaskID()[9:])
+	for task.Id == job.Id {
+		task.Id = job.Id[:9] + string(protocol.NewTaskID()[9:])
+	}
+	save(t, s, task)
+	_, err := s.Prune(Pruning{IDs: []string{job.Id[:9]}})
+	wantCode(t, err, protocol.CodeAmbiguous)
+	pruned(t, s, Pruning{IDs: []string{job.Id}}, 0, 1)
+	pruned(t, s, Pruning{IDs: []string{job.Id[:9]}}, 1, 0)
 }
