@@ -198,13 +198,16 @@ func (r *JobResult) Passed() bool {
 	return r.GetResult().GetCode() == "" && r.GetResult().GetExitCode() == 0
 }
 
+// Cancelled reports whether a task of a job was ended by its user.
+func (r *JobResult) Cancelled() bool { return r.GetResult().GetCode() == string(CodeCancelled) }
+
 // Counts reports whether a job is perhaps to be halted for such a result.
 func (h *Halt) Counts(r *JobResult) bool {
-	return h != nil && (h.Ended || h.Passed == r.Passed())
+	return h != nil && !r.Cancelled() && (h.Ended || h.Passed == r.Passed())
 }
 
 // Due reports whether a job with so many tasks is to be halted once so many
-// have passed and failed.
+// have passed and failed, without those that were cancelled.
 func (h *Halt) Due(tasks, passed, failed uint64) bool {
 	if h == nil {
 		return false

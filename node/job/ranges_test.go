@@ -266,3 +266,30 @@ func TestTasksOfAJobComeInPages(t *testing.T) {
 		t.Errorf("they are %v", all)
 	}
 }
+
+func TestCancelledTasksDoNotHaltTheirJob(t *testing.T) {
+	w := newWorld(t)
+	fail := make(chan struct{})
+	w.run = func(ctx context.Context, args []string) (int32, protocol.Code) {
+		if args[0] == "3" {
+			select {
+			case <-fail:
+				return 1, ""
+			case <-ctx.Done():
+			}
+		}
+		return 0, ""
+	}
+	j := w.submission(numbers(8)...)
+	j.Rules.InFlight, j.Rules.Halt = 1, &protocol.Halt{Count: 2}
+	id := w.submit(j)
+	w.eventually("the third runs", func() bool { return w.started(protocol.Part(id, 3)) })
+	if err := w.jobs.Cancel(id, tasks(t, "4-6")); err != nil {
+		t.Fatal(err)
+	}
+	w.restart() // which counts them anew
+	close(fail)
+	if ended, _ := w.end(id); ended.Passed != 4 || ended.Failed != 4 || ended.Reason != "" {
+		t.Errorf("it ends as %v", ended)
+	}
+}

@@ -39,6 +39,7 @@ type running struct {
 	record  *protocol.Job
 	ended   set // tasks with a result that counts
 	passed  set
+	dropped uint64 // of those that failed: cancelled
 	flying  int
 	flights map[uint64]context.CancelCauseFunc // of tasks under way
 	mean    time.Duration                      // of recent tasks
@@ -100,7 +101,7 @@ func (r *running) stop(cause error) {
 // recall reads which tasks have ended already, and keeps the blobs that the
 // others need.
 func (r *running) recall() error {
-	var passed, failed, last uint64
+	var passed, failed, dropped, last uint64
 	for {
 		list, err := r.j.cfg.Store.Results(r.id, last, resultsAtOnce)
 		if err != nil {
@@ -112,7 +113,9 @@ func (r *running) recall() error {
 				continue
 			}
 			if r.ended.add(one.Index) {
-				failed++
+				if failed++; one.Cancelled() {
+					dropped++
+				}
 			}
 			if one.Passed() && r.passed.add(one.Index) {
 				failed, passed = failed-1, passed+1
@@ -122,7 +125,9 @@ func (r *running) recall() error {
 			break
 		}
 	}
-	r.update(func(record *protocol.Job) { record.Passed, record.Failed, record.Results = passed, failed, last })
+	r.update(func(record *protocol.Job) {
+		record.Passed, record.Failed, record.Results, r.dropped = passed, failed, last, dropped
+	})
 	if last == 0 && r.record.Like != "" {
 		if err := r.takeOver(r.record.Like); err != nil && protocol.CodeOf(err) != protocol.CodeNotFound { // it is kept no longer
 			return err
@@ -370,7 +375,10 @@ func (r *running) note(one *protocol.JobResult, took time.Duration) error {
 		} else {
 			record.Failed++
 		}
-		if halt := record.Rules.GetHalt(); !r.halted && len(r.only) == 0 && halt.Counts(one) && halt.Due(record.Tasks, record.Passed, record.Failed) {
+		if one.Cancelled() {
+			r.dropped++
+		}
+		if halt := record.Rules.GetHalt(); !r.halted && len(r.only) == 0 && halt.Counts(one) && halt.Due(record.Tasks, record.Passed, record.Failed-r.dropped) {
 			r.halted, now = true, record.Rules.Halt.Now
 		}
 	})
