@@ -238,12 +238,13 @@ func (j *Jobs) resultOf(record *protocol.Job, index uint64) (*protocol.JobResult
 
 // results calls take with each result of a job that there is by now.
 func (j *Jobs) results(record *protocol.Job, take func(*protocol.JobResult)) error {
-	for after := uint64(0); ; after += resultsAtOnce {
+	for after := uint64(0); ; {
 		list, err := j.cfg.Store.Results(protocol.TaskID(record.Id), after, resultsAtOnce)
 		if err != nil || len(list) == 0 {
 			return err
 		}
 		for _, one := range list {
+			after = one.Number
 			take(one)
 		}
 	}

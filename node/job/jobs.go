@@ -43,6 +43,10 @@ type Jobs struct {
 
 	lookup lookup
 
+	// opening is held from reading the record of an ended job until the job is open
+	// again, so that no other that is to be run again is forgotten.
+	opening sync.Mutex
+
 	mu   sync.Mutex
 	open map[protocol.TaskID]*running
 	left map[protocol.TaskID]*protocol.Task // open tasks of the last run, to be taken up

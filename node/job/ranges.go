@@ -52,12 +52,27 @@ func (r *running) drop(which protocol.Ranges) error {
 	}
 	r.mu.Unlock()
 	now := time.Now().UnixMilli()
-	for _, i := range waiting {
+	for n, i := range waiting {
+		if r.ctx.Err() != nil {
+			r.release(waiting[n:]) // they are not run either
+			return nil
+		}
 		if err := r.note(&protocol.JobResult{Index: i, Result: failed(errCancelled), StartedUnixMs: now, EndedUnixMs: now}, 0); err != nil {
+			r.release(waiting[n:])
+			r.stop(err) // their turn may have passed
 			return err
 		}
 	}
 	return nil
+}
+
+// release takes back that tasks have ended, which have got no result.
+func (r *running) release(waiting []uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, i := range waiting {
+		r.ended.remove(i)
+	}
 }
 
 // endedOf is how many of these tasks have ended. It is called with mu held.
@@ -98,6 +113,8 @@ func (j *Jobs) Cancel(id protocol.TaskID, which protocol.Ranges) error {
 // if wanted, those that have failed; or for the tasks named and no others, passed
 // or not. One that is open, or has nothing left to do, stays as it is.
 func (j *Jobs) Again(ctx context.Context, id protocol.TaskID, which protocol.Ranges, failed bool) (*protocol.Job, error) {
+	j.opening.Lock()
+	defer j.opening.Unlock()
 	if r := j.running(id); r != nil {
 		if len(which) > 0 {
 			return nil, protocol.Errorf(protocol.CodeBusy, "job %s is still running, and a task of it runs once until its end", id).

@@ -2,12 +2,15 @@ package job
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/spare-network/spare/protocol"
+	"github.com/spare-network/spare/store"
 )
 
 func tasks(t *testing.T, text string) protocol.Ranges {
@@ -291,5 +294,76 @@ func TestCancelledTasksDoNotHaltTheirJob(t *testing.T) {
 	close(fail)
 	if ended, _ := w.end(id); ended.Passed != 4 || ended.Failed != 4 || ended.Reason != "" {
 		t.Errorf("it ends as %v", ended)
+	}
+}
+
+// TestJobThatCannotRecordEnds: what was to be cancelled has no result then, and is
+// not taken for ended.
+func TestJobThatCannotRecordEnds(t *testing.T) {
+	w := newWorld(t)
+	w.blockThird()
+	j := w.submission(numbers(6)...)
+	j.Rules.InFlight = 1
+	id := w.submit(j)
+	w.eventually("the third runs", func() bool { return w.started(protocol.Part(id, 3)) })
+	r := w.jobs.running(id)
+	if err := w.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.jobs.Cancel(id, tasks(t, "4-5")); !errors.Is(err, store.ErrClosed) {
+		t.Errorf("it says %v", err)
+	}
+	if r.has(4) || r.has(5) || !errors.Is(context.Cause(r.ctx), store.ErrClosed) {
+		t.Errorf("they count as ended (%t, %t), and the job goes on until %v", r.has(4), r.has(5), context.Cause(r.ctx))
+	}
+}
+
+// TestTasksRunAgainTogether: of calls at once none forgets what another wants.
+func TestTasksRunAgainTogether(t *testing.T) {
+	w := newWorld(t)
+	for range 20 {
+		id := w.submit(w.submission(numbers(8)...))
+		w.end(id)
+		var wg sync.WaitGroup
+		accepted := make([]bool, 8)
+		for i := range accepted {
+			wg.Go(func() {
+				_, err := w.jobs.Again(t.Context(), id, protocol.Ranges{{First: uint64(i) + 1, Last: uint64(i) + 1}}, false)
+				accepted[i] = err == nil
+				if err != nil && protocol.CodeOf(err) != protocol.CodeBusy {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		w.end(id)
+		for i, n := range w.ran(id, 8) {
+			if accepted[i] != (n == 2) {
+				t.Fatalf("task %d was run %d times, and accepted: %t", i+1, n, accepted[i])
+			}
+		}
+	}
+}
+
+// TestResultsThatComeMeanwhileAreSeen: a short list of them is no whole one.
+func TestResultsThatComeMeanwhileAreSeen(t *testing.T) {
+	w := newWorld(t)
+	id := w.submit(w.submission("1", "2", "3"))
+	j, _ := w.end(id)
+	var seen uint64
+	err := w.jobs.results(j, func(one *protocol.JobResult) {
+		if seen++; seen != one.Number {
+			t.Fatalf("result %d comes as number %d", one.Number, seen)
+		}
+		if seen == 1 {
+			for n := uint64(4); n <= 300; n++ {
+				if err := w.store.AddResult(id, &protocol.JobResult{Number: n, Index: 1, Result: failed(errHalted)}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	})
+	if err != nil || seen != 300 {
+		t.Errorf("%d are seen (%v)", seen, err)
 	}
 }

@@ -503,3 +503,5 @@ func (s set) add(i uint64) bool {
 	s[i/64] |= 1 << (i % 64)
 	return true
 }
+
+func (s set) remove(i uint64) { s[i/64] &^= 1 << (i % 64) }
