@@ -117,18 +117,18 @@ func (j *Jobs) Task(id protocol.TaskID) (*protocol.Task, error) {
 		return nil, protocol.Errorf(protocol.CodeNotFound, "the job %s has tasks 1 to %d, not %s", record.Id, record.Tasks, protocol.SafeText(string(id)))
 	}
 	var t *protocol.Task
-	err = j.parts(record, func(i uint64) (bool, bool) { return i == index, i < index }, func(_ uint64, found *protocol.Task) { t = found })
+	err = j.parts(record, index-1, func(i uint64) (bool, bool) { return i == index, i < index }, func(_ uint64, found *protocol.Task) { t = found })
 	if err == nil && t == nil {
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
 		return nil, err
 	}
-	one, err := j.resultOf(record, index)
+	results, err := j.resultsOf(record, index)
 	if err != nil {
 		return nil, err
 	}
-	settle(t, record, one)
+	settle(t, record, results[index])
 	return t, nil
 }
 
@@ -156,24 +156,42 @@ func settle(t *protocol.Task, record *protocol.Job, one *protocol.JobResult) {
 	}
 }
 
-var errNoMore = errors.New("no more items are wanted")
-
-// parts calls take with the tasks of a job that are wanted, as they are before
-// their turn. No more are read when none is.
-func (j *Jobs) parts(record *protocol.Job, wanted func(index uint64) (this, more bool), take func(index uint64, t *protocol.Task)) error {
+// parts calls take with the tasks of a job, after a number, that are wanted, as they
+// are before their turn. No more are read when none is.
+func (j *Jobs) parts(record *protocol.Job, after uint64, wanted func(index uint64) (this, more bool), take func(index uint64, t *protocol.Task)) error {
 	common, err := protocol.ParseSpec(record.Spec)
 	if err != nil {
 		return err
 	}
-	err = j.each(record, func(index uint64, line []byte) error {
-		this, more := wanted(index)
-		switch {
-		case !this && !more:
-			return errNoMore
-		case !this:
+	d, err := protocol.DigestFrom(record.Items)
+	if err != nil {
+		return err
+	}
+	index, end := j.lookup.placeBefore(record, after)
+	list, err := openItems(j.cfg.Store.Blobs(), d, index, end)
+	if err != nil {
+		return err
+	}
+	defer list.close()
+	for {
+		line, err := list.next()
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		item, err := parseItem(line, index)
+		if err != nil {
+			return err
+		}
+		if list.index%everyPlace == 0 {
+			j.lookup.learn(record, list.index, list.end)
+		}
+		this, more := wanted(list.index)
+		switch {
+		case !this && !more:
+			return nil
+		case !this:
+			continue
+		}
+		item, err := parseItem(line, list.index)
 		if err != nil {
 			return err
 		}
@@ -185,34 +203,57 @@ func (j *Jobs) parts(record *protocol.Job, wanted func(index uint64) (this, more
 		if err != nil {
 			return err
 		}
-		take(index, &protocol.Task{
-			Id: string(protocol.Part(protocol.TaskID(record.Id), index)), Spec: raw, Terms: record.Terms, Name: record.Name,
+		take(list.index, &protocol.Task{
+			Id: string(protocol.Part(protocol.TaskID(record.Id), list.index)), Spec: raw, Terms: record.Terms, Name: record.Name,
 			SubmittedUnixMs: record.SubmittedUnixMs, State: protocol.StateQueued, Reason: "its turn has not come",
 		})
-		return nil
-	})
-	if errors.Is(err, errNoMore) {
-		return nil
 	}
-	return err
 }
 
-// lookup knows the last result of each task of one job, the one asked about last.
+// lookup knows the last result of each task of one job, the one asked about last,
+// and where items are, so that no page of tasks reads all that come before it.
 type lookup struct {
 	mu      sync.Mutex // held across reads: what one has read serves the others
 	job     protocol.TaskID
 	read    uint64   // results up to this one
 	numbers []uint32 // of results, by task
+	places  []int64  // where the items 0, everyPlace, 2*everyPlace, ... end
 }
 
-// resultOf returns the last result of a task, or nil when there is none that counts.
-func (j *Jobs) resultOf(record *protocol.Job, index uint64) (*protocol.JobResult, error) {
+// everyPlace is of so many items how often it is known where one is.
+const everyPlace = 1024
+
+// turnTo forgets another job. It is called with mu held.
+func (l *lookup) turnTo(record *protocol.Job) {
+	if id := protocol.TaskID(record.Id); l.job != id {
+		l.job, l.read, l.numbers, l.places = id, 0, make([]uint32, record.Tasks+1), []int64{0}
+	}
+}
+
+// placeBefore returns the last item up to one of which it is known where it ends.
+func (l *lookup) placeBefore(record *protocol.Job, index uint64) (before uint64, end int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.turnTo(record)
+	n := min(index/everyPlace, uint64(len(l.places)-1))
+	return n * everyPlace, l.places[n]
+}
+
+// learn takes where an item ends.
+func (l *lookup) learn(record *protocol.Job, index uint64, end int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.job == protocol.TaskID(record.Id) && index == uint64(len(l.places))*everyPlace {
+		l.places = append(l.places, end)
+	}
+}
+
+// resultsOf returns the last results of tasks, of those that have one that counts.
+func (j *Jobs) resultsOf(record *protocol.Job, indexes ...uint64) (map[uint64]*protocol.JobResult, error) {
 	l, id := &j.lookup, protocol.TaskID(record.Id)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.job != id {
-		l.job, l.read, l.numbers = id, 0, make([]uint32, record.Tasks+1)
-	}
+	l.turnTo(record)
 	for more := true; more; {
 		list, err := j.cfg.Store.Results(id, l.read, resultsAtOnce)
 		if err != nil {
@@ -225,15 +266,21 @@ func (j *Jobs) resultOf(record *protocol.Job, index uint64) (*protocol.JobResult
 		}
 		more = len(list) == resultsAtOnce
 	}
-	number := uint64(l.numbers[index])
-	if number == 0 {
-		return nil, nil
+	results := make(map[uint64]*protocol.JobResult, len(indexes))
+	for _, index := range indexes {
+		number := uint64(l.numbers[index])
+		if number == 0 {
+			continue
+		}
+		list, err := j.cfg.Store.Results(id, number-1, 1)
+		if err != nil {
+			return nil, err
+		}
+		if len(list) > 0 && !record.Stale(list[0]) {
+			results[index] = list[0]
+		}
 	}
-	list, err := j.cfg.Store.Results(id, number-1, 1)
-	if err != nil || len(list) == 0 || record.Stale(list[0]) {
-		return nil, err
-	}
-	return list[0], nil
+	return results, nil
 }
 
 // results calls take with each result of a job that there is by now.

@@ -20,16 +20,27 @@ type items struct {
 	file  *os.File
 	lines *bufio.Scanner
 	index uint64 // of the item read last
+	end   int64  // where that ends in the file
 }
 
-func openItems(blobs *store.Blobs, d protocol.Digest) (*items, error) {
+// openItems opens items after the index-th, which ends at a place in the file.
+func openItems(blobs *store.Blobs, d protocol.Digest, index uint64, end int64) (*items, error) {
 	f, _, err := blobs.Open(d)
 	if err != nil {
 		return nil, err
 	}
-	lines := bufio.NewScanner(f)
-	lines.Buffer(make([]byte, 0, 64<<10), protocol.MaxItem)
-	return &items{file: f, lines: lines}, nil
+	it := &items{file: f, lines: bufio.NewScanner(f), index: index, end: end}
+	if _, err := f.Seek(end, io.SeekStart); err != nil {
+		it.close()
+		return nil, fmt.Errorf("read items: %w", err)
+	}
+	it.lines.Buffer(make([]byte, 0, 64<<10), protocol.MaxItem)
+	it.lines.Split(func(data []byte, atEOF bool) (advance int, line []byte, err error) {
+		advance, line, err = bufio.ScanLines(data, atEOF)
+		it.end += int64(advance)
+		return advance, line, err
+	})
+	return it, nil
 }
 
 // next returns the line of the next item, which is valid until the call after,

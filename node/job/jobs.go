@@ -205,7 +205,7 @@ func (j *Jobs) each(record *protocol.Job, take func(index uint64, line []byte) e
 	if err != nil {
 		return err
 	}
-	list, err := openItems(j.cfg.Store.Blobs(), d)
+	list, err := openItems(j.cfg.Store.Blobs(), d, 0, 0)
 	if err != nil {
 		return err
 	}

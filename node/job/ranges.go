@@ -164,33 +164,35 @@ func (j *Jobs) Tasks(prefix string, which protocol.Ranges, after uint64, limit i
 		return nil, err
 	}
 	var list []*protocol.Task
-	at, bytes := make(map[uint64]*protocol.Task), 0
+	var indexes []uint64
+	bytes := 0
 	wanted := func(index uint64) (this, more bool) {
 		more = len(list) < limit && bytes < listBytes
 		return more && index > after && which.Has(index), more
 	}
-	err = j.parts(record, wanted, func(index uint64, t *protocol.Task) {
-		list = append(list, t)
-		at[index] = t
+	first := after
+	if len(which) > 0 {
+		first = max(first, which[0].First-1)
+	}
+	err = j.parts(record, first, wanted, func(index uint64, t *protocol.Task) {
+		list, indexes = append(list, t), append(indexes, index)
 		bytes += len(t.Spec)
 	})
 	if err != nil {
 		return nil, err
 	}
-	results := make(map[uint64]*protocol.JobResult, len(list))
-	err = j.results(record, func(one *protocol.JobResult) {
-		if at[one.Index] != nil && !record.Stale(one) {
-			one.Result.Stdout, one.Result.Stderr, one.Result.Files = named(one.Result.Stdout), named(one.Result.Stderr), nil
-			results[one.Index] = one
-		}
-	})
+	results, err := j.resultsOf(record, indexes...)
 	if err != nil {
 		return nil, err
 	}
 	r := j.running(protocol.TaskID(record.Id))
-	for index, t := range at {
-		settle(t, record, results[index])
-		if r != nil && results[index] == nil && r.flies(index) {
+	for i, t := range list {
+		one := results[indexes[i]]
+		if one != nil {
+			one.Result.Stdout, one.Result.Stderr, one.Result.Files = named(one.Result.Stdout), named(one.Result.Stderr), nil
+		}
+		settle(t, record, one)
+		if r != nil && one == nil && r.flies(indexes[i]) {
 			t.State, t.Reason = protocol.StateRunning, "under way"
 		}
 	}

@@ -367,3 +367,43 @@ func TestResultsThatComeMeanwhileAreSeen(t *testing.T) {
 		t.Errorf("%d are seen (%v)", seen, err)
 	}
 }
+
+// TestTasksAreFoundWithoutAllBeforeThem: no page reads the items before it, or the
+// results of others, again.
+func TestTasksAreFoundWithoutAllBeforeThem(t *testing.T) {
+	w := newWorld(t)
+	const n = 2500
+	id := w.submit(w.submission(numbers(n)...))
+	j, _ := w.end(id)
+	var all []string
+	for after := uint64(0); ; {
+		page, err := w.jobs.Tasks(string(id), nil, after, 700)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page) == 0 {
+			break
+		}
+		for _, part := range page {
+			_, after = protocol.TaskID(part.Id).Split()
+			if size := uint64(len(fmt.Sprintln(after))); part.Result.Stdout.Size != size {
+				t.Fatalf("task %d has %v", after, part.Result)
+			}
+			all = append(all, fmt.Sprint(after))
+		}
+	}
+	if !slices.Equal(all, numbers(n)) {
+		t.Errorf("there are %d", len(all))
+	}
+	for _, index := range []uint64{n, 1, 1024, 1025, 2048, 2049} {
+		part, err := w.jobs.Task(protocol.Part(id, index))
+		if err != nil || string(part.Result.Stdout.Inline) != fmt.Sprintln(index) {
+			t.Errorf("task %d is %v (%v)", index, part, err)
+		}
+		read := 0
+		err = w.jobs.parts(j, index-1, func(i uint64) (bool, bool) { read++; return i == index, i < index }, func(uint64, *protocol.Task) {})
+		if err != nil || read > everyPlace+1 {
+			t.Errorf("%d items are read for task %d (%v)", read, index, err)
+		}
+	}
+}
