@@ -214,6 +214,9 @@ func (f *mapFlags) run(cmd *cobra.Command, h home, args []string) error {
 		}
 		return nil
 	}
+	if err := report.begin(); err != nil {
+		return err
+	}
 	return followAttached(ctx, h, c, &target{id: job.ID}, report)
 }
 

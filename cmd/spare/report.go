@@ -38,7 +38,12 @@ type report struct {
 	seen  outcome
 	next  uint64                    // the task whose turn it is, when the order is kept
 	early map[uint64]*api.JobResult // those that have come before their turn
+	held  int                       // bytes that these have with them
 }
+
+// maxHeld bounds the bytes of output that wait for their turn here. Beyond that they
+// are asked for when it comes.
+const maxHeld = 32 << 20
 
 func newReport(cmd *cobra.Command, c *client.Client, f *mapFlags) (*report, error) {
 	r := &report{
@@ -51,16 +56,35 @@ func newReport(cmd *cobra.Command, c *client.Client, f *mapFlags) (*report, erro
 		}
 	}
 	if f.joblog != "" {
-		log, err := os.Create(f.joblog)
-		if err == nil {
-			_, err = fmt.Fprintln(log, "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand")
-		}
+		log, err := os.OpenFile(f.joblog, os.O_WRONLY|os.O_CREATE, 0o666)
 		if err != nil {
-			return nil, protocol.Errorf(protocol.CodeFile, "cannot write the log: %v", err).WithHint("name a file with --joblog that you may write to")
+			return nil, cannotLog(err)
 		}
 		r.log = log
 	}
 	return r, nil
+}
+
+func cannotLog(err error) error {
+	return protocol.Errorf(protocol.CodeFile, "cannot write the log: %v", err).WithHint("name a file with --joblog that you may write to")
+}
+
+// begin takes away what the log has from before, once there is a job to tell of.
+func (r *report) begin() error {
+	if r.log == nil {
+		return nil
+	}
+	info, err := r.log.Stat()
+	if err == nil && info.Mode().IsRegular() {
+		err = r.log.Truncate(0)
+	}
+	if err == nil {
+		_, err = fmt.Fprintln(r.log, "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand")
+	}
+	if err != nil {
+		return cannotLog(err)
+	}
+	return nil
 }
 
 // expect takes the next task's item.
@@ -103,20 +127,39 @@ func (r *report) event(e api.JobEvent) error {
 	if one.Index < r.next {
 		return nil // it was run again after its turn
 	}
-	for r.early[one.Index] = one; r.early[r.next] != nil; r.next++ {
-		if err := r.show(r.early[r.next]); err != nil {
+	for r.hold(one); r.early[r.next] != nil; r.next++ {
+		if err := r.show(r.release(r.next)); err != nil {
 			return err
 		}
-		delete(r.early, r.next)
 	}
 	return nil
+}
+
+// hold keeps a result until its turn, without its output if there is no room.
+func (r *report) hold(one *api.JobResult) {
+	r.release(one.Index) // it was run again
+	if size := len(one.Stdout) + len(one.Stderr); r.held+size <= maxHeld || one.Index == r.next {
+		r.held += size
+	} else {
+		one.Stdout, one.Stderr = nil, nil
+	}
+	r.early[one.Index] = one
+}
+
+// release returns a result that was held, or nil.
+func (r *report) release(index uint64) *api.JobResult {
+	one := r.early[index]
+	if one != nil {
+		r.held -= len(one.Stdout) + len(one.Stderr)
+		delete(r.early, index)
+	}
+	return one
 }
 
 // rest shows what has come although others before it have not.
 func (r *report) rest(tasks uint64) error {
 	for i := r.next; i <= tasks && len(r.early) > 0; i++ {
-		if one := r.early[i]; one != nil {
-			delete(r.early, i)
+		if one := r.release(i); one != nil {
 			if err := r.show(one); err != nil {
 				return err
 			}
@@ -160,6 +203,9 @@ func (r *report) keepResult(one *api.JobResult) error {
 	}
 	dir := filepath.Join(r.dir, strconv.FormatUint(one.Index, 10))
 	err := os.MkdirAll(dir, 0o777)
+	if err == nil {
+		err = os.RemoveAll(filepath.Join(dir, "out")) // of an earlier run
+	}
 	for fd, name := range map[int]string{1: "stdout", 2: "stderr"} {
 		if err == nil {
 			err = r.keepOutput(filepath.Join(dir, name), one, fd)

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/spare-network/spare/node/api"
+	"github.com/spare-network/spare/protocol"
 )
 
 func TestExpand(t *testing.T) {
@@ -172,5 +175,31 @@ func TestTagBeginsEachLine(t *testing.T) {
 	}
 	if got, want := out.String(), "a\tone\na\ttwo\na\t\na\tend"; got != want {
 		t.Errorf("it is %q, want %q", got, want)
+	}
+}
+
+// TestOutputThatWaitsForItsTurnIsBounded: a first task that does not end must not make
+// all the others' output stay in memory.
+func TestOutputThatWaitsForItsTurnIsBounded(t *testing.T) {
+	r := &report{keep: true, next: 1, early: make(map[uint64]*api.JobResult)}
+	const n = 3 * maxHeld / protocol.MaxInline
+	for i := range uint64(n) {
+		one := &api.JobResult{Number: i + 1, Index: i + 2, Stdout: make([]byte, protocol.MaxInline), StdoutBytes: protocol.MaxInline}
+		if err := r.event(api.JobEvent{Result: one}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held := 0
+	for _, one := range r.early {
+		held += len(one.Stdout)
+	}
+	if len(r.early) != n || held == 0 || held > maxHeld || held != r.held {
+		t.Errorf("of %d results %d bytes are held, said to be %d", len(r.early), held, r.held)
+	}
+	for i := range uint64(n) {
+		r.release(i + 2)
+	}
+	if r.held != 0 {
+		t.Errorf("%d bytes are held of none", r.held)
 	}
 }
