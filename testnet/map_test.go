@@ -42,7 +42,7 @@ func primesBelow(most int) []int {
 }
 
 // TestE2EMapOutlastsKills has 100,000 tasks run while the requester is killed -9
-// twice, and a provider now and then. The same command again carries on, every
+// twice, and two providers, each in mid-job. The same command again carries on, every
 // task has ended exactly once, and neither disk nor memory grows with them.
 func TestE2EMapOutlastsKills(t *testing.T) {
 	const (
@@ -63,6 +63,7 @@ func TestE2EMapOutlastsKills(t *testing.T) {
 		t.Fatal(err)
 	}
 	start := time.Now()
+	deadline := time.Now().Add(10 * time.Minute) // for what hangs
 	var end ending
 	tries := 0
 	ended := make(chan struct{})
@@ -86,20 +87,29 @@ func TestE2EMapOutlastsKills(t *testing.T) {
 		await(t, n.Name+" is gone", func() bool { return syscall.Kill(n.PID, 0) != nil })
 		n.restart(t)
 	}
-	providers := time.NewTicker(5 * time.Second)
-	defer providers.Stop()
 	for i, until := range []uint64{tasks / 4, tasks / 2} {
-		for passed() < until {
-			select {
-			case <-providers.C:
-				kill(nodes[1+i])
-			case <-time.After(200 * time.Millisecond):
+		// A provider goes in the first half of each part, then the requester.
+		for _, step := range []struct {
+			until uint64
+			node  *node
+		}{{until - tasks/8, nodes[1+i]}, {until, requester}} {
+			for passed() < step.until {
+				if time.Now().After(deadline) {
+					t.Fatalf("%d tasks have passed, want %d", passed(), step.until)
+				}
+				time.Sleep(50 * time.Millisecond)
 			}
+			if n := passed(); n >= tasks {
+				t.Fatalf("%s is to be killed in mid-job, and all %d tasks have passed", step.node.Name, n)
+			}
+			kill(step.node)
 		}
-		kill(requester)
 	}
 	began := memory(t, requester.PID)
 	<-ended
+	if tries < 3 {
+		t.Errorf("the command has outlasted a kill of its node: %d tries", tries)
+	}
 	if end.code != 0 || string(end.stdout) != want.String() {
 		t.Errorf("after %d tries it exits %d with %d bytes, want %d: %.1000s", tries, end.code, len(end.stdout), want.Len(), end.stderr)
 	}
