@@ -296,3 +296,5 @@ func (j *Jobs) results(record *protocol.Job, take func(*protocol.JobResult)) err
 		}
 	}
 }
+
+var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()

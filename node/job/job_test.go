@@ -36,6 +36,7 @@ type world struct {
 	flying int
 	most   int
 	left   []string // tasks that were taken up
+	busy   int      // how often the requester has no room
 }
 
 func newWorld(t *testing.T) *world {
@@ -79,6 +80,11 @@ func (w *world) restart() {
 // Part implements [Tasks]: a task's stdout is its args.
 func (w *world) Part(ctx context.Context, id protocol.TaskID, spec *protocol.Spec, _ *protocol.Terms, name string, left *protocol.Task) (*protocol.Task, error) {
 	w.mu.Lock()
+	if w.busy > 0 {
+		w.busy--
+		w.mu.Unlock()
+		return nil, protocol.Errorf(protocol.CodeBusy, "too many tasks are open already")
+	}
 	w.runs[id]++
 	w.flying++
 	w.most = max(w.most, w.flying)
@@ -472,5 +478,32 @@ func (w *world) eventually(what string, ok func() bool) {
 		if time.Now().After(end) {
 			w.t.Fatalf("did not happen: %s", what)
 		}
+	}
+}
+
+func TestTasksWaitForRoomAtTheirOwnNode(t *testing.T) {
+	w := newWorld(t)
+	w.busy = 7
+	if j, _ := w.end(w.submit(w.submission(numbers(3)...))); j.Passed != 3 || j.Results != 3 {
+		t.Errorf("it ends as %v", j)
+	}
+	w.mu.Lock()
+	w.busy = 1 << 30
+	w.mu.Unlock()
+	id := w.submit(w.submission(numbers(3)...))
+	w.eventually("it waits", func() bool { w.mu.Lock(); defer w.mu.Unlock(); return w.busy < 1<<30 })
+	if err := w.jobs.Cancel(id, tasks(t, "1-3")); err != nil {
+		t.Fatal(err)
+	}
+	if _, results := w.end(id); len(results) != 3 || !results[1][0].Cancelled() {
+		t.Errorf("cancelled, they end as %v", results)
+	}
+	id = w.submit(w.submission(numbers(3)...))
+	w.restart() // it stops while they wait
+	w.mu.Lock()
+	w.busy = 0
+	w.mu.Unlock()
+	if j, _ := w.end(id); j.Passed != 3 {
+		t.Errorf("after a restart it ends as %v", j)
 	}
 }

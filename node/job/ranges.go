@@ -212,3 +212,21 @@ func named(b *protocol.Blob) *protocol.Blob {
 	}
 	return &protocol.Blob{Digest: b.GetDigest(), Size: b.GetSize()}
 }
+
+// set is a set of numbers from 1 to as many as it was made for, a bit each.
+type set []uint64
+
+func newSet(n uint64) set { return make(set, n/64+1) }
+
+func (s set) has(i uint64) bool { return s[i/64]&(1<<(i%64)) != 0 }
+
+// add reports whether i is new.
+func (s set) add(i uint64) bool {
+	if s.has(i) {
+		return false
+	}
+	s[i/64] |= 1 << (i % 64)
+	return true
+}
+
+func (s set) remove(i uint64) { s[i/64] &^= 1 << (i % 64) }

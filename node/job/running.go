@@ -330,19 +330,32 @@ func (r *running) run(index uint64, line []byte) {
 }
 
 // try runs a task, and again when spare failed it, as often as the rules say. The
-// program's own failures are the same each time.
+// program's own failures are the same each time. It waits while this node has as many
+// tasks under way as it can.
 func (r *running) try(ctx context.Context, index uint64, item *protocol.Item) (t *protocol.Task, err error) {
 	id := protocol.Part(r.id, index)
-	for left := r.record.Rules.GetRetries(); ; left-- {
+	record := r.j.takeLeft(id)
+	for left := r.record.Rules.GetRetries(); ; {
 		spec, bad := specOf(item, r.common, r.j.cfg.Store.Blobs())
 		if bad != nil {
 			return nil, bad
 		}
-		t, err = r.j.cfg.Tasks.Part(ctx, id, spec, r.record.Terms, r.record.Name, r.j.takeLeft(id))
+		t, err = r.j.cfg.Tasks.Part(ctx, id, spec, r.record.Terms, r.record.Name, record)
+		if protocol.CodeOf(err) == protocol.CodeBusy { // with other jobs' tasks, and that passes
+			select {
+			case <-time.After(lookEvery):
+				continue
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			case <-r.ctx.Done():
+				return nil, errStopping
+			}
+		}
 		ours := err != nil || t.Result.ExitSource == protocol.FromSystem && !protocol.Code(t.Result.Code).EndsGuest()
 		if !ours || left == 0 || r.ctx.Err() != nil || ctx.Err() != nil {
 			return t, err
 		}
+		left, record = left-1, nil
 	}
 }
 
@@ -453,8 +466,6 @@ func (r *running) isOver() bool {
 	return r.over
 }
 
-var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
-
 // plain is a result without the receipts that justify it: who gave it stands
 // beside it, and what was signed is kept as evidence.
 func plain(r *protocol.Result) *protocol.Result {
@@ -487,21 +498,3 @@ func failed(err error) *protocol.Result {
 		Stdout: protocol.NewBlob(nil), Stderr: protocol.NewBlob(nil),
 	}
 }
-
-// set is a set of numbers from 1 to as many as it was made for, a bit each.
-type set []uint64
-
-func newSet(n uint64) set { return make(set, n/64+1) }
-
-func (s set) has(i uint64) bool { return s[i/64]&(1<<(i%64)) != 0 }
-
-// add reports whether i is new.
-func (s set) add(i uint64) bool {
-	if s.has(i) {
-		return false
-	}
-	s[i/64] |= 1 << (i % 64)
-	return true
-}
-
-func (s set) remove(i uint64) { s[i/64] &^= 1 << (i % 64) }
