@@ -150,7 +150,11 @@ func TestLogsFollowToTheEnd(t *testing.T) {
 				t.Fatal(err)
 			}
 			code, stderr := r.end(t)
-			if ended := c.state == "cancelled"; (code == 0) != ended || stderr != "" {
+			ended, says := c.state == "cancelled", ""
+			if ended {
+				says = "spare: task aaaaaaaaaa failed: E-CANCELLED: the user cancelled\n"
+			}
+			if (code == 0) != ended || stderr != says {
 				t.Errorf("status %d, stderr %q", code, stderr)
 			}
 			if got := r.state(t); got != c.state {

@@ -117,7 +117,7 @@ func (o *outcome) end(j *api.Job, t *target) error {
 		return err
 	}
 	if left := which.Count(j.Tasks) - o.ended; left > 0 {
-		return protocol.Errorf(protocol.CodeCancelled, "job %s has ended, and %s of these not run", j.ID, were(left)).
+		return protocol.Errorf(protocol.CodeCancelled, "job %s has ended, and %d of these %s not run", j.ID, left, were(left)).
 			WithHint("'spare rerun %s/%s' runs them", j.ID, t.tasks)
 	}
 	if o.failed > 0 {
@@ -126,11 +126,12 @@ func (o *outcome) end(j *api.Job, t *target) error {
 	return nil
 }
 
+// were is the verb of so many.
 func were(n uint64) string {
 	if n == 1 {
-		return "1 was"
+		return "was"
 	}
-	return fmt.Sprintf("%d were", n)
+	return "were"
 }
 
 // waitTasks waits for several tasks of a job.

@@ -209,12 +209,15 @@ on stdout, their stderr on stderr.
 }
 
 func followTask(ctx context.Context, c *client.Client, id string) error {
-	_, err := c.Follow(ctx, id, func(e api.Event) error {
+	t, err := c.Follow(ctx, id, func(e api.Event) error {
 		if err := write(os.Stdout, e.Stdout); err != nil {
 			return err
 		}
 		return write(os.Stderr, e.Stderr)
 	})
+	if err == nil && t.Error != nil {
+		fmt.Fprintf(os.Stderr, "spare: task %s failed: %s: %s\n", t.ID, t.Error.Code, protocol.SafeText(t.Error.Message))
+	}
 	if errors.Is(err, errOutput) {
 		return protocol.Errorf(protocol.CodeFile, "%v", err).WithHint("the task goes on; 'spare logs %s' has its output", id)
 	}

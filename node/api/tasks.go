@@ -173,18 +173,34 @@ func (s *Server) getTask(ctx context.Context, in *waitInput) (*reply[Task], erro
 // follow follows a task to its end. One of a job may have to wait for its turn
 // first; it is told when it has ended then.
 func (s *Server) follow(ctx context.Context, id protocol.TaskID, out func(int, []byte) error, changed func(*protocol.Task)) (*protocol.Task, error) {
-	t, err := s.cfg.Tasks.Follow(ctx, id, out, changed)
 	of, index := id.Split()
-	if err != nil || t.State.Ended() || index == 0 {
-		return t, err
+	for {
+		t, err := s.cfg.Tasks.Follow(ctx, id, out, changed)
+		if err != nil || t.State.Ended() {
+			return t, err
+		}
+		if index > 0 {
+			_, err = s.cfg.Jobs.Follow(ctx, of, protocol.Ranges{{First: index, Last: index}}, 0,
+				func(*protocol.JobResult) error { return nil }, func(*protocol.Job) error { return nil })
+			if err != nil {
+				return nil, err
+			}
+			if t, err = s.cfg.Tasks.Follow(ctx, id, out, changed); err != nil || t.State.Ended() {
+				return t, err
+			}
+		}
+		// It is to be run again by now, or nobody conducts it.
+		select {
+		case <-time.After(lookEvery):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
 	}
-	_, err = s.cfg.Jobs.Follow(ctx, of, protocol.Ranges{{First: index, Last: index}}, 0,
-		func(*protocol.JobResult) error { return nil }, func(*protocol.Job) error { return nil })
-	if err != nil {
-		return nil, err
-	}
-	return s.cfg.Tasks.Follow(ctx, id, out, changed)
 }
+
+// lookEvery is how often a task is looked at that has not ended and cannot be
+// followed.
+const lookEvery = 250 * time.Millisecond
 
 func (s *Server) submitTask(ctx context.Context, in *submitInput) (*huma.StreamResponse, error) {
 	spec, terms, err := s.understand(&in.Body)

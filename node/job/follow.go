@@ -135,12 +135,8 @@ func (j *Jobs) Task(id protocol.TaskID) (*protocol.Task, error) {
 // settle makes a task what its result says, or what its job says of one without.
 func settle(t *protocol.Task, record *protocol.Job, one *protocol.JobResult) {
 	if one == nil {
-		switch {
-		case !record.Ended():
-		case record.State == protocol.StateCancelled:
-			t.State, t.Reason = protocol.StateCancelled, "its job was cancelled before its turn"
-		default:
-			t.State, t.Reason = protocol.StateCancelled, "its job ended before its turn"
+		if record.Ended() {
+			unrun(t, record)
 		}
 		return
 	}
@@ -154,6 +150,17 @@ func settle(t *protocol.Task, record *protocol.Job, one *protocol.JobResult) {
 			StartedUnixMs: one.StartedUnixMs, EndedUnixMs: one.EndedUnixMs, Gas: one.Result.Gas,
 		}}
 	}
+}
+
+// unrun gives a task that its ended job has not run an end: whoever waits for it
+// is told so, and how to have it run.
+func unrun(t *protocol.Task, record *protocol.Job) {
+	why := "its job ended before its turn"
+	if record.State == protocol.StateCancelled {
+		why = "its job was cancelled before its turn"
+	}
+	t.State, t.Reason, t.EndedUnixMs = protocol.StateCancelled, why, record.EndedUnixMs
+	t.Result = failed(protocol.Errorf(protocol.CodeCancelled, "%s", why).WithHint("'spare rerun %s' runs it", t.Id))
 }
 
 // parts calls take with the tasks of a job, after a number, that are wanted, as they

@@ -407,3 +407,22 @@ func TestTasksAreFoundWithoutAllBeforeThem(t *testing.T) {
 		}
 	}
 }
+
+func TestTaskThatWasNotRunHasAnEnd(t *testing.T) {
+	w := newWorld(t)
+	w.run = func(_ context.Context, _ []string) (int32, protocol.Code) { return 1, "" }
+	j := w.submission(numbers(4)...)
+	j.Rules.InFlight, j.Rules.Halt = 1, &protocol.Halt{Count: 1}
+	id := w.submit(j)
+	ended, _ := w.end(id)
+	task, err := w.jobs.Task(protocol.Part(id, 4))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !task.State.Ended() || task.EndedUnixMs != ended.EndedUnixMs || task.Result.GetCode() != string(protocol.CodeCancelled) || task.Result.Hint == "" {
+		t.Errorf("a task that was not run is %v", task)
+	}
+	if got := w.ran(id, 4); got[3] != 0 {
+		t.Errorf("tasks ran %v times", got)
+	}
+}

@@ -135,8 +135,24 @@ func (c *Client) Wait(ctx context.Context, prefix string) (api.Task, error) {
 		if err != nil || t.Ended != nil {
 			return t, err
 		}
+		if err := pause(ctx); err != nil {
+			return t, err
+		}
 	}
 }
+
+// pause parts one long poll from the next, so that a node that answers at once
+// is not asked without end.
+func pause(ctx context.Context) error {
+	select {
+	case <-time.After(pollEvery):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+const pollEvery = 250 * time.Millisecond
 
 // Cancel ends a task and returns it.
 func (c *Client) Cancel(ctx context.Context, prefix string) (api.Task, error) {

@@ -45,6 +45,9 @@ func (c *Client) WaitJob(ctx context.Context, prefix string) (api.Job, error) {
 		if err != nil || j.Ended != nil {
 			return j, err
 		}
+		if err := pause(ctx); err != nil {
+			return j, err
+		}
 	}
 }
 
