@@ -31,9 +31,7 @@ func followAttached(ctx context.Context, h home, c *client.Client, t *target, r 
 	case err == nil && t.tasks != "":
 		return r.seen.end(j, t)
 	case err == nil:
-		if left := j.Tasks - j.Passed - j.Failed; left > 0 && j.State == protocol.StateDone.Word() {
-			fmt.Fprintf(r.stderr, "spare: job %s ended after %s: %s; '%s rerun %[1]s' goes on\n", j.ID, progressText(j), j.Reason, h.command())
-		}
+		tellHalted(r.stderr, &h, j)
 		return endOfJob(j)
 	case errors.As(context.Cause(watched), &by):
 		return leaveJob(ctx, h, c, id, by, signals)
@@ -95,9 +93,8 @@ func printJob(w io.Writer, j api.Job) error {
 		{"job", j.ID},
 		{"program", j.Name},
 		{"module", j.Module},
-		{"state", j.State},
+		{"state", jobText(&j)},
 		{"reason", j.Reason},
-		{"tasks", progressText(&j)},
 		{"submitted", clock(&j.Submitted)},
 		{"ended", clock(j.Ended)},
 		{"limits", limitsText(&j.Limits)},

@@ -98,7 +98,7 @@ func printListed(w io.Writer, list []any) error {
 				ms := api.Millis(time.Time(*v.Ended).Sub(submitted(one)))
 				wall = millis(&ms)
 			}
-			rows[i] = []string{v.ID, v.Kind, v.State + ", " + progressText(&v), v.Name, "", age, wall}
+			rows[i] = []string{v.ID, v.Kind, jobText(&v), v.Name, "", age, wall}
 		}
 	}
 	return table(w, []string{"ID", "KIND", "STATE", "PROGRAM", "WHERE", "AGE", "TIME"}, rows)

@@ -320,7 +320,7 @@ func endOfJob(j *api.Job) error {
 	left := j.Tasks - j.Passed - j.Failed
 	switch {
 	case j.State == protocol.StateCancelled.Word():
-		return protocol.Errorf(protocol.CodeCancelled, "job %s was cancelled: %d of %d tasks were not run", j.ID, left, j.Tasks).
+		return protocol.Errorf(protocol.CodeCancelled, "job %s was cancelled: %d of %s %s not run", j.ID, left, plural(j.Tasks, "task"), were(left)).
 			WithHint("'spare rerun %s' runs them", j.ID)
 	case j.State == protocol.StateLost.Word():
 		return protocol.Errorf(protocol.CodeInternal, "job %s cannot go on: %s", j.ID, j.Reason).WithHint("'spare rerun %s' tries again", j.ID)
@@ -337,6 +337,29 @@ func plural(n uint64, noun string) string {
 		return "1 " + noun
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// isHalted reports whether a job's rule has ended it before all of its tasks were
+// run.
+func isHalted(j *api.Job) bool {
+	return j.State == protocol.StateDone.Word() && j.Passed+j.Failed < j.Tasks
+}
+
+// jobText is the state of a job, and how far it has come.
+func jobText(j *api.Job) string {
+	state := j.State
+	if isHalted(j) {
+		state = "halted"
+	}
+	return state + ", " + progressText(j)
+}
+
+// tellHalted says what a job has not run that its rule has ended: how it exits
+// does not tell.
+func tellHalted(w io.Writer, h *home, j *api.Job) {
+	if left := j.Tasks - j.Passed - j.Failed; isHalted(j) {
+		fmt.Fprintf(w, "spare: job %s ended after %s: %s; %d %s not run; '%s rerun %[1]s' goes on\n", j.ID, progressText(j), j.Reason, left, were(left), h.command())
+	}
 }
 
 // progressText is how far a job has come, in words.

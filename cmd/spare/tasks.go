@@ -287,6 +287,7 @@ status, or with how many tasks have failed, at most 101.
 					if err != nil {
 						return ofTask(err, t.id)
 					}
+					tellHalted(cmd.ErrOrStderr(), h, &j)
 					return endOfJob(&j)
 				})
 			}
@@ -344,7 +345,7 @@ func cancelTasks(cmd *cobra.Command, c *client.Client, t *target) error {
 		return err
 	}
 	if j.Ended != nil {
-		fmt.Fprintf(cmd.ErrOrStderr(), "spare: job %s has ended already: %s, %s\n", j.ID, j.State, progressText(&j))
+		fmt.Fprintf(cmd.ErrOrStderr(), "spare: job %s has ended already: %s\n", j.ID, jobText(&j))
 		return nil
 	}
 	_, err = c.CancelJob(cmd.Context(), j.ID, t.tasks)

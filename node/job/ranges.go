@@ -87,6 +87,16 @@ func (r *running) endedOf(which protocol.Ranges) (n uint64) {
 	return n
 }
 
+// endOnly ends a job of which some tasks were run again, and others never: it is
+// what it was before. It is called with mu held.
+func (r *running) endOnly(record *protocol.Job) {
+	if record.Rules.GetHalt().Due(record.Tasks, record.Passed, record.Failed) {
+		record.State, record.Reason = protocol.StateDone, "halted by its rule"
+		return
+	}
+	record.State, record.Reason = protocol.StateCancelled, protocol.SafeText("only these tasks were to be run: "+r.only.String())
+}
+
 // Cancel ends tasks of a job, or the whole job when none is named. What has ended
 // stays as it is.
 func (j *Jobs) Cancel(id protocol.TaskID, which protocol.Ranges) error {

@@ -198,8 +198,8 @@ func TestCancelledJobRunsTheTasksNamed(t *testing.T) {
 	unblock()
 	w.again(id, "5-6")
 	ended, _ := w.end(id)
-	if ended.State != protocol.StateDone || ended.Passed != 4 || ended.Reason == "" {
-		t.Errorf("it ends as %v", ended)
+	if ended.State != protocol.StateCancelled || ended.Passed != 4 || ended.Reason == "" {
+		t.Errorf("with tasks that were never run it ends as %v", ended)
 	}
 	if got, want := w.ran(id, 6), []int{1, 1, 1, 0, 1, 1}; !slices.Equal(got, want) {
 		t.Errorf("they were run %v times", got)
@@ -424,5 +424,9 @@ func TestTaskThatWasNotRunHasAnEnd(t *testing.T) {
 	}
 	if got := w.ran(id, 4); got[3] != 0 {
 		t.Errorf("tasks ran %v times", got)
+	}
+	w.again(id, "4")
+	if again, _ := w.end(id); again.State != protocol.StateDone || again.Reason != ended.Reason {
+		t.Errorf("when one was run of those that its rule had left it ends as %v", again)
 	}
 }

@@ -415,7 +415,7 @@ func (r *running) end(cause error) {
 		case r.halted:
 			record.State, record.Reason = protocol.StateDone, "halted by its rule"
 		case len(r.only) > 0 && r.endedOf(r.only) == r.only.Count(record.Tasks):
-			record.State, record.Reason = protocol.StateDone, protocol.SafeText("only these tasks were to be run: "+r.only.String())
+			r.endOnly(record)
 		case errors.Is(cause, errCancelled):
 			record.State, record.Reason = protocol.StateCancelled, errCancelled.Message
 		default:
