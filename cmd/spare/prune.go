@@ -18,12 +18,14 @@ func newPrune(h *home) *cobra.Command {
 	keep := quantity{counts, 0, 0, 1_000_000}
 	defaults := node.Default()
 	var p api.Pruning
+	var all bool
 	var printed *format
 	cmd := &cobra.Command{
-		Use:   "prune [ID...]",
+		Use:   "prune ID... | --older-than TIME | --keep N | --all",
 		Short: "Delete tasks and jobs that have ended, with their output",
 		Long: fmt.Sprintf(`Delete tasks and jobs that have ended, with what they have written and left: those
-named, or all that are as the flags say. What has not ended is never touched.
+named, or those that --older-than and --keep leave over, or with --all every one.
+What has not ended is never touched.
 
 Without this, the newest %d tasks and %d jobs that have ended are kept, or as many
 as [keep] in config.toml says. Of a job, all tasks and their results are kept, and
@@ -33,8 +35,16 @@ go, with it. Programs and inputs are a cache, which is bounded by itself.`, defa
   spare prune k4q 7ab`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			flags := cmd.Flags()
-			if len(args) > 0 && (flags.Changed("older-than") || flags.Changed("keep") || p.Tasks || p.Jobs) {
+			if len(args) > 0 && (flags.Changed("older-than") || flags.Changed("keep") || all || p.Tasks || p.Jobs) {
 				return usage(cmd, "either IDs, or flags that say what to delete")
+			}
+			bounded := flags.Changed("older-than") || flags.Changed("keep")
+			switch {
+			case all && bounded:
+				return usage(cmd, "either --all, or --older-than and --keep")
+			case len(args) == 0 && !all && !bounded:
+				return protocol.Errorf(protocol.CodeUsage, "nothing says what to delete").
+					WithHint("name IDs, give --older-than or --keep, or delete all that has ended with --all")
 			}
 			for _, id := range args {
 				if id == "" {
@@ -68,6 +78,7 @@ go, with it. Programs and inputs are a cache, which is bounded by itself.`, defa
 	flags := cmd.Flags()
 	flags.Var(&older, "older-than", "only those that ended so long ago or longer")
 	flags.Var(&keep, "keep", "so many of the newest tasks, and of the newest jobs, stay, `N`")
+	flags.BoolVar(&all, "all", false, "all that have ended")
 	flags.BoolVar(&p.Tasks, "tasks", false, "only tasks that stand alone")
 	flags.BoolVar(&p.Jobs, "jobs", false, "only jobs")
 	flags.BoolVar(&p.DryRun, "dry-run", false, "say what would go and delete nothing")
