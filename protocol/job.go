@@ -92,16 +92,21 @@ func ParseRanges(text string) (Ranges, error) {
 		}
 		list = append(list, Range{first, min(last, MaxJobTasks)})
 	}
-	slices.SortFunc(list, func(a, b Range) int { return cmp.Compare(a.First, b.First) })
-	merged := list[:1]
-	for _, r := range list[1:] {
+	return list.Merged(), nil
+}
+
+// Merged returns the same tasks in ascending order and as few ranges as can be.
+func (r Ranges) Merged() Ranges {
+	list := slices.SortedFunc(slices.Values(r), func(a, b Range) int { return cmp.Compare(a.First, b.First) })
+	merged := list[:min(len(list), 1)]
+	for _, r := range list[len(merged):] {
 		if last := &merged[len(merged)-1]; r.First <= last.Last+1 {
 			last.Last = max(last.Last, r.Last)
 		} else {
 			merged = append(merged, r)
 		}
 	}
-	return merged, nil
+	return merged
 }
 
 // String writes ranges as [ParseRanges] reads them.
@@ -200,6 +205,9 @@ func (r *JobResult) Passed() bool {
 
 // Cancelled reports whether a task of a job was ended by its user.
 func (r *JobResult) Cancelled() bool { return r.GetResult().GetCode() == string(CodeCancelled) }
+
+// Unbegun reports whether a task of a job was cancelled before any peer had it.
+func (r *JobResult) Unbegun() bool { return r.Cancelled() && r.GetAttempts() == 0 }
 
 // Counts reports whether a job is perhaps to be halted for such a result.
 func (h *Halt) Counts(r *JobResult) bool {

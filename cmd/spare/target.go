@@ -252,6 +252,7 @@ func newRerun(h *home) *cobra.Command {
 		Use:   "rerun JOB | JOB/TASKS",
 		Short: "Go on with a job that ended before its end, or run tasks of it again",
 		Long: `Go on with a job that ended before all of its tasks were run, and show what comes.
+Tasks that were cancelled before they began are run, too.
 
 With --failed, those that have failed are run again as well. JOB/7, JOB/3-9 or
 JOB/1,4,10-12 runs just these tasks again, whether they had passed or not, and no

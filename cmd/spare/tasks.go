@@ -306,7 +306,7 @@ func newCancel(h *home) *cobra.Command {
 		Use:   "cancel TASK",
 		Short: "End a task, a job, or tasks of a job",
 		Long: `End a task, a job, or tasks of a job. Those of a job that have not begun are not run
-and count as failed; 'spare rerun' runs them.
+and count as failed; 'spare rerun JOB' runs them.
 
 ` + targetHelp,
 		Args: exactly("TASK"),

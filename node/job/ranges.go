@@ -139,6 +139,11 @@ func (j *Jobs) Again(ctx context.Context, id protocol.TaskID, which protocol.Ran
 	if which, err = which.Of(record.Tasks); err != nil {
 		return nil, err
 	}
+	if len(which) == 0 {
+		if err := j.forgive(record); err != nil {
+			return nil, err
+		}
+	}
 	switch {
 	case len(which) > 0:
 		if err := record.RunAgain(which); err != nil {
@@ -157,6 +162,30 @@ func (j *Jobs) Again(ctx context.Context, id protocol.TaskID, which protocol.Ran
 		return nil, fmt.Errorf("journal the job: %w", err)
 	}
 	return j.begin(record)
+}
+
+// forgive makes tasks of a job that has ended ones that were not run again, if
+// they were cancelled before they began.
+func (j *Jobs) forgive(record *protocol.Job) error {
+	if record.Failed == 0 {
+		return nil
+	}
+	var which protocol.Ranges
+	err := j.results(record, func(one *protocol.JobResult) {
+		switch n := len(which); {
+		case !one.Unbegun() || record.Stale(one):
+		case n > 0 && which[n-1].Last+1 == one.Index:
+			which[n-1].Last++
+		default:
+			which = append(which, protocol.Range{First: one.Index, Last: one.Index})
+		}
+	})
+	if err != nil || len(which) == 0 {
+		return err
+	}
+	which = which.Merged()
+	record.Failed -= min(record.Failed, which.Count(record.Tasks))
+	return record.RunAgain(which)
 }
 
 // listBytes is about how much of specs is held for one list of tasks.

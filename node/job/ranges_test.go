@@ -84,6 +84,14 @@ func TestCancelledTasksAreNotRun(t *testing.T) {
 	if got, want := w.states(id, "3-5"), []string{"3 done", "4 cancelled", "5 cancelled"}; !slices.Equal(got, want) {
 		t.Errorf("its tasks are %q", got)
 	}
+	// They are what is left to run.
+	w.again(id, "")
+	if ended, _ = w.end(id); ended.State != protocol.StateDone || ended.Passed != 6 || ended.Failed != 0 || ended.Results != 8 {
+		t.Errorf("when it goes on it ends as %v", ended)
+	}
+	if got, want := w.ran(id, 6), []int{1, 1, 1, 1, 1, 1}; !slices.Equal(got, want) {
+		t.Errorf("they were run %v times", got)
+	}
 }
 
 func TestCancelledTaskEndsWhileOthersGoOn(t *testing.T) {
