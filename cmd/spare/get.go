@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"path"
 	"strings"
 
@@ -80,6 +81,9 @@ Those of a job, or of several of its tasks, go to a directory for each, DIR/N. A
 			files, err := chosen(&t, args[1:])
 			if err != nil {
 				return err
+			}
+			if len(files) == 0 {
+				fmt.Fprintf(cmd.ErrOrStderr(), "spare: task %s has left no files\n", t.ID)
 			}
 			out, err := openOutputDir(dir)
 			if err != nil {

@@ -110,7 +110,11 @@ func rulesText(r *api.JobRules) string {
 	if r.InFlight > 0 {
 		text = fmt.Sprintf("%d at once", r.InFlight)
 	}
-	text += fmt.Sprintf(", %d more tries when spare fails", r.Retries)
+	tries := "tries"
+	if r.Retries == 1 {
+		tries = "try"
+	}
+	text += fmt.Sprintf(", %d more %s when spare fails", r.Retries, tries)
 	if h := r.Halt; h != nil {
 		part := fmt.Sprint(h.Count)
 		if h.Percent > 0 {

@@ -67,7 +67,9 @@ func (p *progress) note(j *api.Job) {
 	case p.how == "bar" && since >= barEvery && j.Ended == nil:
 		p.told = now
 		done := int(barWidth * (j.Passed + j.Failed) / max(j.Tasks, 1))
-		fmt.Fprintf(p.w, "\r\x1b[K[%s%s] %s", strings.Repeat("=", done), strings.Repeat(" ", barWidth-done), p.text(j, now))
+		// A terminal that is too narrow cuts it off: a bar that went on in the next
+		// line could not be taken away.
+		fmt.Fprintf(p.w, "\r\x1b[K\x1b[?7l[%s%s] %s\x1b[?7h", strings.Repeat("=", done), strings.Repeat(" ", barWidth-done), p.text(j, now))
 		p.drawn = true
 	}
 }
@@ -75,7 +77,11 @@ func (p *progress) note(j *api.Job) {
 func (p *progress) text(j *api.Job, now time.Time) string {
 	text := progressText(j)
 	if eta, ok := p.eta(j, now); ok {
-		text += ", " + eta.Round(time.Second).String() + " to go"
+		left := "<1s"
+		if eta >= time.Second {
+			left = eta.Round(time.Second).String()
+		}
+		text += ", " + left + " to go"
 	}
 	return text
 }

@@ -34,7 +34,7 @@ Tasks of a job are not listed: 'spare show JOB/1-100' shows them.`
 	cmd.Flags().BoolVar(&tasks, "tasks", false, "only tasks that stand alone")
 	cmd.PostRun = func(cmd *cobra.Command, _ []string) {
 		if more {
-			fmt.Fprintf(cmd.ErrOrStderr(), "spare: there are older ones than these %d; '%s ps --limit N' shows more, at most 1000\n", limit.n, h.command())
+			fmt.Fprintf(cmd.ErrOrStderr(), "spare: there are older ones; '%s ps --limit N' shows more, at most 1000\n", h.command())
 		}
 	}
 	return cmd

@@ -39,6 +39,8 @@ type report struct {
 	next  uint64                    // the task whose turn it is, when the order is kept
 	early map[uint64]*api.JobResult // those that have come before their turn
 	held  int                       // bytes that these have with them
+
+	hinted map[protocol.Code]bool // how to mend it was said
 }
 
 // maxHeld bounds the bytes of output that wait for their turn here. Beyond that they
@@ -49,6 +51,7 @@ func newReport(cmd *cobra.Command, c *client.Client, f *mapFlags) (*report, erro
 	r := &report{
 		c: c, stdout: cmd.OutOrStdout(), stderr: cmd.ErrOrStderr(), keep: f.keep, tag: f.tag, dir: f.results,
 		bar: newProgress(f.progress.word, os.Stderr), next: 1, early: make(map[uint64]*api.JobResult),
+		hinted: make(map[protocol.Code]bool),
 	}
 	if r.dir != "" {
 		if err := os.MkdirAll(r.dir, 0o777); err != nil {
@@ -282,11 +285,23 @@ func (r *report) show(one *api.JobResult) error {
 	}
 	switch {
 	case one.Error != nil:
-		fmt.Fprintf(r.stderr, "spare: task %s (%s) failed: %s: %s\n", r.part(one.Index), protocol.SafeText(r.label(one.Index)), one.Error.Code, protocol.SafeText(one.Error.Message))
+		fmt.Fprintf(r.stderr, "spare: task %s failed: %s: %s\n", r.called(one.Index), one.Error.Code, protocol.SafeText(one.Error.Message))
+		if code := one.Error.Code; !r.hinted[code] { // once says it for all
+			r.hinted[code] = true
+			fmt.Fprintf(r.stderr, "  hint: %s\n", protocol.SafeText(hintFor(one.Error, r.part(one.Index))))
+		}
 	case one.ExitCode != 0:
-		fmt.Fprintf(r.stderr, "spare: task %s (%s) ended with exit code %d\n", r.part(one.Index), protocol.SafeText(r.label(one.Index)), one.ExitCode)
+		fmt.Fprintf(r.stderr, "spare: task %s ended with exit code %d\n", r.called(one.Index), one.ExitCode)
 	}
 	return nil
+}
+
+// called is a task's ID, with its item if that is known here.
+func (r *report) called(index uint64) string {
+	if index > uint64(len(r.labels)) {
+		return r.part(index)
+	}
+	return fmt.Sprintf("%s (%s)", r.part(index), protocol.SafeText(r.label(index)))
 }
 
 // tagger begins each line with a tag.

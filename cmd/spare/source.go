@@ -161,6 +161,9 @@ const maxItems = 16 << 20
 // each time, as --resume wants them. As in shells, * and ** leave away what begins
 // with a dot, and ** does not follow links to directories.
 func glob(pattern string) (names []string, err error) {
+	if pattern == "" {
+		return nil, protocol.Errorf(protocol.CodeUsage, "--glob is empty").WithHint("name files by a pattern, such as --glob '*.txt'")
+	}
 	options := []doublestar.GlobOption{doublestar.WithNoHidden(), doublestar.WithFailOnIOErrors()}
 	if strings.Contains(pattern, "**") {
 		options = append(options, doublestar.WithNoFollow())

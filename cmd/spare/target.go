@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -58,14 +59,19 @@ JOB/3-9 or JOB/1,4,10-12 are several.`
 // partsOnce is how many tasks of a job are asked for at once.
 const partsOnce = 500
 
-// tasksOf asks for all tasks that are named.
-func tasksOf(ctx context.Context, c *client.Client, t *target) (list []api.Task, err error) {
+// tasksOf asks for all tasks that are named, or those of them that have failed.
+func tasksOf(ctx context.Context, c *client.Client, t *target, failed bool) (list []api.Task, err error) {
+	list = []api.Task{}
 	for after := uint64(0); ; {
 		page, err := c.TasksOfJob(ctx, t.job, t.tasks, after, partsOnce)
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, page.Tasks...)
+		for _, one := range page.Tasks {
+			if !failed || one.Error != nil || one.ExitCode != nil && *one.ExitCode != 0 {
+				list = append(list, one)
+			}
+		}
 		if after = page.Next; after == 0 {
 			return list, nil
 		}
@@ -235,6 +241,9 @@ func filesOfJob(ctx context.Context, c *client.Client, t *target, dir string, wa
 	if j.Ended == nil && o.ended < which.Count(j.Tasks) {
 		return protocol.Errorf(protocol.CodeNotFound, "%d of %s of job %s have ended: the files come at the end of all",
 			o.ended, plural(which.Count(j.Tasks), "task"), j.ID).WithHint("wait for them with --wait, or name those that have ended")
+	}
+	if len(have) == 0 {
+		fmt.Fprintf(os.Stderr, "spare: tasks of job %s have left no files\n", j.ID)
 	}
 	r := report{c: c, job: j.ID}
 	slices.SortFunc(have, func(a, b *api.JobResult) int { return int(a.Index) - int(b.Index) })

@@ -45,14 +45,18 @@ func stateText(t *api.Task) string {
 }
 
 func newShow(h *home) *cobra.Command {
+	var failed bool
 	cmd := newInspect(h, "show TASK", "A task, a job, or tasks of a job: what they are, where they ran and why", exactly("TASK"),
 		func(ctx context.Context, c *client.Client, args []string) (shown any, err error) {
 			t, err := parseTarget(args[0])
 			if err != nil {
 				return nil, err
 			}
-			if t.several() {
-				return tasksOf(ctx, c, &t)
+			if failed && t.job == "" {
+				t.job = t.id // all tasks of it
+			}
+			if t.several() || failed {
+				return tasksOf(ctx, c, &t, failed)
 			}
 			err = orJob(&t, func() error {
 				one, err := c.Task(ctx, t.id)
@@ -77,6 +81,7 @@ func newShow(h *home) *cobra.Command {
 			return nil // there are these three
 		})
 	cmd.Long = cmd.Short + ".\n\n" + targetHelp
+	cmd.Flags().BoolVar(&failed, "failed", false, "the tasks of a job, or those named, that have failed")
 	return cmd
 }
 
@@ -365,7 +370,7 @@ func ofTask(err error, id string) error {
 // program's own status passes through, any other end is told.
 func endOf(t *api.Task) error {
 	if t.Error != nil {
-		return &protocol.Error{Code: t.Error.Code, Message: t.Error.Message, Hint: endHint(t)}
+		return &protocol.Error{Code: t.Error.Code, Message: t.Error.Message, Hint: hintFor(t.Error, t.ID)}
 	}
 	if t.ExitCode == nil {
 		return protocol.Errorf(protocol.CodeInternal, "task %s is %s without a result: %s", t.ID, t.State, t.Reason)
@@ -382,12 +387,12 @@ func endOf(t *api.Task) error {
 	}
 }
 
-// endHint says what mends the end of a task.
-func endHint(t *api.Task) string {
-	if t.Error.Hint != "" {
-		return t.Error.Hint
+// hintFor says what mends the end of a task.
+func hintFor(e *api.TaskError, id string) string {
+	if e.Hint != "" {
+		return e.Hint
 	}
-	switch t.Error.Code {
+	switch e.Code {
 	case protocol.CodeNoPeers:
 		return "'spare peers' lists neighbours; join some with 'spare up --bootstrap ADDRESS', or run it here with --local"
 	case protocol.CodeNoOffers, protocol.CodeBusy, protocol.CodeRefused:
@@ -397,6 +402,6 @@ func endHint(t *api.Task) string {
 	case protocol.CodeBadModule:
 		return "spare runs WASI preview 1 modules, as 'GOOS=wasip1 GOARCH=wasm go build' or 'clang --target=wasm32-wasi' make them"
 	default:
-		return fmt.Sprintf("'spare show %s' tells each attempt", t.ID)
+		return fmt.Sprintf("'spare show %s' tells each attempt", id)
 	}
 }
