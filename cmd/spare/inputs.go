@@ -174,6 +174,9 @@ func (in *inputs) walk(dir, guest string) error {
 				WithHint("remove it, or name the file that it leads to with an -i of its own")
 		case err != nil:
 			return protocol.Errorf(protocol.CodeFile, "cannot read %s: %v", host, err)
+		case info.IsDir():
+			return protocol.Errorf(protocol.CodeFile, "%s is a link to a directory, and those are not followed", host).
+				WithHint("remove it, or name the directory that it leads to with an -i of its own")
 		}
 		return in.file(path.Join(guest, name), host, info, func() (*os.File, error) { return os.OpenInRoot(dir, filepath.FromSlash(name)) })
 	})

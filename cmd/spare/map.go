@@ -158,9 +158,9 @@ func (f *mapFlags) run(cmd *cobra.Command, h home, args []string) error {
 		return err
 	}
 	if f.dryRun {
-		return f.show(cmd.OutOrStdout(), program)
+		return f.show(cmd.OutOrStdout(), h, program)
 	}
-	p, err := findProgram(h, program[0])
+	p, err := f.find(h, program)
 	if err != nil {
 		return err
 	}
@@ -180,14 +180,7 @@ func (f *mapFlags) run(cmd *cobra.Command, h home, args []string) error {
 	}
 	report.program = program[0]
 	defer report.close()
-	each, all := f.own.inputs[:0:0], p.inputs // whose names are not templates
-	for _, flag := range f.own.inputs {
-		if placeholder.MatchString(flag) {
-			each = append(each, flag)
-		} else {
-			all = append(all, flag)
-		}
-	}
+	each, all := f.parted(p)
 	if in.Inputs, err = giveInputs(ctx, c, all, f.own.limits()); err != nil {
 		return err
 	}
@@ -195,7 +188,7 @@ func (f *mapFlags) run(cmd *cobra.Command, h home, args []string) error {
 	for _, one := range in.Inputs {
 		room -= len(one.Data)
 	}
-	items, err := f.upload(ctx, c, program[1:], each, room, report)
+	items, err := f.upload(ctx, c, program, each, room, report)
 	if err != nil {
 		return err
 	}
@@ -249,39 +242,104 @@ func (f *mapFlags) groups(texts ...[]string) ([][]mapItem, error) {
 	return groups, nil
 }
 
-// show prints what would be run, as a shell would read it.
-func (f *mapFlags) show(w io.Writer, program []string) error {
+// find is [findProgram] for a command line whose shell may have put names of
+// files in the place of a pattern.
+func (f *mapFlags) find(h home, program []string) (*program, error) {
+	p, err := findProgram(h, program[0])
+	var e *protocol.Error
+	if len(f.globs) > 0 && len(program) > 1 && protocol.CodeOf(err) == protocol.CodeBadModule && errors.As(err, &e) {
+		return nil, e.WithHint("quote the pattern of --glob: %s is taken for PROGRAM", program[0])
+	}
+	return p, err
+}
+
+// parted are the flags -i that items go into, and those of all tasks, which are
+// no templates.
+func (f *mapFlags) parted(p *program) (each, all []string) {
+	all = slices.Clip(p.inputs)
+	for _, flag := range f.own.inputs {
+		if placeholder.MatchString(flag) {
+			each = append(each, flag)
+		} else {
+			all = append(all, flag)
+		}
+	}
+	return each, all
+}
+
+// show prints what would be run, as a shell would read it, when what it names is
+// there.
+func (f *mapFlags) show(w io.Writer, h home, program []string) error {
 	line := func(words string) error {
 		if _, err := fmt.Fprintln(w, printable(words)); err != nil {
 			return protocol.Errorf(protocol.CodeFile, "cannot write: %v", err)
 		}
 		return nil
 	}
+	var each []string
+	verify := func() error {
+		p, err := f.find(h, program)
+		if err == nil {
+			var all []string
+			each, all = f.parted(p)
+			_, err = gatherInputs(filesOf(all), f.own.limits(), nil)
+		}
+		return err
+	}
 	if f.pipe {
+		if err := verify(); err != nil {
+			return err
+		}
 		n := 0
-		return blocks(os.Stdin, int(f.block.n), func(block []byte) error {
+		err := blocks(os.Stdin, int(f.block.n), func(block []byte) error {
 			n++
 			args := expandArgs(program[1:], nil, n)
 			return line(quoted(slices.Concat(program[:1], args)...) + fmt.Sprintf(" < block %d of %s", n, size(uint64(len(block)))))
 		})
+		if err == nil && n == 0 {
+			err = noBlocks()
+		}
+		return err
 	}
 	groups, err := f.groups(program[1:], f.own.inputs)
 	if err != nil {
 		return err
 	}
+	if err := verify(); err != nil {
+		return err
+	}
 	for i, group := range groups {
-		words := program[:1:1]
-		for _, in := range f.own.inputs {
-			for _, in := range expandArgs([]string{in}, group, i+1) {
-				words = append(words, "-i", in)
+		for _, in := range each {
+			if _, err := gatherInputs(filesOf(expandArgs([]string{in}, group, i+1)), f.own.limits(), nil); err != nil {
+				return protocol.About(fmt.Sprintf("item %d", i+1), err)
 			}
 		}
-		words = append(words, taskArgs(program[1:], f.own.inputs, group, i+1)...)
-		if err := line(quoted(words...)); err != nil {
+		if err := line(f.command(program, group, i+1)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// filesOf leaves away inputs that a CID names: a dry run does not fetch them.
+func filesOf(flags []string) (files []string) {
+	for _, flag := range flags {
+		if host, _ := splitInput(flag); !isCID(host) {
+			files = append(files, flag)
+		}
+	}
+	return files
+}
+
+// command is what a task runs, as a shell would read it.
+func (f *mapFlags) command(program []string, group []mapItem, index int) string {
+	words := program[:1:1]
+	for _, in := range f.own.inputs {
+		for _, in := range expandArgs([]string{in}, group, index) {
+			words = append(words, "-i", in)
+		}
+	}
+	return quoted(append(words, taskArgs(program[1:], f.own.inputs, group, index)...)...)
 }
 
 // printable is a text for a terminal: what terminals would act upon is taken away.
@@ -295,13 +353,18 @@ func printable(text string) string {
 }
 
 // upload gives the node the items, and what they need, and returns their digest.
-func (f *mapFlags) upload(ctx context.Context, c *client.Client, args, inputs []string, room int, report *report) (digest string, err error) {
+func (f *mapFlags) upload(ctx context.Context, c *client.Client, program, inputs []string, room int, report *report) (digest string, err error) {
+	args := program[1:]
 	r, w := io.Pipe()
 	made := make(chan error, 1)
 	go func() {
 		enc := json.NewEncoder(w)
 		enc.SetEscapeHTML(false)
+		var groups [][]mapItem
 		take := func(item *protocol.Item) error {
+			if group := len(report.labels); report.log != nil && !f.pipe {
+				report.commands = append(report.commands, printable(f.command(program, groups[group], group+1)))
+			}
 			report.expect(item)
 			return enc.Encode(item)
 		}
@@ -309,7 +372,6 @@ func (f *mapFlags) upload(ctx context.Context, c *client.Client, args, inputs []
 		if f.pipe {
 			err = f.feedBlocks(ctx, c, args, room, take)
 		} else {
-			var groups [][]mapItem
 			if groups, err = f.groups(args, inputs); err == nil {
 				feed := feeder{c: c, args: args, each: inputs, limits: f.own.limits(), seen: make(map[string][]protocol.Input)}
 				err = feed.feed(ctx, groups, take)
@@ -331,7 +393,7 @@ func (f *mapFlags) upload(ctx context.Context, c *client.Client, args, inputs []
 // room.
 func (f *mapFlags) feedBlocks(ctx context.Context, c *client.Client, args []string, room int, take func(*protocol.Item) error) error {
 	n := 0
-	return blocks(os.Stdin, int(f.block.n), func(block []byte) error {
+	err := blocks(os.Stdin, int(f.block.n), func(block []byte) error {
 		n++
 		item := &protocol.Item{Label: "block " + strconv.Itoa(n), Args: expandArgs(args, nil, n)}
 		if len(block) <= room {
@@ -345,6 +407,15 @@ func (f *mapFlags) feedBlocks(ctx context.Context, c *client.Client, args []stri
 		}
 		return take(item)
 	})
+	if err == nil && n == 0 {
+		err = noBlocks()
+	}
+	return err
+}
+
+// noBlocks is what --pipe makes of nothing.
+func noBlocks() error {
+	return protocol.Errorf(protocol.CodeUsage, "there is no item: stdin is empty").WithHint("--pipe gives each task a block of stdin's lines")
 }
 
 // halting is the value of --halt.

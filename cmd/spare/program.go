@@ -73,7 +73,7 @@ func findProgram(h home, path string) (*program, error) {
 		if isScript(ending, head) {
 			return nil, noInterpreter(path, ending)
 		}
-		// The node says why it is no module, as it does of every other.
+		return nil, notAProgram(path, head)
 	}
 	p.module = func(context.Context) ([]byte, error) { return readModule(path) }
 	return p, nil
@@ -91,6 +91,16 @@ func isModule(b []byte) bool { return bytes.HasPrefix(b, []byte(magic)) }
 func isScript(ending string, head []byte) bool {
 	return bytes.HasPrefix(head, []byte("#!")) ||
 		slices.Contains([]string{".py", ".js", ".mjs", ".ts", ".lua", ".rb", ".php", ".pl", ".sh"}, ending)
+}
+
+// notAProgram says why a file is none that runs here, and what would be.
+func notAProgram(path string, head []byte) error {
+	const what = "spare runs WASI preview 1 modules (.wasm), and Go, C, C++, Rust and scripts as 'spare run --help' has them"
+	if slices.ContainsFunc([]string{"\x7fELF", "MZ", "\xcf\xfa\xed\xfe", "\xca\xfe\xba\xbe"}, func(magic string) bool { return bytes.HasPrefix(head, []byte(magic)) }) {
+		return protocol.Errorf(protocol.CodeBadModule, "%s is a program for one kind of machine, which cannot run in the sandbox", path).
+			WithHint("build it for WASI, as 'GOOS=wasip1 GOARCH=wasm go build' or 'clang --target=wasm32-wasi' do; " + what)
+	}
+	return protocol.Errorf(protocol.CodeBadModule, "%s is not a WebAssembly module", path).WithHint(what)
 }
 
 // headOf returns the first bytes of a file, as many as begin a module.

@@ -93,7 +93,7 @@ func (r *report) begin() error {
 // expect takes the next task's item.
 func (r *report) expect(item *protocol.Item) {
 	r.labels = append(r.labels, item.Label)
-	if r.log != nil {
+	if r.log != nil && len(r.commands) < len(r.labels) {
 		r.commands = append(r.commands, printable(quoted(append([]string{r.program}, item.Args...)...)))
 	}
 }
