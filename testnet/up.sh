@@ -18,8 +18,16 @@ usage() {
 		  --slots N        what each node gives (2)
 		  --mem SIZE       memory for one task (1GiB)
 
-		SPARE_BIN names the binary; without it one is built.
+		SPARE_BIN names the binary; without it that is bin/spare, or one is built
+		when there is none or the sources are newer.
 	EOF
+}
+
+# current ROOT BINARY tells that the binary was built after all that it is made of
+# was written last, and can be named in scripts.
+current() {
+	[[ -x $2 && $2 =~ ^[A-Za-z0-9/._-]+$ ]] &&
+		[[ -z $(find "$1" \( -name .git -o -name bin \) -prune -o -type f \( -name '*.go' -o -name 'go.*' -o -path '*/web/*' \) -newer "$2" -print -quit) ]]
 }
 
 readonly start_limit=30 # seconds for one node to answer
@@ -72,9 +80,14 @@ touch "$dir/$mark"
 
 spare=${SPARE_BIN:-}
 if [[ -z $spare ]]; then
-	echo "building spare" >&2
-	spare=$dir/spare
-	(cd "$here/.." && CGO_ENABLED=0 go build -trimpath -o "$spare" ./cmd/spare)
+	root=$(cd "$here/.." && pwd)
+	spare=$root/bin/spare
+	if ! current "$root" "$spare"; then
+		echo "building spare" >&2
+		spare=$dir/spare
+		version=$(git -C "$root" describe --tags --always --dirty 2>/dev/null || echo unknown)
+		(cd "$root" && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$version" -o "$spare" ./cmd/spare)
+	fi
 fi
 [[ $spare == /* ]] || spare=$PWD/$spare
 [[ -x $spare ]] || die "SPARE_BIN names no program: $spare"
