@@ -200,6 +200,7 @@ func (f *mapFlags) run(cmd *cobra.Command, h home, args []string) error {
 		return err
 	}
 	f.tellResumed(cmd.ErrOrStderr(), &job)
+	tellOlder(cmd.ErrOrStderr(), f.results, job.Tasks)
 	if f.detach {
 		if _, err := fmt.Fprintln(cmd.OutOrStdout(), job.ID); err != nil {
 			return protocol.Errorf(protocol.CodeFile, "cannot write the ID of job %s: %v", job.ID, err).

@@ -90,6 +90,27 @@ func (r *report) begin() error {
 	return nil
 }
 
+// tellOlder says that a directory of results has some of an earlier job with more
+// tasks, which stay there.
+func tellOlder(w io.Writer, dir string, tasks uint64) {
+	if dir == "" {
+		return
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return // who writes there says so
+	}
+	older := uint64(0)
+	for _, e := range entries {
+		if n, err := strconv.ParseUint(e.Name(), 10, 64); err == nil && n > tasks && e.IsDir() {
+			older++
+		}
+	}
+	if older > 0 {
+		fmt.Fprintf(w, "spare: %s has results of %s that this job does not have, of an earlier one: they stay there\n", dir, plural(older, "task"))
+	}
+}
+
 // expect takes the next task's item.
 func (r *report) expect(item *protocol.Item) {
 	r.labels = append(r.labels, item.Label)
