@@ -227,3 +227,36 @@ func TestFetchEndsWhenNobodyHasTheRest(t *testing.T) {
 		t.Errorf("fetch: %v", err)
 	}
 }
+
+// What was wanted of a blob that has been closed since is not sent when a blob
+// of another scope brings it.
+func TestWantsDoNotOutliveTheirShare(t *testing.T) {
+	blob, tree := randomBlob(t, 2*protocol.LeafSize)
+	nodes := clique(t, 3)
+	provider, thief, victim := nodes[0], nodes[1], nodes[2]
+	until := time.Now().Add(time.Hour)
+	lied := provider.Exchange().Share("liar", tree, empty(tree))
+	lied.Open(thief.Self(), until)
+	loot := empty(tree)
+	f := thief.Exchange().NewFetch(thief.Exchange().Share("x", tree, loot), loot.missing(), 0, loot.put)
+	f.Add(provider.Self(), true)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx) }()
+	time.Sleep(500 * time.Millisecond) // the wants are there
+	lied.Close()
+	victim.Exchange().Share("victim", tree, whole(blob, tree)).Open(provider.Self(), until)
+	mine := empty(tree)
+	g := provider.Exchange().NewFetch(provider.Exchange().Share("victim", tree, mine), mine.missing(), 0, mine.put)
+	g.Add(victim.Self(), true)
+	if err := g.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err == nil || len(loot.missing()) != 2 {
+		t.Errorf("%v; of a blob that was never open to it a peer lacks %d of 2 leaves", err, len(loot.missing()))
+	}
+	if sent := provider.Exchange().Sent(); sent != 0 {
+		t.Errorf("%d bytes were sent", sent)
+	}
+}

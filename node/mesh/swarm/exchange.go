@@ -22,6 +22,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ipfs/boxo/bitswap/message"
@@ -58,6 +59,7 @@ func ProtocolID(net protocol.NetworkID) libp2p.ID { return net.DHTPrefix() + ver
 type Exchange struct {
 	net    network.BitSwapNetwork
 	server *server.Server
+	sent   atomic.Uint64 // bytes of leaves
 
 	mu      sync.Mutex
 	index   map[cid.Cid][]leaf    // of all shares
@@ -72,7 +74,7 @@ func New(h host.Host, id protocol.NetworkID) *Exchange {
 		net:   bsnet.NewFromIpfsHost(h, bsnet.Prefix(id.DHTPrefix()), bsnet.SupportedProtocols([]libp2p.ID{version})),
 		index: make(map[cid.Cid][]leaf), guests: make(map[peer.ID]time.Time), fetches: make(map[*Fetch]struct{}),
 	}
-	x.server = server.New(context.Background(), x.net, (*view)(x),
+	x.server = server.New(context.Background(), &wire{x.net, x}, (*view)(x),
 		server.WithPeerBlockRequestFilter(x.mayRead),
 		server.MaxQueuedWantlistEntriesPerPeer(2*maxWants),
 		server.MaxOutstandingBytesPerPeer(outstanding),
@@ -115,13 +117,7 @@ func (x *Exchange) forget(f *Fetch) {
 }
 
 // Sent returns how many bytes of leaves this node has sent.
-func (x *Exchange) Sent() uint64 {
-	stat, err := x.server.Stat()
-	if err != nil {
-		return 0 // the server's never fails
-	}
-	return stat.DataSent
-}
+func (x *Exchange) Sent() uint64 { return x.sent.Load() }
 
 // leafCID is what bitswap calls a leaf.
 func leafCID(d protocol.Digest) cid.Cid {

@@ -119,6 +119,22 @@ func (x *Exchange) mayRead(p peer.ID, c cid.Cid) bool {
 	return slices.ContainsFunc(list, func(l leaf) bool { return l.share.isOpen(p) && (one || l.share.leaves.HasLeaf(l.i)) })
 }
 
+// maySend reports whether a leaf is here for a scope of which a blob with that
+// leaf is open to the peer now.
+func (x *Exchange) maySend(p peer.ID, c cid.Cid) bool {
+	list, _ := x.leaves(c)
+	scopes := make(map[string]struct{})
+	for _, l := range list {
+		if l.share.isOpen(p) {
+			scopes[l.share.scope] = struct{}{}
+		}
+	}
+	return slices.ContainsFunc(list, func(l leaf) bool {
+		_, open := scopes[l.share.scope]
+		return open && l.share.leaves.HasLeaf(l.i)
+	})
+}
+
 func (s *Share) isOpen(p peer.ID) bool {
 	s.x.mu.Lock()
 	defer s.x.mu.Unlock()
@@ -126,7 +142,8 @@ func (s *Share) isOpen(p peer.ID) bool {
 }
 
 // announce tells those who want a leaf that it is here now. Who wants it has
-// been asked for the blob that it came for, or for another of the same scope.
+// been asked for the blob that it came for, or for another of the same scope, or
+// wanted it of one that was closed since: that is found out when it is sent.
 func (x *Exchange) announce(ctx context.Context, b blocks.Block) {
 	if _, one := x.leaves(b.Cid()); one {
 		_ = x.server.NotifyNewBlocks(ctx, b) // it never fails
