@@ -36,8 +36,9 @@ var streamLimits = map[protocol.StreamKind]int{
 	protocol.EchoStream:     4,
 }
 
-// swarmStreams are those of bitswap, which takes a stream for each leaf.
-const swarmStreams = 64
+// swarmStreams are those of bitswap, which takes a stream for each fetch, and one
+// for each leaf that is on its way.
+const swarmStreams = 32
 
 const outboundStreams = 256 // to one peer, of one kind
 

@@ -3,14 +3,18 @@ package mesh
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
 
 	"github.com/spare-network/spare/node/mesh/swarm"
 	"github.com/spare-network/spare/protocol"
@@ -258,5 +262,52 @@ func TestWantsDoNotOutliveTheirShare(t *testing.T) {
 	}
 	if sent := provider.Exchange().Sent(); sent != 0 {
 		t.Errorf("%d bytes were sent", sent)
+	}
+}
+
+// What a message costs is what its sender may say here, and not what it says of
+// its length.
+func TestSilentStreamsHoldNoMemory(t *testing.T) {
+	nodes := clique(t, 2)
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	open := func(size uint64) (streams []network.Stream) {
+		for range swarmStreams {
+			s, err := nodes[1].host.NewStream(t.Context(), nodes[0].Self(), swarm.ProtocolID(nodes[1].net))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Write(binary.AppendUvarint(nil, size)); err != nil {
+				t.Fatal(err)
+			}
+			streams = append(streams, s)
+		}
+		return streams
+	}
+	before := heap()
+	strangers := open(500 << 10) // which it may say
+	time.Sleep(time.Second)
+	if more := int64(heap()) - int64(before); more > 8<<20 {
+		t.Errorf("%d streams of a stranger hold %d KiB", len(strangers), more>>10)
+	}
+	for _, s := range strangers {
+		_ = s.Reset()
+	}
+	blob, tree := randomBlob(t, 1000)
+	nodes[0].Exchange().Share("a", tree, whole(blob, tree)).Open(nodes[1].Self(), time.Now().Add(time.Hour))
+	s, err := nodes[1].host.NewStream(t.Context(), nodes[0].Self(), swarm.ProtocolID(nodes[1].net))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Write(binary.AppendUvarint(nil, 4<<20)); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.SetReadDeadline(time.Now().Add(lively))
+	if _, err := s.Read(make([]byte, 1)); !errors.Is(err, network.ErrReset) {
+		t.Errorf("a guest that says 4 MiB: %v, want a reset", err)
 	}
 }

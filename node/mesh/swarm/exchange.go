@@ -71,9 +71,9 @@ type Exchange struct {
 // New serves members of the network on the host until Close.
 func New(h host.Host, id protocol.NetworkID) *Exchange {
 	x := &Exchange{
-		net:   bsnet.NewFromIpfsHost(h, bsnet.Prefix(id.DHTPrefix()), bsnet.SupportedProtocols([]libp2p.ID{version})),
 		index: make(map[cid.Cid][]leaf), guests: make(map[peer.ID]time.Time), fetches: make(map[*Fetch]struct{}),
 	}
+	x.net = bsnet.NewFromIpfsHost(&lines{h, x}, bsnet.Prefix(id.DHTPrefix()), bsnet.SupportedProtocols([]libp2p.ID{version}))
 	x.server = server.New(context.Background(), &wire{x.net, x}, (*view)(x),
 		server.WithPeerBlockRequestFilter(x.mayRead),
 		server.MaxQueuedWantlistEntriesPerPeer(2*maxWants),

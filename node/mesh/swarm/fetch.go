@@ -151,6 +151,13 @@ func (f *Fetch) look(now time.Time) {
 	f.wakeAll()
 }
 
+// asks reports whether a peer is a source.
+func (f *Fetch) asks(p peer.ID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sources[p] != nil
+}
+
 // drop forgets a source that has gone. It is called with the Exchange's mu held.
 func (f *Fetch) drop(p peer.ID) {
 	f.mu.Lock()
