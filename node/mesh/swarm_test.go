@@ -311,3 +311,34 @@ func TestSilentStreamsHoldNoMemory(t *testing.T) {
 		t.Errorf("a guest that says 4 MiB: %v, want a reset", err)
 	}
 }
+
+func TestPeersThatDoNotReadDoNotStopOthers(t *testing.T) {
+	blob, tree := randomBlob(t, 32*protocol.LeafSize)
+	nodes := clique(t, 4)
+	server := nodes[0]
+	given := server.Exchange().Share("a", tree, whole(blob, tree))
+	until := time.Now().Add(time.Hour)
+	ctx, cancel := context.WithCancel(t.Context())
+	var g sync.WaitGroup
+	defer g.Wait()
+	defer cancel()
+	for _, evil := range nodes[1:3] {
+		given.Open(evil.Self(), until)
+		evil.host.SetStreamHandler(swarm.ProtocolID(evil.net), func(network.Stream) { <-ctx.Done() })
+		for k := range 16 { // each wants two leaves at once
+			p := empty(tree)
+			f := evil.Exchange().NewFetch(evil.Exchange().Share("x", tree, p), p.missing()[2*k:2*k+2], 0, p.put)
+			f.Add(server.Self(), true)
+			g.Go(func() { _ = f.Run(ctx) })
+		}
+	}
+	time.Sleep(time.Second)
+	honest := nodes[3]
+	given.Open(honest.Self(), until)
+	p := empty(tree)
+	f := honest.Exchange().NewFetch(honest.Exchange().Share("x", tree, p), p.missing(), 0, p.put)
+	f.Add(server.Self(), true)
+	if err := f.Run(t.Context()); err != nil || !bytes.Equal(p.bytes, blob) {
+		t.Errorf("beside two that do not read: %v, %d of 32 leaves are missing", err, len(p.missing()))
+	}
+}

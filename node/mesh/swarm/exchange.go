@@ -42,9 +42,11 @@ const (
 	// maxWants bounds the leaves that one peer may want at once: those of the
 	// largest blob.
 	maxWants = protocol.MaxBlob / protocol.LeafSize
-	// outstanding is how many bytes are on their way to one peer at most.
-	outstanding = 4 * protocol.LeafSize
+	// outstanding is how many bytes are on their way to one peer at most. Each
+	// leaf takes one of the senders: a few peers that do not read must not have all.
+	outstanding = 2 * protocol.LeafSize
 	workers     = 4
+	senders     = 16
 )
 
 // version is the version of bitswap that is spoken; the network's own prefix
@@ -64,6 +66,7 @@ type Exchange struct {
 	mu      sync.Mutex
 	index   map[cid.Cid][]leaf    // of all shares
 	guests  map[peer.ID]time.Time // until when anything is open to them
+	shunned map[peer.ID]time.Time // until when they are sent nothing
 	fetches map[*Fetch]struct{}
 	closed  bool
 }
@@ -71,7 +74,8 @@ type Exchange struct {
 // New serves members of the network on the host until Close.
 func New(h host.Host, id protocol.NetworkID) *Exchange {
 	x := &Exchange{
-		index: make(map[cid.Cid][]leaf), guests: make(map[peer.ID]time.Time), fetches: make(map[*Fetch]struct{}),
+		index: make(map[cid.Cid][]leaf), guests: make(map[peer.ID]time.Time), shunned: make(map[peer.ID]time.Time),
+		fetches: make(map[*Fetch]struct{}),
 	}
 	x.net = bsnet.NewFromIpfsHost(&lines{h, x}, bsnet.Prefix(id.DHTPrefix()), bsnet.SupportedProtocols([]libp2p.ID{version}))
 	x.server = server.New(context.Background(), &wire{x.net, x}, (*view)(x),
@@ -80,8 +84,8 @@ func New(h host.Host, id protocol.NetworkID) *Exchange {
 		server.MaxOutstandingBytesPerPeer(outstanding),
 		server.MaxCidSize(64),
 		server.EngineBlockstoreWorkerCount(workers),
-		server.EngineTaskWorkerCount(workers),
-		server.TaskWorkerCount(2*workers),
+		server.EngineTaskWorkerCount(senders),
+		server.TaskWorkerCount(senders),
 		server.WithScoreLedger(noScores{}),
 	)
 	x.net.Start((*receiver)(x))

@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -22,6 +23,12 @@ const (
 	// long the next may be awaited. Between messages a stream holds no memory.
 	messageTimeout = 30 * time.Second
 	idleTimeout    = 2 * time.Minute
+	// chunk is what must be read on the other side, or at least be on its way,
+	// within chunkTimeout: who does not read is told from who has a slow line.
+	chunk        = 16 << 10
+	chunkTimeout = 4 * time.Second
+	// shun is how long a peer that did not read is sent nothing.
+	shun = 30 * time.Second
 )
 
 // lines is a host whose streams of bitswap are bounded by what they cost: bitswap's
@@ -34,6 +41,47 @@ type lines struct {
 
 func (l *lines) SetStreamHandler(id libp2p.ID, handle network.StreamHandler) {
 	l.Host.SetStreamHandler(id, func(s network.Stream) { handle(&line{Stream: s, x: l.x}) })
+}
+
+func (l *lines) NewStream(ctx context.Context, to peer.ID, ids ...libp2p.ID) (network.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, chunkTimeout) // of opening it alone
+	defer cancel()
+	s, err := l.Host.NewStream(ctx, to, ids...)
+	if err != nil {
+		return nil, err
+	}
+	return &pressed{Stream: s, x: l.x}, nil
+}
+
+// pressed is a stream that was opened here. What is written must get on.
+type pressed struct {
+	network.Stream
+	x   *Exchange
+	end time.Time // of all writing
+}
+
+func (p *pressed) SetWriteDeadline(t time.Time) error {
+	p.end = t
+	return p.Stream.SetWriteDeadline(t)
+}
+
+func (p *pressed) Write(b []byte) (written int, err error) {
+	for len(b) > 0 && err == nil {
+		if p.x.isClosed() {
+			return written, errClosed
+		}
+		end := time.Now().Add(chunkTimeout)
+		if !p.end.IsZero() && p.end.Before(end) {
+			end = p.end
+		}
+		if err := p.Stream.SetWriteDeadline(end); err != nil {
+			return written, err
+		}
+		var n int
+		n, err = p.Stream.Write(b[:min(len(b), chunk)])
+		b, written = b[n:], written+n
+	}
+	return written, err
 }
 
 // line is a stream that another has opened. One goroutine reads it.

@@ -3,11 +3,15 @@ package swarm
 import (
 	"context"
 	"errors"
+	"net"
+	"time"
 
 	"github.com/ipfs/boxo/bitswap/message"
 	"github.com/ipfs/boxo/bitswap/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 )
+
+var errShunned = errors.New("swarm: the peer does not read what it is sent")
 
 var errNotOpen = errors.New("swarm: nothing of it is open to the peer any more")
 
@@ -19,13 +23,21 @@ type wire struct {
 	x *Exchange
 }
 
-// SendMessage sends what may be sent now.
+// SendMessage sends what may be sent now. It holds one of the server's workers: a
+// peer that does not read what it wants is forgotten and let alone for a while.
 func (w *wire) SendMessage(ctx context.Context, to peer.ID, m message.BitSwapMessage) error {
 	m, size := w.x.permitted(to, m)
 	if m.Empty() {
 		return errNotOpen
 	}
+	if w.x.shuns(to) {
+		return errShunned
+	}
 	if err := w.BitSwapNetwork.SendMessage(ctx, to, m); err != nil {
+		var late net.Error
+		if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &late) && late.Timeout() {
+			w.x.shun(to)
+		}
 		return err
 	}
 	w.x.sent.Add(size)
@@ -52,4 +64,24 @@ func (x *Exchange) permitted(to peer.ID, m message.BitSwapMessage) (rest message
 		rest.AddDontHave(c)
 	}
 	return rest, size
+}
+
+func (x *Exchange) shun(p peer.ID) {
+	x.mu.Lock()
+	makeRoom(x.shunned, maxGuests)
+	x.shunned[p] = time.Now().Add(shun)
+	x.mu.Unlock()
+	x.server.PeerDisconnected(p)
+}
+
+func (x *Exchange) shuns(p peer.ID) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return time.Now().Before(x.shunned[p])
+}
+
+func (x *Exchange) isClosed() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.closed
 }
