@@ -108,7 +108,7 @@ func clique(t *testing.T, n int) []*node {
 
 func TestBlobSpreadsAmongPeers(t *testing.T) {
 	const fetchers = 8
-	blob, tree := randomBlob(t, 24*protocol.LeafSize+1000)
+	blob, tree := randomBlob(t, 16*protocol.LeafSize+1000)
 	nodes := clique(t, fetchers+1)
 	until := time.Now().Add(time.Hour)
 	origin := whole(blob, tree)

@@ -12,6 +12,8 @@ import (
 	"github.com/ipfs/boxo/bitswap/network"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/spare-network/spare/protocol"
 )
 
 const (
@@ -21,6 +23,10 @@ const (
 	// are asked; after so many times it is given up.
 	patience   = 5 * time.Second
 	maxStrikes = 3
+	// leafPatience is how long one leaf may take.
+	leafPatience = 2 * patience
+	// grace is how long a fetch may take beside what its bytes take at the slowest.
+	grace = 30 * time.Second
 	// stall is how long nothing may come from anybody.
 	stall = 12 * time.Second
 	// sendTimeout bounds one message that says what is wanted, the dial included.
@@ -31,7 +37,7 @@ const (
 
 var (
 	// ErrNoSource is returned by [Fetch.Run] when all sources have gone, or
-	// have nothing that is still wanted.
+	// have nothing that is still wanted, or are too slow.
 	ErrNoSource = errors.New("no peer sends what is missing")
 
 	errClosed = errors.New("the node is stopping")
@@ -90,14 +96,17 @@ func (f *Fetch) start(s *source) {
 	})
 }
 
-// Run asks until all leaves are here, ctx ends, or nothing comes any more. Leaves
+// Run asks until all leaves are here, ctx ends, or too little comes. Leaves
 // that have come are kept in any case.
 func (f *Fetch) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer f.wg.Wait()
 	defer cancel()
+	f.x.begin(f) // before anybody is asked, who may answer at once
+	defer f.x.forget(f)
 	f.mu.Lock()
 	f.ctx, f.heard = ctx, time.Now()
+	last := f.heard.Add(allowance(len(f.missing)))
 	for _, s := range f.sources {
 		f.start(s)
 	}
@@ -105,8 +114,6 @@ func (f *Fetch) Run(ctx context.Context) error {
 		f.finish(nil)
 	}
 	f.mu.Unlock()
-	f.x.begin(f)
-	defer f.x.forget(f)
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
 	for {
@@ -116,9 +123,16 @@ func (f *Fetch) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			f.end(context.Cause(ctx))
 		case now := <-ticker.C:
-			f.look(now)
+			if f.look(now); now.After(last) {
+				f.end(ErrNoSource)
+			}
 		}
 	}
+}
+
+// allowance is how long so many leaves may take in all, whoever sends them.
+func allowance(leaves int) time.Duration {
+	return grace + protocol.AtSlowest(uint64(leaves)*protocol.LeafSize)
 }
 
 // end ends the fetch, with the first error that it is told.

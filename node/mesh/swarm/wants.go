@@ -54,6 +54,8 @@ type source struct {
 	heard   time.Time // when a leaf came from it, or it was asked while it had nothing to do
 	paused  time.Time // until when it is not asked
 	muted   bool      // what it has does not count, since it does not send it
+	slow    int       // how often a leaf was awaited from it in vain
+	doubted time.Time // until when it stays muted, whatever it sends
 	strikes int
 }
 
@@ -245,7 +247,9 @@ func (w *wants) take(from *source, c cid.Cid, now time.Time) []int {
 	}
 	w.heard, from.heard, from.strikes, from.paused = now, now, 0, time.Time{}
 	from.window = min(from.window+1, aloneWindow)
-	w.mute(from, false)
+	if now.After(from.doubted) {
+		w.mute(from, false)
+	}
 	delete(w.missing, i)
 	delete(w.held, i)
 	for _, s := range w.sources {
@@ -267,12 +271,31 @@ func (w *wants) take(from *source, c cid.Cid, now time.Time) []int {
 // silent reports whether a source has sent nothing for long of what it was asked
 // for. Then it is let alone for a while, and others are asked.
 func (w *wants) silent(s *source, now time.Time) bool {
+	w.doubt(s, now)
 	if len(s.asked) == 0 || now.Sub(s.heard) <= patience {
 		return false
 	}
 	w.suspect(s)
 	s.paused = now.Add(patience)
 	return true
+}
+
+// doubt lets others be asked for leaves that a source has been asked for long
+// ago, however often it sends one. The origin is asked for what it has, too: for
+// twice as long each time, since one that says it has all would hold all up.
+func (w *wants) doubt(s *source, now time.Time) {
+	late := false
+	for i, since := range s.asked {
+		if !s.origin && now.Sub(since) > leafPatience {
+			w.release(s, i)
+			s.denied[i], late = now, true
+		}
+	}
+	if late {
+		s.slow++
+		s.doubted = now.Add(patience << min(s.slow, 10))
+		w.mute(s, true)
+	}
 }
 
 // suspect lets others be asked for what a source should have sent.

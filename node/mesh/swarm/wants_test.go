@@ -141,3 +141,37 @@ func TestEqualLeavesComeOnce(t *testing.T) {
 		t.Errorf("the leaf is wanted at %v", got)
 	}
 }
+
+// A source that says it has all and sends a leaf now and then, soon enough not to
+// be silent, does not keep the origin from being asked.
+func TestOneDrippingSourceHoldsNothingUp(t *testing.T) {
+	const leaves = 250
+	w, cids := wanting(leaves, 0)
+	now := time.Unix(1e9, 0)
+	start, last := now, now
+	origin, evil := w.add("origin", true), w.add("evil", false)
+	for _, c := range cids {
+		w.has(evil, c)
+	}
+	for ; len(w.missing) > 0 && now.Sub(start) < allowance(leaves); now = now.Add(lookEvery) {
+		for _, s := range []*source{origin, evil} {
+			if w.silent(s, now) && s.strikes >= maxStrikes {
+				w.forget(s)
+			}
+		}
+		for _, i := range picks(w, origin, now) {
+			w.take(origin, cids[i], now)
+		}
+		picks(w, evil, now)
+		if now.Sub(last) >= 4750*time.Millisecond {
+			for i := range evil.asked {
+				w.take(evil, cids[i], now)
+				break
+			}
+			last = now
+		}
+	}
+	if len(w.missing) > 0 {
+		t.Errorf("after %v, %d of %d leaves are missing", now.Sub(start), len(w.missing), leaves)
+	}
+}
