@@ -342,3 +342,33 @@ func TestPeersThatDoNotReadDoNotStopOthers(t *testing.T) {
 		t.Errorf("beside two that do not read: %v, %d of 32 leaves are missing", err, len(p.missing()))
 	}
 }
+
+// What comes late for a fetch that was cancelled is not held against its source.
+func TestCancelledFetchesDoNotStopAnother(t *testing.T) {
+	nodes := clique(t, 2)
+	me, from := nodes[1], nodes[0]
+	blob, tree := randomBlob(t, 200*protocol.LeafSize)
+	run := func(ctx context.Context, first, n int, pace time.Duration) chan error {
+		part := &protocol.Tree{Size: int64(n) * protocol.LeafSize, Leaves: tree.Leaves[first : first+n]}
+		p := whole(blob[first*protocol.LeafSize:], part)
+		p.pace = pace
+		from.Exchange().Share("a", part, p).Open(me.Self(), time.Now().Add(time.Hour))
+		got := empty(part)
+		f := me.Exchange().NewFetch(me.Exchange().Share("a", part, got), got.missing(), 0, got.put)
+		f.Add(from.Self(), true)
+		done := make(chan error, 1)
+		go func() { done <- f.Run(ctx) }()
+		return done
+	}
+	steady := run(t.Context(), 0, 8, 700*time.Millisecond)
+	for i := range 6 {
+		ctx, cancel := context.WithCancel(t.Context())
+		other := run(ctx, 8+32*i, 32, 10*time.Millisecond)
+		time.Sleep(250 * time.Millisecond)
+		cancel()
+		<-other
+	}
+	if err := <-steady; err != nil {
+		t.Errorf("beside some that were cancelled: %v", err)
+	}
+}

@@ -47,6 +47,10 @@ const (
 	outstanding = 2 * protocol.LeafSize
 	workers     = 4
 	senders     = 16
+	// lateness is how long leaves may come for a fetch that has ended, and maxEnded
+	// how many of those are remembered.
+	lateness = 30 * time.Second
+	maxEnded = 64
 )
 
 // version is the version of bitswap that is spoken; the network's own prefix
@@ -68,6 +72,7 @@ type Exchange struct {
 	guests  map[peer.ID]time.Time // until when anything is open to them
 	shunned map[peer.ID]time.Time // until when they are sent nothing
 	fetches map[*Fetch]struct{}
+	ended   []ended
 	closed  bool
 }
 
@@ -118,6 +123,18 @@ func (x *Exchange) forget(f *Fetch) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	delete(x.fetches, f)
+	now := time.Now()
+	x.ended = slices.DeleteFunc(x.ended, func(e ended) bool { return now.After(e.until) })
+	if len(x.ended) == maxEnded {
+		x.ended = slices.Delete(x.ended, 0, 1)
+	}
+	x.ended = append(x.ended, ended{f.places, now.Add(lateness)})
+}
+
+// ended is what a fetch that has ended wanted. Some of it is still on its way.
+type ended struct {
+	places map[cid.Cid][]int
+	until  time.Time
 }
 
 // Sent returns how many bytes of leaves this node has sent.
@@ -145,13 +162,16 @@ func (r *receiver) ReceiveMessage(ctx context.Context, from peer.ID, m message.B
 	for f := range x.fetches {
 		fetches = append(fetches, f)
 	}
-	guest := time.Now().Before(x.guests[from])
+	past := slices.Clone(x.ended)
+	now := time.Now()
+	guest := now.Before(x.guests[from])
 	x.mu.Unlock()
 	for _, f := range fetches {
 		f.receive(ctx, from, m)
 	}
 	for _, b := range m.Blocks() {
-		if !slices.ContainsFunc(fetches, func(f *Fetch) bool { return f.wanted(b.Cid()) }) {
+		late := func(e ended) bool { return now.Before(e.until) && len(e.places[b.Cid()]) > 0 }
+		if !slices.ContainsFunc(fetches, func(f *Fetch) bool { return f.wanted(b.Cid()) }) && !slices.ContainsFunc(past, late) {
 			for _, f := range fetches {
 				f.wrong(from)
 			}
