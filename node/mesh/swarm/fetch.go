@@ -297,14 +297,17 @@ func (f *Fetch) receive(ctx context.Context, from peer.ID, m message.BitSwapMess
 	for _, c := range m.Haves() {
 		f.has(s, c)
 	}
+	s.wakeUp()
 	for _, c := range m.DontHaves() {
 		f.lacks(s, c, now)
 	}
+	changed := len(m.DontHaves()) > 0 // for others than s
 	for _, b := range m.Blocks() {
 		if f.ended {
 			return
 		}
 		if places := f.take(s, b.Cid(), now); len(places) > 0 {
+			changed = true
 			f.wg.Add(1)
 			f.putting++
 			f.mu.Unlock()
@@ -320,7 +323,9 @@ func (f *Fetch) receive(ctx context.Context, from peer.ID, m message.BitSwapMess
 			}
 		}
 	}
-	f.wakeAll()
+	if changed {
+		f.wakeAll()
+	}
 }
 
 func (f *Fetch) keep(places []int, b []byte) error {

@@ -53,7 +53,10 @@ func (x *Exchange) Share(scope string, tree *protocol.Tree, leaves Leaves) *Shar
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for i, c := range s.cids {
-		x.index[c] = append(x.index[c], leaf{s, i})
+		// Leaves of equal bytes are one: a blob of zeros has thousands.
+		if list := x.index[c]; len(list) == 0 || list[len(list)-1].share != s {
+			x.index[c] = append(list, leaf{s, i})
+		}
 	}
 	return s
 }
@@ -94,7 +97,12 @@ func makeRoom(open map[peer.ID]time.Time, most int) {
 func (s *Share) Close() {
 	s.x.mu.Lock()
 	defer s.x.mu.Unlock()
+	var last cid.Cid
 	for _, c := range s.cids {
+		if c == last { // runs of equal leaves are long
+			continue
+		}
+		last = c
 		rest := slices.DeleteFunc(s.x.index[c], func(l leaf) bool { return l.share == s })
 		if len(rest) == 0 {
 			delete(s.x.index, c)
