@@ -20,6 +20,9 @@ import (
 // ErrTooLarge is returned for content beyond the size that was allowed.
 var ErrTooLarge = errors.New("content is too large")
 
+// ErrHere is returned for a blob that is here already, of which nothing was read.
+var ErrHere = errors.New("the blob is here already")
+
 const (
 	blobDir = "blobs"
 	// minCost is what a blob counts at least against the limit of bytes, so
@@ -84,11 +87,12 @@ func (b *Blobs) Put(r io.Reader, limit int64) (protocol.Digest, int64, error) {
 // when that is exactly size bytes with the digest want. Otherwise it stores
 // nothing and returns a [*protocol.Error] with [protocol.CodeBlob]. It reads
 // at most one byte more than size; a stream that stays open must be wrapped
-// in an [io.LimitReader]. It reads nothing when the blob is there already, or
-// when there is no room for it, which is [protocol.CodeRefused].
+// in an [io.LimitReader]. It reads nothing when the blob is here already, which
+// is [ErrHere]: who sends it has not shown to have it. Nor does it when there is
+// no room for it, which is [protocol.CodeRefused].
 func (b *Blobs) PutExpected(want protocol.Digest, size int64, r io.Reader) error {
 	if b.Has(want) {
-		return nil
+		return ErrHere
 	}
 	_, _, err := b.put(r, size, size, func(d protocol.Digest, n int64) error {
 		switch {

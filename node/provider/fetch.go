@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/spare-network/spare/protocol"
+	"github.com/spare-network/spare/store"
 )
 
 const (
@@ -23,6 +24,10 @@ const (
 	// fetchSilence is how long a requester may send nothing of a blob, which
 	// must come at [protocol.SlowestTransfer] besides.
 	fetchSilence = 15 * time.Second
+	// maxObtain bounds how often one blob is to be obtained: by peers, by a transfer
+	// when that fails, by a proof when another has brought it meanwhile, and by a
+	// transfer when that finds it damaged.
+	maxObtain = 4
 	// maxKnown is how many pairs of requester and blob are remembered.
 	maxKnown = 1 << 16
 )
@@ -102,24 +107,31 @@ func (p *Provider) obtain(ctx context.Context, r *replica, b *protocol.Blob) err
 	}
 	defer leave()
 	module := b == r.spec.Module
-	shown := false // that the requester has it
-	if b.Size >= protocol.MinTree && !p.cfg.Blobs.Has(b.Sum()) {
-		err := p.cfg.Data.Fetch(ctx, r.account.peer, r.nonce, b, module)
-		if shown = err == nil; !shown && ctx.Err() == nil {
-			p.cfg.Logger.Info("peers have not brought a blob", "blob", b.Sum().CID(), "requester", r.account.peer, "err", err)
+	peers := b.Size >= protocol.MinTree // these may bring it
+	for range maxObtain {
+		var shown bool // that the requester has it, which is not said by its being here
+		switch {
+		case p.cfg.Blobs.Has(b.Sum()):
+			shown, err = p.verify(ctx, r, b)
+		case peers:
+			peers = false
+			failed := p.cfg.Data.Fetch(ctx, r.account.peer, r.nonce, b, module)
+			if shown = failed == nil; !shown && ctx.Err() == nil {
+				p.cfg.Logger.Info("peers have not brought a blob", "blob", b.Sum().CID(), "requester", r.account.peer, "err", failed)
+			}
+		default:
+			shown, err = p.transfer(ctx, r, b.Sum(), int64(b.Size))
+		}
+		if err != nil {
+			return err
+		}
+		if shown {
+			p.known.Add(fetchKey{r.account.peer, b.Sum()}, struct{}{})
+			p.cfg.Data.Hold(r.account.peer, b, module)
+			return nil
 		}
 	}
-	if !shown && p.cfg.Blobs.Has(b.Sum()) {
-		err = p.verify(ctx, r, b)
-	}
-	if !p.cfg.Blobs.Has(b.Sum()) { // not here, or damaged here
-		err = p.transfer(ctx, r, b.Sum(), int64(b.Size))
-	}
-	if err == nil {
-		p.known.Add(fetchKey{r.account.peer, b.Sum()}, struct{}{})
-		p.cfg.Data.Hold(r.account.peer, b, module)
-	}
-	return err
+	return notGiven(b.Sum(), errors.New("it has come and gone meanwhile"))
 }
 
 // enterTransfers waits for a place among the transfers, and returns what gives
@@ -185,49 +197,57 @@ func (p *Provider) dial(ctx context.Context, r *replica, request *protocol.BlobR
 	return conn, header, nil
 }
 
-// verify compares the requester's proof with the blob that is here. One that
-// is damaged here is dropped, which is no error.
-func (p *Provider) verify(ctx context.Context, r *replica, b *protocol.Blob) error {
+// verify compares the requester's proof with the blob that is here, and reports
+// whether that shows the requester to have it. One that is damaged here is dropped,
+// which is no error.
+func (p *Provider) verify(ctx context.Context, r *replica, b *protocol.Blob) (shown bool, err error) {
 	want := b.Sum()
 	challenge := protocol.NewChallenge()
 	conn, header, err := p.dial(ctx, r, &protocol.BlobRequest{Digest: want[:], Nonce: r.nonce[:], Challenge: challenge[:]})
 	if err != nil {
-		return notGiven(want, err)
+		return false, notGiven(want, err)
 	}
 	conn.Reset()
 	f, err := openBlob(p.cfg.Blobs, b)
+	if err != nil && !p.cfg.Blobs.Has(want) {
+		return false, nil // it was damaged
+	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer f.Close() //nolint:errcheck // opened for reading
 	proof, sum := protocol.NewBlobProof(challenge), sha256.New()
 	if _, err := io.Copy(io.MultiWriter(proof, sum), f); err != nil || protocol.Digest(sum.Sum(nil)) != want {
 		p.cfg.Blobs.Drop(want)
-		return nil
+		return false, nil
 	}
 	if subtle.ConstantTimeCompare(header.Proof, proof.Sum(nil)) != 1 {
-		return notGiven(want, errors.New("it does not have it"))
+		return false, notGiven(want, errors.New("it does not have it"))
 	}
-	return nil
+	return true, nil
 }
 
 // transfer fetches a blob, which the requester gives to whom it asked to run a
-// replica.
-func (p *Provider) transfer(ctx context.Context, r *replica, want protocol.Digest, size int64) error {
+// replica, and reports whether it came: another may have brought it meanwhile.
+func (p *Provider) transfer(ctx context.Context, r *replica, want protocol.Digest, size int64) (shown bool, err error) {
 	conn, header, err := p.dial(ctx, r, &protocol.BlobRequest{Digest: want[:], Nonce: r.nonce[:]})
 	if err != nil {
-		return notGiven(want, err)
+		return false, notGiven(want, err)
 	}
 	defer conn.Reset()
 	defer context.AfterFunc(ctx, conn.Reset)()
 	if header.Size != uint64(size) {
-		return notGiven(want, fmt.Errorf("it says %d bytes", header.Size))
+		return false, notGiven(want, fmt.Errorf("it says %d bytes", header.Size))
 	}
 	body := &patient{conn: conn, end: time.Now().Add(fetchSilence + protocol.AtSlowest(uint64(size)))}
-	if err := p.cfg.Blobs.PutExpected(want, size, io.LimitReader(body, size)); err != nil {
-		return notGiven(want, err)
+	err = p.cfg.Blobs.PutExpected(want, size, io.LimitReader(body, size))
+	if errors.Is(err, store.ErrHere) {
+		return false, nil
 	}
-	return nil
+	if err != nil {
+		return false, notGiven(want, err)
+	}
+	return true, nil
 }
 
 // notGiven says why a blob is not here. What this node's own store refuses is

@@ -390,3 +390,26 @@ func TestRequesterThatVanishesAmongFilesStopsTheReplica(t *testing.T) {
 		}
 	})
 }
+
+func TestBlobThatAnotherBringsMeanwhileMustBeProved(t *testing.T) {
+	inScene(t, &fakeRunner{run: reads}, func(t *testing.T, s *scene) {
+		secret := []byte("the owner's secret")
+		spec := s.spec()
+		blob := &protocol.Blob{Digest: protocol.NewBlob(secret).Digest, Size: uint64(len(secret))}
+		spec.Inputs = []*protocol.File{{Path: "/in/a", Blob: blob}}
+		s.gives(blob.Sum(), []byte("I do not have it.."))
+		s.ask(1, spec)
+		for asked := false; !asked; { // for the bytes, whose header takes a while
+			time.Sleep(100 * time.Microsecond)
+			s.mu.Lock()
+			asked = slices.Contains(s.given, blob.Sum())
+			s.mu.Unlock()
+		}
+		if _, _, err := s.store.Blobs().Put(bytes.NewReader(secret), 100); err != nil {
+			t.Fatal(err)
+		}
+		if o := s.outcome(); o.Code != string(protocol.CodeBlob) || len(o.Stdout) > 0 {
+			t.Errorf("who knows the digest alone has %v", o)
+		}
+	})
+}
