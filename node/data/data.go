@@ -147,7 +147,9 @@ type holding struct {
 	share *swarm.Share
 
 	mu      sync.Mutex
-	partial *store.Partial // nil: it is a blob
+	settled chan struct{}  // of what is coming: closed when it has come, or has not
+	whole   bool           // it is the blob, and these its leaves
+	partial *store.Partial // until then; nil if it does not come any more
 	has     []bool         // of partial
 	fetch   *swarm.Fetch   // while it is coming
 	askers  []asker        // who has asked for it here, the latest last
@@ -158,12 +160,13 @@ type asker struct {
 	at   time.Time
 }
 
-// HasLeaf implements [swarm.Leaves].
+// HasLeaf implements [swarm.Leaves]. The blob may be here on another account while
+// it comes on this one; whether these are its leaves is then not known.
 func (h *holding) HasLeaf(i int) bool {
 	h.mu.Lock()
-	has := h.partial != nil && h.has[i]
+	whole, has := h.whole, h.partial != nil && h.has[i]
 	h.mu.Unlock()
-	return has || h.blobs.Has(h.blob)
+	return has || whole && h.blobs.Has(h.blob)
 }
 
 // ReadLeaf implements [swarm.Leaves].
@@ -171,12 +174,19 @@ func (h *holding) ReadLeaf(i int) ([]byte, error) {
 	at, size := h.tree.Leaf(i)
 	b := make([]byte, size)
 	h.mu.Lock()
-	partial := h.partial
+	whole, partial := h.whole, h.partial
 	h.mu.Unlock()
-	if partial != nil {
+	if !whole && partial != nil {
 		if _, err := partial.ReadAt(b, at); err == nil || !errors.Is(err, os.ErrClosed) {
 			return b, err
 		}
+		<-h.settled // which is being told
+		h.mu.Lock()
+		whole = h.whole
+		h.mu.Unlock()
+	}
+	if !whole {
+		return nil, errGone
 	}
 	f, _, err := h.blobs.Open(h.blob)
 	if err != nil {
@@ -185,6 +195,26 @@ func (h *holding) ReadLeaf(i int) ([]byte, error) {
 	defer f.Close()
 	_, err = f.ReadAt(b, at)
 	return b, err
+}
+
+// errGone is returned for leaves of what has not come.
+var errGone = errors.New("it does not come any more")
+
+func (h *holding) isWhole() bool {
+	if h == nil {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.whole
+}
+
+// settle tells that what was coming is whole, or does not come any more.
+func (h *holding) settle(whole bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.fetch, h.partial, h.whole = nil, nil, whole
+	close(h.settled)
 }
 
 // put keeps a leaf that has come.
@@ -247,17 +277,17 @@ func (d *Data) find(k key) *holding {
 // whole returns the holding of a blob that is here, whose tree is made when
 // need be.
 func (d *Data) whole(ctx context.Context, k key) (*holding, error) {
-	if h := d.find(k); h != nil && d.cfg.Blobs.Has(k.blob) {
+	if h := d.find(k); h.isWhole() && d.cfg.Blobs.Has(k.blob) {
 		return h, nil
 	}
 	tree, err := d.treeOf(ctx, k.blob)
 	if err != nil {
 		return nil, err
 	}
-	if h := d.find(k); h != nil { // another has made it meanwhile
+	if h := d.find(k); h.isWhole() { // another has made it meanwhile
 		return h, nil
 	}
-	h := &holding{blobs: d.cfg.Blobs, blob: k.blob, tree: tree}
+	h := &holding{blobs: d.cfg.Blobs, blob: k.blob, tree: tree, whole: true}
 	d.add(k, h)
 	return h, nil
 }

@@ -296,3 +296,39 @@ func TestWrongTreeBringsNoBlob(t *testing.T) {
 		t.Error("it is served")
 	}
 }
+
+// A requester lies about the leaves of a blob that another's account brings
+// meanwhile.
+func TestLiedLeavesAreNotReadFromAnothersBlob(t *testing.T) {
+	m := start(t)
+	secret := noise(50, 4*protocol.LeafSize)
+	tree, _, err := protocol.ReadTree(bytes.NewReader(noise(51, 4*protocol.LeafSize)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := protocol.DigestOf(secret)
+	p, err := m.store.Blobs().Partial(d, tree.Size, "R1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &holding{blobs: m.store.Blobs(), blob: d, tree: tree, partial: p, has: make([]bool, 4), settled: make(chan struct{})}
+	m.has(t, secret)
+	if h.HasLeaf(2) {
+		t.Error("while it is coming it has a leaf that has not come")
+	}
+	if err := p.Finish(); err == nil {
+		t.Fatal("finished")
+	}
+	read := make(chan error)
+	go func() { // before the end of it is told
+		_, err := h.ReadLeaf(2)
+		read <- err
+	}()
+	h.settle(false)
+	if err := <-read; err == nil {
+		t.Error("while its end is told it reads the other's bytes")
+	}
+	if _, err := h.ReadLeaf(2); err == nil || h.HasLeaf(2) {
+		t.Error("afterwards it reads the other's bytes")
+	}
+}

@@ -107,21 +107,17 @@ func (d *Data) bring(ctx context.Context, c *coming, tree *protocol.Tree, from s
 	if err != nil {
 		return err
 	}
-	h := &holding{blobs: d.cfg.Blobs, blob: k.blob, tree: tree, partial: partial}
+	h := &holding{blobs: d.cfg.Blobs, blob: k.blob, tree: tree, partial: partial, settled: make(chan struct{})}
 	h.has = arrived(ctx, partial, tree)
 	d.add(k, h)
 	if err := d.run(ctx, c, h, from); err != nil {
 		d.remove(k, h)
-		h.mu.Lock()
-		h.fetch, h.partial = nil, nil
-		h.mu.Unlock()
 		partial.Park()
+		h.settle(false)
 		return err
 	}
 	err = partial.Finish()
-	h.mu.Lock()
-	h.fetch, h.partial = nil, nil
-	h.mu.Unlock()
+	h.settle(err == nil)
 	if err != nil {
 		d.remove(k, h)
 		return err
