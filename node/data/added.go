@@ -170,7 +170,11 @@ func (d *Data) release(cid string) {
 		k.unpin[i]()
 		if d.public[b]--; d.public[b] == 0 {
 			delete(d.public, b)
-			d.held.Remove(key{b, everybody})
+			for _, a := range d.held.Keys() {
+				if a.key == (key{b, everybody}) {
+					d.held.Remove(a)
+				}
+			}
 			d.known.Remove(key{b, everybody})
 		}
 	}
@@ -242,7 +246,7 @@ func (d *Data) get(ctx context.Context, sum protocol.Digest, find func() []peer.
 	if d.cfg.Blobs.Has(sum) {
 		return nil // on whatever account: it is for this node's own user
 	}
-	return d.once(ctx, key{sum, everybody}, func(c *coming) error {
+	return d.once(ctx, arrival{key{sum, everybody}, d.cfg.Self}, func(c *coming) error {
 		holders := find()
 		if len(holders) == 0 {
 			return protocol.Errorf(protocol.CodeNotFound, "no member is known to have %s", sum.CID()).

@@ -2,11 +2,15 @@ package data
 
 import (
 	"bytes"
+	"context"
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/spare-network/spare/node/mesh"
+	"github.com/spare-network/spare/node/mesh/swarm"
 	"github.com/spare-network/spare/protocol"
 )
 
@@ -111,3 +115,28 @@ func TestWhatWasAddedOutlastsARestart(t *testing.T) {
 		}
 	}
 }
+
+// The first who announces a file does not have it.
+func TestDataComeFromTheNextWhenOneLies(t *testing.T) {
+	first := start(t)
+	evil, owner, reader := start(t, first), start(t, first), start(t, first)
+	b := owner.has(t, noise(23, 3*protocol.LeafSize))
+	if _, err := owner.Add(b.Sum().CID(), "file"); err != nil {
+		t.Fatal(err)
+	}
+	evil.answers(t, noise(24, 3*protocol.LeafSize), func(tree *protocol.Tree) swarm.Leaves {
+		return &holding{blobs: evil.store.Blobs(), blob: evil.has(t, noise(24, 3*protocol.LeafSize)).Sum(), tree: tree, whole: true}
+	})
+	reader.cfg.Network = announced{reader.mesh, []peer.ID{evil.mesh.Self(), evil.mesh.Self(), owner.mesh.Self()}}
+	if _, err := reader.Get(within(t), b.Sum().CID()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// announced are always the same.
+type announced struct {
+	*mesh.Mesh
+	holders []peer.ID
+}
+
+func (a announced) Holders(context.Context, protocol.Digest, int) []peer.ID { return a.holders }

@@ -100,9 +100,9 @@ type Data struct {
 	added  []*protocol.Added
 
 	mu     sync.Mutex
-	held   *simplelru.LRU[key, *holding]
-	known  *simplelru.LRU[key, struct{}] // blobs that are here on these accounts
-	coming map[key]*coming
+	held   *simplelru.LRU[arrival, *holding] // what is whole
+	known  *simplelru.LRU[key, struct{}]     // blobs that are here on these accounts
+	coming map[arrival]*coming
 	public map[protocol.Digest]int // blobs of what was added, and how often they are
 	keeps  map[string]*kept        // of what was added, by CID
 }
@@ -114,6 +114,13 @@ type key struct {
 	scope peer.ID
 }
 
+// arrival names who brought a blob on an account: what one says to be the leaves
+// of a module may be wrong, and says nothing of what another does.
+type arrival struct {
+	key
+	by peer.ID // its scope, of what was here before
+}
+
 // everybody is the scope of what every member may read.
 const everybody peer.ID = ""
 
@@ -123,7 +130,7 @@ func New(cfg Config) (*Data, error) {
 	if err != nil {
 		return nil, fmt.Errorf("remember trees: %w", err)
 	}
-	held, err := simplelru.NewLRU(maxHeld, func(_ key, h *holding) { h.share.Close() })
+	held, err := simplelru.NewLRU(maxHeld, func(_ arrival, h *holding) { h.share.Close() })
 	if err != nil {
 		return nil, fmt.Errorf("remember blobs: %w", err)
 	}
@@ -133,7 +140,7 @@ func New(cfg Config) (*Data, error) {
 	}
 	d := &Data{
 		cfg: cfg, trees: trees, held: held, known: known, news: make(chan struct{}, 1),
-		reading: make(chan struct{}, maxReading), coming: make(map[key]*coming),
+		reading: make(chan struct{}, maxReading), coming: make(map[arrival]*coming),
 		public: make(map[protocol.Digest]int), keeps: make(map[string]*kept),
 	}
 	return d, d.load()
@@ -200,15 +207,6 @@ func (h *holding) ReadLeaf(i int) ([]byte, error) {
 // errGone is returned for leaves of what has not come.
 var errGone = errors.New("it does not come any more")
 
-func (h *holding) isWhole() bool {
-	if h == nil {
-		return false
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.whole
-}
-
 // settle tells that what was coming is whole, or does not come any more.
 func (h *holding) settle(whole bool) {
 	h.mu.Lock()
@@ -247,48 +245,45 @@ func (h *holding) note(p peer.ID, now time.Time) (others []peer.ID) {
 	return others[max(0, len(others)-protocol.MaxHolders):]
 }
 
-// add serves a holding, in the place of one that may be there.
-func (d *Data) add(k key, h *holding) {
-	h.share = d.cfg.Exchange().Share(string(k.scope), h.tree, h)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if old, ok := d.held.Peek(k); ok {
-		old.share.Close() // Add replaces it unseen
-	}
-	d.held.Add(k, h)
+// share serves a holding to those to whom it is opened.
+func (d *Data) share(a arrival, h *holding) {
+	h.share = d.cfg.Exchange().Share(string(a.scope), h.tree, h)
 }
 
-// remove serves a holding no longer.
-func (d *Data) remove(k key, h *holding) {
+// hold goes on serving a holding, in the place of one that may be there.
+func (d *Data) hold(a arrival, h *holding) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if now, _ := d.held.Peek(k); now == h {
-		d.held.Remove(k)
+	if old, ok := d.held.Peek(a); ok {
+		old.share.Close() // Add replaces it unseen
 	}
+	d.held.Add(a, h)
 }
 
 func (d *Data) find(k key) *holding {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	h, _ := d.held.Get(k)
+	h, _ := d.held.Get(arrival{k, k.scope})
 	return h
 }
 
 // whole returns the holding of a blob that is here, whose tree is made when
 // need be.
 func (d *Data) whole(ctx context.Context, k key) (*holding, error) {
-	if h := d.find(k); h.isWhole() && d.cfg.Blobs.Has(k.blob) {
+	if h := d.find(k); h != nil && d.cfg.Blobs.Has(k.blob) {
 		return h, nil
 	}
 	tree, err := d.treeOf(ctx, k.blob)
 	if err != nil {
 		return nil, err
 	}
-	if h := d.find(k); h.isWhole() { // another has made it meanwhile
+	if h := d.find(k); h != nil { // another has made it meanwhile
 		return h, nil
 	}
 	h := &holding{blobs: d.cfg.Blobs, blob: k.blob, tree: tree, whole: true}
-	d.add(k, h)
+	a := arrival{k, k.scope}
+	d.share(a, h)
+	d.hold(a, h)
 	return h, nil
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spare-network/spare/market"
 	"github.com/spare-network/spare/node/mesh"
+	"github.com/spare-network/spare/node/mesh/swarm"
 	"github.com/spare-network/spare/protocol"
 	"github.com/spare-network/spare/store"
 )
@@ -330,5 +331,68 @@ func TestLiedLeavesAreNotReadFromAnothersBlob(t *testing.T) {
 	}
 	if _, err := h.ReadLeaf(2); err == nil || h.HasLeaf(2) {
 		t.Error("afterwards it reads the other's bytes")
+	}
+}
+
+// answers has the member answer every greeting with the tree of some bytes, of
+// which it serves what there is.
+func (m *member) answers(t *testing.T, content []byte, leaves func(*protocol.Tree) swarm.Leaves) {
+	t.Helper()
+	tree, _, err := protocol.ReadTree(bytes.NewReader(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	share := m.mesh.Exchange().Share("", tree, leaves(tree))
+	m.mesh.Handle(protocol.TreeStream, func(_ context.Context, conn *protocol.Conn) {
+		defer conn.Close()
+		if conn.Recv(new(protocol.TreeRequest)) == nil {
+			share.Open(conn.Peer(), time.Now().Add(time.Hour))
+			_ = conn.Send(&protocol.TreeReply{Size: uint64(tree.Size), Leaves: tree.Bytes()})
+		}
+	})
+}
+
+// stuck are leaves that are here, but never come.
+type stuck struct{ end <-chan struct{} }
+
+func (stuck) HasLeaf(int) bool { return true }
+func (s stuck) ReadLeaf(int) ([]byte, error) {
+	<-s.end
+	return nil, io.EOF
+}
+
+// One requester names the same module as another, lies about its leaves, and sends
+// none.
+func TestOneRequesterDoesNotHoldUpAnothersModule(t *testing.T) {
+	honest := start(t)
+	evil := start(t, honest)
+	provider := start(t, honest, evil)
+	b := honest.has(t, noise(9, 8*protocol.LeafSize))
+	evil.answers(t, noise(10, 8*protocol.LeafSize), func(*protocol.Tree) swarm.Leaves { return stuck{t.Context().Done()} })
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	ended := make(chan struct{})
+	wg.Go(func() {
+		defer close(ended)
+		if err := provider.Fetch(ctx, evil.mesh.Self(), protocol.NewNonce(), b, true); ctx.Err() == nil {
+			t.Errorf("who does not have it holds nothing up: %v", err)
+		}
+	})
+	for begun := false; !begun && !t.Failed(); time.Sleep(time.Millisecond) {
+		provider.mu.Lock()
+		for _, c := range provider.coming {
+			begun = begun || c.h != nil
+		}
+		provider.mu.Unlock()
+	}
+	if err := provider.Fetch(within(t), honest.mesh.Self(), honest.lets(provider, b, true), b, true); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-ended:
+		t.Error("the other has ended before")
+	default:
 	}
 }

@@ -20,7 +20,7 @@ import (
 // have it.
 func (d *Data) Fetch(ctx context.Context, from peer.ID, nonce protocol.Nonce, b *protocol.Blob, module bool) error {
 	blob := b.Sum()
-	return d.once(ctx, keyOf(from, blob, module), func(c *coming) error {
+	return d.once(ctx, arrival{keyOf(from, blob, module), from}, func(c *coming) error {
 		reply, err := d.greet(ctx, from, originTimeout, &protocol.TreeRequest{Digest: blob[:], Nonce: nonce[:]})
 		if err != nil {
 			return err
@@ -56,22 +56,27 @@ type source struct {
 
 // coming is a blob that is being fetched.
 type coming struct {
-	key
-	begun chan struct{} // closed when what has come is served
+	arrival
+	begin sync.Once
+	begun chan struct{} // closed by begin, when what has come is served
 	done  chan struct{} // closed when it is over
+
+	// Guarded by the Data's mu.
+	h    *holding // what has come, while it is served
+	over bool     // nothing more of it is served
 }
 
 // errElsewhere is returned for a blob that is here on another account: who wants
 // it on this one must show to have it.
 var errElsewhere = errors.New("the blob is here on another account")
 
-// once has one of those who want the same blob on the same account fetch it. It is
-// here on that account when once returns nil.
-func (d *Data) once(ctx context.Context, k key, fetch func(*coming) error) error {
+// once has one of those who want the same blob from the same peer, on the same
+// account, fetch it. It is here on that account when once returns nil.
+func (d *Data) once(ctx context.Context, a arrival, fetch func(*coming) error) error {
 	for {
 		d.mu.Lock()
-		c, known := d.coming[k], d.known.Contains(k)
-		if c == nil && d.cfg.Blobs.Has(k.blob) {
+		c, known := d.coming[a], d.known.Contains(a.key)
+		if c == nil && d.cfg.Blobs.Has(a.blob) {
 			d.mu.Unlock()
 			if !known {
 				return errElsewhere
@@ -80,14 +85,14 @@ func (d *Data) once(ctx context.Context, k key, fetch func(*coming) error) error
 		}
 		first := c == nil
 		if first {
-			c = &coming{k, make(chan struct{}), make(chan struct{})}
-			d.coming[k] = c
+			c = &coming{arrival: a, begun: make(chan struct{}), done: make(chan struct{})}
+			d.coming[a] = c
 		}
 		d.mu.Unlock()
 		if first {
 			err := fetch(c)
 			d.mu.Lock()
-			delete(d.coming, k)
+			delete(d.coming, a)
 			d.mu.Unlock()
 			close(c.done)
 			return err
@@ -102,30 +107,34 @@ func (d *Data) once(ctx context.Context, k key, fetch func(*coming) error) error
 
 // bring fetches a blob, and serves meanwhile what has come of it.
 func (d *Data) bring(ctx context.Context, c *coming, tree *protocol.Tree, from source) error {
-	k := c.key
-	partial, err := d.cfg.Blobs.Partial(k.blob, tree.Size, string(k.scope))
+	partial, err := d.cfg.Blobs.Partial(c.blob, tree.Size, string(c.by))
 	if err != nil {
 		return err
 	}
-	h := &holding{blobs: d.cfg.Blobs, blob: k.blob, tree: tree, partial: partial, settled: make(chan struct{})}
+	h := &holding{blobs: d.cfg.Blobs, blob: c.blob, tree: tree, partial: partial, settled: make(chan struct{})}
 	h.has = arrived(ctx, partial, tree)
-	d.add(k, h)
-	if err := d.run(ctx, c, h, from); err != nil {
-		d.remove(k, h)
-		partial.Park()
-		h.settle(false)
-		return err
-	}
-	err = partial.Finish()
-	h.settle(err == nil)
-	if err != nil {
-		d.remove(k, h)
-		return err
-	}
-	d.trees.Add(k.blob, tree)
+	d.share(c.arrival, h)
 	d.mu.Lock()
-	d.known.Add(k, struct{}{})
+	c.h, c.over = h, false
 	d.mu.Unlock()
+	if err = d.run(ctx, c, h, from); err != nil {
+		partial.Park()
+	} else {
+		err = partial.Finish()
+	}
+	h.settle(err == nil)
+	d.mu.Lock()
+	c.h, c.over = nil, true
+	if err == nil {
+		d.known.Add(c.key, struct{}{})
+	}
+	d.mu.Unlock()
+	if err != nil {
+		h.share.Close()
+		return err
+	}
+	d.trees.Add(c.blob, tree)
+	d.hold(c.arrival, h)
 	return nil
 }
 
@@ -142,7 +151,7 @@ func (d *Data) run(ctx context.Context, c *coming, h *holding, from source) erro
 	h.mu.Lock()
 	h.fetch = f
 	h.mu.Unlock()
-	close(c.begun)
+	c.begin.Do(func() { close(c.begun) }) // of several who are tried in turn, by the first
 	greeting, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	for p := range from.others {

@@ -36,14 +36,15 @@ func (d *Data) answer(ctx context.Context, p peer.ID, request *protocol.TreeRequ
 		return refuse(protocol.CodeBadRequest)
 	}
 	now := time.Now()
-	var h *holding
+	var list []*holding
 	reply := new(protocol.TreeReply)
 	if len(request.Nonce) > 0 {
 		module, ok := d.cfg.Leases.Lease(p, request.Nonce, blob)
 		if !ok {
 			return refuse(protocol.CodeRefused)
 		}
-		if h, err = d.whole(ctx, keyOf(d.cfg.Self, blob, module)); err != nil {
+		h, err := d.whole(ctx, keyOf(d.cfg.Self, blob, module))
+		if err != nil {
 			return refuse(protocol.CodeBlob)
 		}
 		if !module {
@@ -54,27 +55,30 @@ func (d *Data) answer(ctx context.Context, p peer.ID, request *protocol.TreeRequ
 		for _, other := range h.note(p, now) {
 			reply.Holders = append(reply.Holders, other.String())
 		}
-	} else if h = d.readable(ctx, p, blob, request.Grant, now); h == nil {
+		list = append(list, h)
+	} else if list = d.readable(ctx, p, blob, request.Grant, now); len(list) == 0 {
 		return refuse(protocol.CodeNotFound) // or not for this peer, which need not know
 	}
-	h.share.Open(p, now.Add(openFor))
-	h.mu.Lock()
-	if h.fetch != nil {
-		h.fetch.Add(p, false) // it has opened what it has to whom it greets
+	for _, h := range list {
+		h.share.Open(p, now.Add(openFor))
+		h.mu.Lock()
+		if h.fetch != nil {
+			h.fetch.Add(p, false) // it has opened what it has to whom it greets
+		}
+		h.mu.Unlock()
 	}
-	h.mu.Unlock()
-	reply.Size = uint64(h.tree.Size)
+	reply.Size = uint64(list[0].tree.Size)
 	if !request.Known {
-		reply.Leaves = h.tree.Bytes()
+		reply.Leaves = list[0].tree.Bytes()
 	}
 	return reply
 }
 
 // readable returns what is here of a blob that the peer may read because all
 // members may, or because who grants it has the blob here.
-func (d *Data) readable(ctx context.Context, p peer.ID, blob protocol.Digest, grant *protocol.Grant, now time.Time) *holding {
-	if h := d.here(ctx, key{blob, everybody}); h != nil {
-		return h
+func (d *Data) readable(ctx context.Context, p peer.ID, blob protocol.Digest, grant *protocol.Grant, now time.Time) []*holding {
+	if list := d.here(ctx, key{blob, everybody}); len(list) > 0 {
+		return list
 	}
 	if grant == nil {
 		return nil
@@ -86,28 +90,47 @@ func (d *Data) readable(ctx context.Context, p peer.ID, blob protocol.Digest, gr
 	return d.here(ctx, key{blob, grantor})
 }
 
-// here returns what is here, or comes, on this account, or nil.
-func (d *Data) here(ctx context.Context, k key) *holding {
-	d.mu.Lock()
-	known, c := d.known.Contains(k) || k.scope == everybody && d.public[k.blob] > 0, d.coming[k]
-	d.mu.Unlock()
-	if c != nil {
-		// Who was named to the asker has perhaps not heard yet what the leaves are.
-		ctx, cancel := context.WithTimeout(ctx, greetTimeout-time.Second/2)
-		defer cancel()
-		select {
-		case <-c.begun:
-		case <-c.done:
-		case <-ctx.Done():
+// here returns what is here, or comes, on this account: of what comes from several
+// peers, all of it, since some of them may lie about the leaves.
+func (d *Data) here(ctx context.Context, k key) []*holding {
+	// Who was named to the asker has perhaps not heard yet what the leaves are.
+	waiting, cancel := context.WithTimeout(ctx, greetTimeout-time.Second/2)
+	defer cancel()
+	for {
+		d.mu.Lock()
+		known := d.known.Contains(k) || k.scope == everybody && d.public[k.blob] > 0
+		d.mu.Unlock()
+		if known && d.cfg.Blobs.Has(k.blob) {
+			h, err := d.whole(ctx, k)
+			if err != nil {
+				return nil
+			}
+			return []*holding{h}
 		}
-		return d.find(k)
+		begun, next := d.arriving(k)
+		if len(begun) > 0 || next == nil {
+			return begun
+		}
+		select {
+		case <-next.begun:
+		case <-next.done:
+		case <-waiting.Done():
+			return nil
+		}
 	}
-	if !known || !d.cfg.Blobs.Has(k.blob) {
-		return nil
+}
+
+// arriving returns what has come on this account so far, and one of which nothing
+// has.
+func (d *Data) arriving(k key) (begun []*holding, next *coming) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for a, c := range d.coming {
+		if a.key == k && c.h != nil {
+			begun = append(begun, c.h)
+		} else if a.key == k && !c.over {
+			next = c
+		}
 	}
-	h, err := d.whole(ctx, k)
-	if err != nil {
-		return nil
-	}
-	return h
+	return begun, next
 }
