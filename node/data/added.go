@@ -3,12 +3,15 @@ package data
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/spare-network/spare/protocol"
@@ -21,6 +24,8 @@ const (
 	announceJitter = 30 * time.Second
 	// announceSoon is when they are told after a start, or in vain.
 	announceSoon = 3 * time.Second
+	// announceAtOnce is how many are announced at once.
+	announceAtOnce = 8
 	// maxFound bounds the members that are asked for data.
 	maxFound = 8
 )
@@ -39,10 +44,12 @@ func (d *Data) load() error {
 	}
 	for _, a := range list.Added {
 		if _, err := d.keep(a); err != nil {
-			d.cfg.Logger.Warn("what was added is not here any more", "cid", protocol.DataCID(protocol.Digest(a.Digest), a.Listing), "err", err)
+			d.cfg.Logger.Warn("what was added is not here any more", "name", a.Name, "err", err)
+		}
+		if len(a.Digest) == len(protocol.Digest{}) { // or the file is damaged
+			d.added = append(d.added, a)
 		}
 	}
-	d.added = list.Added
 	return nil
 }
 
@@ -74,6 +81,12 @@ func (d *Data) keep(a *protocol.Added) (*protocol.Listing, error) {
 	}
 	d.keeps[protocol.DataCID(sum, a.Listing)] = k
 	return l, nil
+}
+
+func (d *Data) isKept(a *protocol.Added) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.keeps[protocol.DataCID(protocol.Digest(a.Digest), a.Listing)] != nil
 }
 
 // kept is what keeps one file or directory.
@@ -117,6 +130,11 @@ func (d *Data) Add(cid, name string) (*protocol.Added, error) {
 	d.adding.Lock()
 	defer d.adding.Unlock()
 	if i := d.at(sum, listing); i >= 0 {
+		if !d.isKept(d.added[i]) { // it had gone, and is here again
+			if _, err := d.keep(d.added[i]); err != nil {
+				return nil, err
+			}
+		}
 		return d.added[i], nil
 	}
 	if len(d.added) >= protocol.MaxAdded {
@@ -226,7 +244,11 @@ func (d *Data) Get(ctx context.Context, cid string) (*protocol.Listing, error) {
 		}
 		return from
 	}
-	if err := d.get(ctx, sum, find); err != nil {
+	most := uint64(protocol.MaxBlob)
+	if listing {
+		most = protocol.MaxListing
+	}
+	if err := d.get(ctx, sum, 0, most, find); err != nil {
 		return nil, err
 	}
 	l, err := d.contents(sum, listing)
@@ -234,19 +256,20 @@ func (d *Data) Get(ctx context.Context, cid string) (*protocol.Listing, error) {
 		return nil, err
 	}
 	for _, f := range l.Files {
-		if err := d.get(ctx, f.Blob.Sum(), find); err != nil {
+		if err := d.get(ctx, f.Blob.Sum(), f.Blob.Size, f.Blob.Size, find); err != nil {
 			return nil, err
 		}
 	}
 	return l, nil
 }
 
-// get brings one blob that every member may read.
-func (d *Data) get(ctx context.Context, sum protocol.Digest, find func() []peer.ID) error {
+// get brings one blob, of at least and at most so many bytes, that every member may
+// read.
+func (d *Data) get(ctx context.Context, sum protocol.Digest, least, most uint64, find func() []peer.ID) error {
 	if d.cfg.Blobs.Has(sum) {
 		return nil // on whatever account: it is for this node's own user
 	}
-	return d.once(ctx, arrival{key{sum, everybody}, d.cfg.Self}, func(c *coming) error {
+	err := d.once(ctx, arrival{key{sum, everybody}, d.cfg.Self}, func(c *coming) error {
 		holders := find()
 		if len(holders) == 0 {
 			return protocol.Errorf(protocol.CodeNotFound, "no member is known to have %s", sum.CID()).
@@ -255,7 +278,7 @@ func (d *Data) get(ctx context.Context, sum protocol.Digest, find func() []peer.
 		var errs []error
 		for i, p := range holders {
 			// Each is believed in its turn: what it says to be the leaves may be wrong.
-			err := d.getFrom(ctx, c, p, slices.Concat(holders[:i], holders[i+1:]))
+			err := d.getFrom(ctx, c, p, least, most, slices.Concat(holders[:i], holders[i+1:]))
 			if err == nil || ctx.Err() != nil {
 				return err
 			}
@@ -263,12 +286,19 @@ func (d *Data) get(ctx context.Context, sum protocol.Digest, find func() []peer.
 		}
 		return protocol.Errorf(protocol.CodeBlob, "%s did not come from any of %d members: %v", sum.CID(), len(holders), errors.Join(errs...))
 	})
+	if errors.Is(err, errElsewhere) {
+		return nil // it has come meanwhile
+	}
+	return err
 }
 
-func (d *Data) getFrom(ctx context.Context, c *coming, p peer.ID, others []peer.ID) error {
+func (d *Data) getFrom(ctx context.Context, c *coming, p peer.ID, least, most uint64, others []peer.ID) error {
 	reply, err := d.greet(ctx, p, originTimeout, &protocol.TreeRequest{Digest: c.blob[:]})
 	if err != nil {
 		return err
+	}
+	if reply.Size < least || reply.Size > most {
+		return fmt.Errorf("%w: a blob of %d bytes is not of %d to %d", protocol.ErrMalformed, reply.Size, least, most)
 	}
 	tree, err := protocol.ParseTree(reply.Size, reply.Leaves)
 	if err != nil {
@@ -298,12 +328,31 @@ func (d *Data) Run(ctx context.Context) error {
 		if again {
 			next, again = announceSoon, false
 		}
-		for _, a := range d.Added() {
-			if err := d.cfg.Network.Announce(ctx, protocol.Digest(a.Digest)); err != nil {
-				d.cfg.Logger.Debug("data cannot be announced", "err", err)
-				next = announceSoon
-			}
+		if !d.announce(ctx) {
+			next = announceSoon
 		}
 		timer.Reset(next)
 	}
+}
+
+// announce tells where all that is kept is, a few at a time: one may take seconds,
+// and all of it must be told again before it is forgotten.
+func (d *Data) announce(ctx context.Context) bool {
+	var failed atomic.Bool
+	var g errgroup.Group
+	g.SetLimit(announceAtOnce)
+	for _, a := range d.Added() {
+		if !d.isKept(a) {
+			continue
+		}
+		g.Go(func() error {
+			if err := d.cfg.Network.Announce(ctx, protocol.Digest(a.Digest)); err != nil {
+				d.cfg.Logger.Debug("data cannot be announced", "err", err)
+				failed.Store(true)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // always nil
+	return !failed.Load()
 }

@@ -119,7 +119,8 @@ func TestWhatWasAddedOutlastsARestart(t *testing.T) {
 // The first who announces a file does not have it.
 func TestDataComeFromTheNextWhenOneLies(t *testing.T) {
 	first := start(t)
-	evil, owner, reader := start(t, first), start(t, first), start(t, first)
+	evil, owner := start(t, first), start(t, first)
+	reader := start(t, evil, owner)
 	b := owner.has(t, noise(23, 3*protocol.LeafSize))
 	if _, err := owner.Add(b.Sum().CID(), "file"); err != nil {
 		t.Fatal(err)
@@ -140,3 +141,28 @@ type announced struct {
 }
 
 func (a announced) Holders(context.Context, protocol.Digest, int) []peer.ID { return a.holders }
+
+func TestWhatHadGoneIsKeptWhenItIsAddedAgain(t *testing.T) {
+	m := start(t)
+	content := noise(31, 2000)
+	b := m.has(t, content)
+	cid := protocol.DataCID(b.Sum(), false)
+	if _, err := m.Add(cid, "x"); err != nil {
+		t.Fatal(err)
+	}
+	m.store.Blobs().Drop(b.Sum())
+	again, err := New(m.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.isKept(again.added[0]) {
+		t.Error("what has gone is kept")
+	}
+	m.has(t, content)
+	if _, err := again.Add(cid, "x"); err != nil {
+		t.Fatal(err)
+	}
+	if again.public[b.Sum()] != 1 || !again.isKept(again.added[0]) {
+		t.Error("added again it is not kept")
+	}
+}
