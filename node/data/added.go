@@ -188,9 +188,11 @@ func (d *Data) release(cid string) {
 		k.unpin[i]()
 		if d.public[b]--; d.public[b] == 0 {
 			delete(d.public, b)
-			for _, a := range d.held.Keys() {
-				if a.key == (key{b, everybody}) {
-					d.held.Remove(a)
+			for _, shelf := range d.held {
+				for _, a := range shelf.Keys() {
+					if a.key == (key{b, everybody}) {
+						shelf.Remove(a)
+					}
 				}
 			}
 			d.known.Remove(key{b, everybody})

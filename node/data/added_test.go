@@ -166,3 +166,22 @@ func TestWhatHadGoneIsKeptWhenItIsAddedAgain(t *testing.T) {
 		t.Error("added again it is not kept")
 	}
 }
+
+// Who asks for many small files does not end what others fetch.
+func TestManyFilesPushNoLargeOneOut(t *testing.T) {
+	m := start(t)
+	serve := func(content []byte) key {
+		k := key{m.has(t, content).Sum(), everybody}
+		if _, err := m.whole(t.Context(), k); err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	large := serve(noise(30, protocol.MinTree))
+	for i := range maxHeld + 10 {
+		serve([]byte{byte(i), byte(i >> 8)})
+	}
+	if m.find(large) == nil {
+		t.Error("the large file is served no longer")
+	}
+}

@@ -30,7 +30,7 @@ const (
 	// openFor is how long a blob is open to one who has greeted: that of 1 GiB
 	// may come at [protocol.SlowestTransfer].
 	openFor = 30 * time.Minute
-	// maxHeld bounds the blobs whose leaves are served at once, and maxTrees
+	// maxHeld bounds the blobs of one shelf whose leaves are served at once, and maxTrees
 	// the trees that are remembered, of 128 KiB at most.
 	maxHeld  = 256
 	maxTrees = 64
@@ -100,8 +100,8 @@ type Data struct {
 	added  []*protocol.Added
 
 	mu     sync.Mutex
-	held   *simplelru.LRU[arrival, *holding] // what is whole
-	known  *simplelru.LRU[key, struct{}]     // blobs that are here on these accounts
+	held   [shelves]*simplelru.LRU[arrival, *holding] // what is whole
+	known  *simplelru.LRU[key, struct{}]              // blobs that are here on these accounts
 	coming map[arrival]*coming
 	public map[protocol.Digest]int // blobs of what was added, and how often they are
 	keeps  map[string]*kept        // of what was added, by CID
@@ -130,9 +130,11 @@ func New(cfg Config) (*Data, error) {
 	if err != nil {
 		return nil, fmt.Errorf("remember trees: %w", err)
 	}
-	held, err := simplelru.NewLRU(maxHeld, func(_ arrival, h *holding) { h.share.Close() })
-	if err != nil {
-		return nil, fmt.Errorf("remember blobs: %w", err)
+	var held [shelves]*simplelru.LRU[arrival, *holding]
+	for i := range held {
+		if held[i], err = simplelru.NewLRU(maxHeld, func(_ arrival, h *holding) { h.share.Close() }); err != nil {
+			return nil, fmt.Errorf("remember blobs: %w", err)
+		}
 	}
 	known, err := simplelru.NewLRU[key, struct{}](maxKnown, nil)
 	if err != nil {
@@ -218,7 +220,13 @@ func (h *holding) settle(whole bool) {
 // put keeps a leaf that has come.
 func (h *holding) put(i int, b []byte) error {
 	at, _ := h.tree.Leaf(i)
-	if _, err := h.partial.WriteAt(b, at); err != nil { // it is there as long as the fetch is
+	h.mu.Lock()
+	partial := h.partial
+	h.mu.Unlock()
+	if partial == nil {
+		return errGone // as the fetch has
+	}
+	if _, err := partial.WriteAt(b, at); err != nil {
 		return err
 	}
 	h.mu.Lock()
@@ -254,17 +262,37 @@ func (d *Data) share(a arrival, h *holding) {
 func (d *Data) hold(a arrival, h *holding) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if old, ok := d.held.Peek(a); ok {
+	shelf := d.held[shelfOf(a.key, h.tree)]
+	if old, ok := shelf.Peek(a); ok {
 		old.share.Close() // Add replaces it unseen
 	}
-	d.held.Add(a, h)
+	shelf.Add(a, h)
+}
+
+// shelves keep apart what is served, so that who asks for many small files does
+// not end the fetch of a large one, nor a member that of who holds a lease.
+const shelves = 3
+
+func shelfOf(k key, tree *protocol.Tree) int {
+	switch {
+	case tree.Size < protocol.MinTree:
+		return 0
+	case k.scope == everybody:
+		return 1
+	default:
+		return 2
+	}
 }
 
 func (d *Data) find(k key) *holding {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	h, _ := d.held.Get(arrival{k, k.scope})
-	return h
+	for _, shelf := range d.held {
+		if h, ok := shelf.Get(arrival{k, k.scope}); ok {
+			return h
+		}
+	}
+	return nil
 }
 
 // whole returns the holding of a blob that is here, whose tree is made when
