@@ -85,22 +85,6 @@ func (p *Pool) Fresh(now time.Time) (providers []peer.ID) {
 	return providers
 }
 
-// Idle returns the providers that had a slot free after their latest result, and
-// nothing waiting, once for each such slot that was not used since.
-func (p *Pool) Idle(now time.Time) (providers []peer.ID) {
-	for _, w := range p.words {
-		load := w.now()
-		if load.Availability != protocol.Open || now.Sub(w.at) > poolFresh {
-			continue
-		}
-		free := int64(load.Slots) - int64(load.Running) - int64(load.Queued)
-		for range min(free, int64(w.uses)) {
-			providers = append(providers, w.provider)
-		}
-	}
-	return providers
-}
-
 // Best returns the best of the candidates, which are among the fresh, by what its
 // latest result has told.
 func (p *Pool) Best(now time.Time, need Need, fresh []Candidate) (best Candidate, ok bool) {

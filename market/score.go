@@ -61,13 +61,6 @@ func (n Need) Idle(c Candidate) bool {
 	return c.Scored && n.unwilling(c) == "" && c.wait(n.work()/c.Speed) == 0
 }
 
-// Sooner reports whether the task would likely end sooner, by more than a margin,
-// at one that was scored than at another, where it waits at the end of the queue.
-func (n Need) Sooner(scored, behind Candidate, margin time.Duration) bool {
-	wait := behind.wait(n.work() / behind.Speed)
-	return scored.Score+margin < seconds(behind.rtt().Seconds()+wait+n.work()/behind.Speed)
-}
-
 // cost is what a run on c costs everybody, when it waits there so long.
 func (n Need) cost(c Candidate, wait time.Duration) time.Duration {
 	t := c.rtt().Seconds() + waitFactor*wait.Seconds() + n.work()/c.Speed

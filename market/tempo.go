@@ -66,10 +66,6 @@ type Progress struct {
 // Pause notes that the replica does not run now.
 func (p *Progress) Pause() { p.since = time.Time{} }
 
-// Begun reports whether a stride has begun, so that it is known what the replica
-// does.
-func (p *Progress) Begun() bool { return !p.since.IsZero() }
-
 // Hasten has the stride that has begun end sooner, by a share of its length.
 func (p *Progress) Hasten(share float64) {
 	if !p.since.IsZero() {

@@ -32,7 +32,6 @@ const (
 	evOutcome
 	evOutputEnd
 	evJudge // somebody who answered was found wrong elsewhere
-	evIdle  // another provider has nothing to do, and this one may have it wait
 )
 
 // eventsPerAttempt is at least the number of events that an honest attempt
@@ -50,7 +49,6 @@ type event struct {
 
 	gas        uint64          // of evStride: used so far
 	slow       bool            // of evStride: less than it should be
-	idle       peer.ID         // of evIdle
 	commitment protocol.Digest // of evCommitted
 	in         *intake         // of what a stream or a reply brings: of which asking
 }
@@ -103,8 +101,7 @@ type attempt struct {
 	sinceOf    *intake                           // of which the last of these is
 	delayed    bool                              // a spare was started because one took too long
 
-	own     *time.Timer // of an attempt at the own node
-	offered time.Time   // an idle provider, last; of the Requester's Run
+	own *time.Timer // of an attempt at the own node
 
 	in atomic.Pointer[intake] // set by the conductor
 

@@ -295,8 +295,6 @@ func (c *conductor) handle(ev event) (*protocol.Result, error) {
 			a.own.Reset(market.Stride)
 		}
 		return c.stride(a, ev)
-	case evIdle:
-		return c.yield(a, ev.idle)
 	case evCut:
 		return c.cut(a, ev.err)
 	case evRefused:

@@ -520,7 +520,7 @@ func TestReplicasAreKeptWhenPeersAreBusyAtFirst(t *testing.T) {
 	busy.load = &protocol.Load{Slots: 2, Availability: protocol.Full}
 	slow := func(x *exchangeWithFake) {
 		x.lease()
-		time.Sleep(4 * time.Second)
+		time.Sleep(20 * time.Second)
 		x.finish(x.outcome(0, "hello\n"))
 	}
 	busy.run = slow

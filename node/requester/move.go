@@ -1,12 +1,9 @@
 package requester
 
 import (
-	"cmp"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/spare-network/spare/market"
 	"github.com/spare-network/spare/protocol"
@@ -64,73 +61,6 @@ func (c *conductor) move(a *attempt) (*protocol.Result, error) {
 	}
 	defer c.r.moves.leave(true)
 	return c.goTo(a, asked[i])
-}
-
-// waits reports whether the last beat has told that the attempt is in a queue, and
-// nothing has come of it since.
-func (a *attempt) waits() bool {
-	if in := a.in.Load(); in.answered.Load() || in.streamed.Load() {
-		return false
-	}
-	a.progressMu.Lock()
-	defer a.progressMu.Unlock()
-	return a.progressOf == protocol.StateQueued && a.progress.Begun()
-}
-
-// yieldMargin is how much sooner a replica must be expected to end elsewhere than
-// where it waits: where that is less its turn may have come since the last beat.
-const yieldMargin = 2 * protocol.BeatEvery
-
-// fillIdle offers what waits in queues to providers whose latest result has left
-// them with nothing to do, the last in a queue first: where all tasks of a job are
-// placed, the last ones must not wait for one slow provider. Only Run calls it.
-func (r *Requester) fillIdle(now time.Time) {
-	r.pool.mu.Lock()
-	idle := r.pool.Idle(now)
-	r.pool.mu.Unlock()
-	if len(idle) == 0 {
-		return
-	}
-	r.mu.Lock()
-	var waiting []*attempt
-	for _, a := range r.attempts {
-		if a.t.on == "" && a.t.terms.Where != protocol.WhereLocal && a.waits() {
-			waiting = append(waiting, a)
-		}
-	}
-	r.mu.Unlock()
-	// One that had a reason to stay is offered another only after the others.
-	slices.SortFunc(waiting, func(a, b *attempt) int {
-		return cmp.Or(a.offered.Compare(b.offered), b.begun.Compare(a.begun))
-	})
-	for i, to := range idle[:min(len(idle), len(waiting))] {
-		a := waiting[i]
-		a.offered = now
-		select {
-		case a.t.events <- &event{attempt: a, kind: evIdle, idle: to}:
-		default: // something happens to it already
-		}
-	}
-}
-
-// yield gives a replica that waits in a queue to a provider that is idle, if it
-// ends sooner there.
-func (c *conductor) yield(a *attempt, to peer.ID) (*protocol.Result, error) {
-	if a.bound || a.adrift || a.arbiter || !a.waits() || len(c.events) > 0 {
-		return nil, nil
-	}
-	need, now := c.need(1), time.Now()
-	present, offers := c.r.cfg.Book.Get(now, a.provider)
-	if !offers {
-		return nil, nil // it is silent, and looked after as such
-	}
-	_, here := c.rankAmong(now, need, []market.Entry{present})
-	sooner := func(m market.Candidate) bool { return len(here) == 1 && need.Sooner(m, here[0], yieldMargin) }
-	chosen, ok := c.fromPool(need, []peer.ID{to}, sooner)
-	if !ok {
-		return nil, nil
-	}
-	return c.goTo(a, chosen)
 }
 
 // goTo withdraws a replica that waits and gives it to a provider that is idle.

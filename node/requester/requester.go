@@ -204,7 +204,6 @@ func (r *Requester) Run(ctx context.Context) error {
 			if err := r.settleAll(ctx); err != nil && ctx.Err() == nil {
 				return fmt.Errorf("journal results: %w", err)
 			}
-			r.fillIdle(time.Now())
 			r.pairs.closeIdle(time.Now())
 		}
 	}
