@@ -524,7 +524,9 @@ func TestReplicasAreKeptWhenPeersAreBusyAtFirst(t *testing.T) {
 		x.finish(x.outcome(0, "hello\n"))
 	}
 	busy.run = slow
-	inWorld(t, []*fakeProvider{busy, newFakeProvider(t, slow)}, func(t *testing.T, w *world) {
+	other := newFakeProvider(t, slow)
+	busy.tells, other.tells = true, true
+	inWorld(t, []*fakeProvider{busy, other}, func(t *testing.T, w *world) {
 		go func() {
 			time.Sleep(time.Second)
 			busy.mu.Lock()
