@@ -60,13 +60,8 @@ func (c *conductor) move(a *attempt) (*protocol.Result, error) {
 		return nil, nil
 	}
 	defer c.r.moves.leave(true)
-	return c.goTo(a, asked[i])
-}
-
-// goTo withdraws a replica that waits and gives it to a provider that is idle.
-func (c *conductor) goTo(a *attempt, idle market.Candidate) (*protocol.Result, error) {
 	a.withdraw()
 	c.end(a, protocol.StateCancelled, "it waited there while another was idle")
-	c.spares, c.sparesAt = []market.Candidate{idle}, time.Now()
+	c.spares, c.sparesAt = asked[i:i+1], time.Now()
 	return c.step(a, market.Refused)
 }
