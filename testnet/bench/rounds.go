@@ -65,10 +65,18 @@ func (b *bench) turn(ctx context.Context, c *comparison, spareFirst bool) (r rou
 type summary struct{ reference, spare, ratio, least, most float64 }
 
 func summarise(rounds []round, figure func(figures) float64) summary {
-	var reference, spare, ratio []float64
+	var reference, spare []float64
 	for _, r := range rounds {
-		x, y := figure(r.reference), figure(r.spare)
-		reference, spare, ratio = append(reference, x), append(spare, y), append(ratio, y/x)
+		reference, spare = append(reference, figure(r.reference)), append(spare, figure(r.spare))
+	}
+	return compare(reference, spare)
+}
+
+// compare summarises one figure of each of the same rounds.
+func compare(reference, spare []float64) summary {
+	var ratio []float64
+	for i, x := range reference {
+		ratio = append(ratio, spare[i]/x)
 	}
 	return summary{median(reference), median(spare), median(ratio), slices.Min(ratio), slices.Max(ratio)}
 }

@@ -24,7 +24,7 @@ func atMost(name string, ratio float64) target {
 }
 
 func atLeast(name string, ratio float64) target {
-	return target{fmt.Sprintf("%s >= %gx", name, ratio), func(s summary) bool { return s.ratio >= ratio }}
+	return target{fmt.Sprintf("%s >= %.3gx", name, ratio), func(s summary) bool { return s.ratio >= ratio }}
 }
 
 // within is a target for spare's own time, whatever the reference takes.
