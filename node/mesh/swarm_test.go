@@ -232,6 +232,28 @@ func TestFetchEndsWhenNobodyHasTheRest(t *testing.T) {
 	}
 }
 
+// An origin that has started again knows nothing of what it was asked for: whoever
+// fetches need not wait until its silence is too long.
+func TestFetchEndsWhenItsOriginStartsAgain(t *testing.T) {
+	_, tree := randomBlob(t, 2*protocol.LeafSize)
+	key := newKey(t)
+	withKey := func(c *Config) { c.Key = key }
+	former := start(t, withKey)
+	n := start(t, via(former))
+	eventually(t, "the origin is connected", func() bool { return n.connected(former.Self()) })
+	got := empty(tree)
+	f := n.Exchange().NewFetch(n.Exchange().Share("a", tree, got), got.missing(), 0, got.put)
+	f.Add(former.Self(), true)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // silence is borne for longer
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx) }()
+	start(t, withKey, via(n))
+	if err := <-done; !errors.Is(err, swarm.ErrNoSource) {
+		t.Errorf("fetch: %v", err)
+	}
+}
+
 // What was wanted of a blob that has been closed since is not sent when a blob
 // of another scope brings it.
 func TestWantsDoNotOutliveTheirShare(t *testing.T) {

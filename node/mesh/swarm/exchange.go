@@ -31,6 +31,7 @@ import (
 	"github.com/ipfs/boxo/bitswap/server"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/host"
+	libp2pnet "github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	libp2p "github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/multiformats/go-multihash"
@@ -65,6 +66,7 @@ func ProtocolID(net protocol.NetworkID) libp2p.ID { return net.DHTPrefix() + ver
 type Exchange struct {
 	net    network.BitSwapNetwork
 	server *server.Server
+	watch  func() // stops to watch connections
 	sent   atomic.Uint64 // bytes of leaves
 
 	mu      sync.Mutex
@@ -93,12 +95,27 @@ func New(h host.Host, id protocol.NetworkID) *Exchange {
 		server.TaskWorkerCount(senders),
 		server.WithScoreLedger(noScores{}),
 	)
+	watch := &libp2pnet.NotifyBundle{DisconnectedF: func(_ libp2pnet.Network, c libp2pnet.Conn) {
+		x.each(func(f *Fetch) { f.cut(c.RemotePeer()) })
+	}}
+	h.Network().Notify(watch)
+	x.watch = func() { h.Network().StopNotify(watch) }
 	x.net.Start((*receiver)(x))
 	return x
 }
 
+// each tells every fetch.
+func (x *Exchange) each(tell func(*Fetch)) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for f := range x.fetches {
+		tell(f)
+	}
+}
+
 // Close ends the exchange, and every Fetch.
 func (x *Exchange) Close() {
+	x.watch()
 	x.net.Stop()
 	x.mu.Lock()
 	x.closed = true
@@ -192,11 +209,7 @@ func (r *receiver) PeerConnected(peer.ID) {}
 func (r *receiver) PeerDisconnected(p peer.ID) {
 	x := (*Exchange)(r)
 	x.server.PeerDisconnected(p)
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for f := range x.fetches {
-		f.drop(p)
-	}
+	x.each(func(f *Fetch) { f.drop(p) })
 }
 
 // noScores keeps no account of peers: [market.Turns] judges them, by other means.

@@ -182,6 +182,19 @@ func (f *Fetch) drop(p peer.ID) {
 	}
 }
 
+// cut forgets the origin when a connection to it has ended, though there be
+// another: that may be to a later run of it, which knows nothing of the fetch, and
+// what it was asked for on the old one never comes. It is called with the
+// Exchange's mu held.
+func (f *Fetch) cut(p peer.ID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s := f.sources[p]; s != nil && s.origin {
+		f.forget(s)
+		f.wakeAll()
+	}
+}
+
 // wrong notes that a source has sent what nobody wants: other bytes than it was
 // asked for, or what was wanted a moment ago.
 func (f *Fetch) wrong(p peer.ID) {
