@@ -27,9 +27,6 @@ import (
 )
 
 const (
-	// openFor is how long a blob is open to one who has greeted: that of 1 GiB
-	// may come at [protocol.SlowestTransfer].
-	openFor = 30 * time.Minute
 	// maxHeld bounds the blobs of one shelf whose leaves are served at once, and maxTrees
 	// the trees that are remembered, of 128 KiB at most.
 	maxHeld  = 256
@@ -45,9 +42,19 @@ const (
 	originTimeout = 15 * time.Second
 	// lately is how long one who has asked for a blob is named to others.
 	lately = 10 * time.Minute
-	// grantFor is how long a grant holds.
-	grantFor = time.Hour
+	// slack is how much longer a blob is open to one who has greeted than it takes at
+	// the slowest: a fetch waits about so long for who falls silent. A grant holds so
+	// long that the clocks of two peers may differ by skew.
+	slack = time.Minute
+	skew  = 10 * time.Minute
 )
+
+// openFor is how long a blob of this size is open to one who has greeted, who may
+// read it no longer than it must be able to.
+func openFor(size int64) time.Duration { return slack + protocol.AtSlowest(uint64(size)) }
+
+// grantFor is how long a grant for a blob of this size holds.
+func grantFor(size int64) time.Duration { return skew + openFor(size) }
 
 // Network is the mesh's part that is needed.
 type Network interface {

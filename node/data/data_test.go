@@ -227,6 +227,26 @@ func TestWhoMayRead(t *testing.T) {
 	}
 }
 
+// An input is read for a task of minutes: who has greeted for it may not read it
+// for hours.
+func TestAGrantHoldsAsLongAsItsBlobMayTake(t *testing.T) {
+	requester := start(t)
+	provider := start(t, requester)
+	for _, size := range []int{protocol.MinTree, 8 << 20} {
+		b := requester.has(t, noise(5, size))
+		sum, nonce := b.Sum(), requester.lets(provider, b, false)
+		before := time.Now()
+		reply, err := provider.greet(within(t), requester.mesh.Self(), lively, &protocol.TreeRequest{Digest: sum[:], Nonce: nonce[:]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		holds := time.UnixMilli(reply.Grant.ExpiresUnixMs).Sub(before)
+		if least := protocol.AtSlowest(uint64(size)); holds < least+skew || holds > least+skew+2*slack {
+			t.Errorf("a grant for %d bytes holds %s", size, holds)
+		}
+	}
+}
+
 func TestFetchGoesOnWhereItStopped(t *testing.T) {
 	requester := start(t)
 	provider := start(t, requester)

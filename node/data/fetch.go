@@ -166,7 +166,7 @@ func (d *Data) run(ctx context.Context, c *coming, h *holding, from source) erro
 // meet greets one who may have leaves, and opens to it what is here: it will
 // want that as well.
 func (d *Data) meet(ctx context.Context, h *holding, f *swarm.Fetch, p peer.ID, grant *protocol.Grant) {
-	h.share.Open(p, time.Now().Add(openFor))
+	h.share.Open(p, time.Now().Add(openFor(h.tree.Size)))
 	_, err := d.greet(ctx, p, greetTimeout, &protocol.TreeRequest{Digest: h.blob[:], Grant: grant, Known: true})
 	if err != nil {
 		d.cfg.Logger.Debug("a holder was greeted in vain", "peer", p, "blob", h.blob.CID(), "err", err)

@@ -48,7 +48,7 @@ func (d *Data) answer(ctx context.Context, p peer.ID, request *protocol.TreeRequ
 			return refuse(protocol.CodeBlob)
 		}
 		if !module {
-			if reply.Grant, err = protocol.SignGrant(d.cfg.NetworkID, d.cfg.Key, blob, p, now.Add(grantFor)); err != nil {
+			if reply.Grant, err = protocol.SignGrant(d.cfg.NetworkID, d.cfg.Key, blob, p, now.Add(grantFor(h.tree.Size))); err != nil {
 				return refuse(protocol.CodeInternal)
 			}
 		}
@@ -60,7 +60,7 @@ func (d *Data) answer(ctx context.Context, p peer.ID, request *protocol.TreeRequ
 		return refuse(protocol.CodeNotFound) // or not for this peer, which need not know
 	}
 	for _, h := range list {
-		h.share.Open(p, now.Add(openFor))
+		h.share.Open(p, now.Add(openFor(h.tree.Size)))
 		h.mu.Lock()
 		if h.fetch != nil {
 			h.fetch.Add(p, false) // it has opened what it has to whom it greets
