@@ -90,6 +90,7 @@ type attempt struct {
 	// What the pair has heard of it.
 	held  atomic.Bool               // the provider is bound to its result; claims of that have their own time
 	named atomic.Pointer[time.Time] // of its lease, then of the last beat that named it; nil before
+	left  atomic.Int32              // beats since then that left it out
 	beat  atomic.Int32              // state in that beat
 
 	begun      time.Time // by our monotonic clock; of an earlier run of the node: by the clock on the wall
@@ -194,8 +195,11 @@ const (
 	outputGrace = 30 * time.Second
 	// wallGrace is how far behind its deadline a provider may stop a guest.
 	wallGrace = 10 * time.Second
-	// forgottenAfter is how long beats may leave out a leased attempt.
+	// forgottenAfter is how long beats may leave out a leased attempt, and
+	// forgottenBeats how many of them at least: beats that do not come, or are not
+	// read since our own process is late, leave out nothing.
 	forgottenAfter = 5 * time.Second
+	forgottenBeats = int32(forgottenAfter / protocol.BeatEvery / 2)
 )
 
 var (

@@ -9,6 +9,7 @@ import (
 // heard takes what a beat says of the attempt.
 func (a *attempt) heard(now time.Time, p *protocol.Progress) {
 	a.named.Store(&now)
+	a.left.Store(0)
 	wall := time.Duration(min(p.WallUs, uint64(protocol.MaxWall.Microseconds())*2)) * time.Microsecond
 	late, over := a.overdue(now, p.State)
 	switch limits := a.t.spec.Limits; {
@@ -83,5 +84,5 @@ func (a *attempt) overdue(now time.Time, state protocol.State) (late, over bool)
 // although it has promised to run it and has not answered.
 func (a *attempt) forgotten(now time.Time) bool {
 	named := a.named.Load()
-	return named != nil && !a.in.Load().answered.Load() && now.Sub(*named) > forgottenAfter
+	return named != nil && !a.in.Load().answered.Load() && now.Sub(*named) > forgottenAfter && a.left.Load() >= forgottenBeats
 }

@@ -145,6 +145,7 @@ func (p *pair) claim(a *attempt, what claimed) {
 	p.forget(a)
 	now := time.Now()
 	a.named.Store(&now) // what it was silent for says nothing of whether it knows the attempt
+	a.left.Store(0)
 	id, err := p.add(&exchange{attempt: a})
 	if err == nil {
 		err = p.conn.Send(&protocol.Ask{Id: id, Body: &protocol.Ask_Claim{Claim: &protocol.Claim{

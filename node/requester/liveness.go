@@ -208,6 +208,11 @@ func (w *watch) tick(now time.Time) bool {
 
 // progress takes what a beat says of the attempts there.
 func (p *pair) progress(now time.Time, beat *protocol.Beat) {
+	p.mu.Lock()
+	for a := range p.ids {
+		a.left.Add(1) // unless it is named
+	}
+	p.mu.Unlock()
 	for _, one := range beat.Progress {
 		if a := p.r.attemptOf(p.peer, one.Nonce); a != nil {
 			a.heard(now, one)
