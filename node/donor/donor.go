@@ -1,13 +1,10 @@
 package donor
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -37,8 +34,7 @@ type record struct {
 // taken to do nothing.
 type Donor struct {
 	cfg     Config
-	read    func(whole bool) (cpuTimes, error)
-	power   func() power
+	host    host
 	decided chan struct{} // wakes Run
 
 	// deciding is held while a decision is made and stored, and stands above mu.
@@ -51,6 +47,14 @@ type Donor struct {
 	capacity Capacity
 	seen     sight
 	stance   Stance
+}
+
+// host is how the machine is looked at.
+type host struct {
+	cpu     func(whole bool) (cpuTimes, error)
+	touched func() touched
+	power   func() power
+	heat    func() heat
 }
 
 // Config is what a Donor is made of.
@@ -66,7 +70,7 @@ type Config struct {
 // New returns a Donor that follows the rules, those of an earlier run of the node
 // too. A rule that cannot be is a [protocol.CodeBadRequest].
 func New(cfg Config) (*Donor, error) {
-	d := &Donor{cfg: cfg, read: readCPUTimes, power: readPower, decided: make(chan struct{}, 1)}
+	d := &Donor{cfg: cfg, host: host{readCPUTimes, readTouched, readPower, readHeat}, decided: make(chan struct{}, 1)}
 	for _, r := range []Rules{cfg.Flags, cfg.File} {
 		if err := r.Check(); err != nil {
 			return nil, err
@@ -132,7 +136,13 @@ func (d *Donor) Settings() []Setting {
 }
 
 // Power says for people what the machine runs on.
-func (d *Donor) Power() string { return d.power().words() }
+func (d *Donor) Power() string { return d.host.power().words() }
+
+// Heat says for people how hot the machine is.
+func (d *Donor) Heat() string { return d.host.heat().words() }
+
+// Input says for people whether it is known here that somebody is at the machine.
+func (d *Donor) Input() string { return d.host.touched().words() }
 
 // State returns whether the machine donates now, and why or why not.
 func (d *Donor) State() Stance {
@@ -196,10 +206,11 @@ func (d *Donor) change(by func(*record)) error {
 	d.mu.Lock()
 	if allowed.Idle != d.allowed.Idle {
 		seen := unseen(allowed)
-		seen.power = d.seen.power
+		seen.place = d.seen.place
 		d.seen = seen
 	}
-	resized := capacity != d.capacity || allowed.DiskBytes != d.allowed.DiskBytes || allowed.CPU != d.allowed.CPU
+	resized := capacity != d.capacity || allowed.DiskBytes != d.allowed.DiskBytes || allowed.CPU != d.allowed.CPU ||
+		allowed.NetBytes != d.allowed.NetBytes
 	d.decides, d.allowed, d.settings, d.capacity = next, allowed, settings, capacity
 	d.mu.Unlock()
 	d.follow(time.Now(), resized)
@@ -210,122 +221,10 @@ func (d *Donor) change(by func(*record)) error {
 	return nil
 }
 
-// longestWait is how late a change by the clock may be noticed when that was
-// set, or the machine slept.
-const longestWait = time.Minute
-
-// Run watches the owner's activity, and the clock, until ctx ends, and returns
-// nil then.
-func (d *Donor) Run(ctx context.Context) error {
-	w := &observer{d: d}
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-timer.C:
-		case <-d.decided:
-		}
-		now, a := time.Now(), d.Allowance()
-		wait := min(w.look(now, a), w.lookAtPower(now, a))
-		if until := d.follow(now, false).Until; !until.IsZero() {
-			wait = min(wait, longestWait, max(0, until.Sub(now.Round(0))))
-		}
-		timer.Reset(wait)
-	}
-}
-
-// observer reads what the owner's programs use, and the machine runs on, for one
-// Run.
-type observer struct {
-	d       *Donor
-	blind   bool // what they use cannot be known
-	failed  bool
-	last    cpuTimes
-	at      time.Time // when last was read
-	powerAt time.Time // when the power was
-	watch
-}
-
-// never is when there is nothing to look at.
-const never = 24 * time.Hour
-
-// lookAtPower reads what the machine runs on when it is time, and returns when it
-// is again.
-func (o *observer) lookAtPower(now time.Time, a Allowance) time.Duration {
-	if a.Battery {
-		return never
-	}
-	if wait := powerEvery - now.Sub(o.powerAt); !o.powerAt.IsZero() && wait > 0 {
-		return wait
-	}
-	o.powerAt = now
-	p := o.d.power()
-	o.d.mu.Lock()
-	o.d.seen.power = p
-	o.d.mu.Unlock()
-	if p == onMains || p == onBattery {
-		return powerEvery
-	}
-	return never
-}
-
-// look takes a sample when it is time for one, and returns when the next is.
-func (o *observer) look(now time.Time, a Allowance) time.Duration {
-	if a.Idle == 0 {
-		o.watch, o.last, o.at = watch{}, cpuTimes{}, time.Time{}
-		o.d.see(unseen(a))
-		return never
-	}
-	if o.blind {
-		o.d.see(sight{reason: "owner activity unknown on " + runtime.GOOS + ", donating always"})
-		return never
-	}
-	o.idle = a.Idle
-	if wait := sampleEvery - now.Sub(o.at); !o.at.IsZero() && wait > 0 {
-		return wait
-	}
-	o.at = now
-	times, err := o.d.sample(o.last)
-	switch {
-	case errors.Is(err, errors.ErrUnsupported):
-		o.blind = true
-		return o.look(now, a)
-	case err != nil:
-		if !o.failed {
-			o.d.cfg.Logger.Warn("the owner's activity cannot be read", "err", err)
-		}
-		o.watch, times = watch{idle: a.Idle}, cpuTimes{}
-		o.d.see(sight{reason: "owner activity unknown, donating always: " + protocol.SafeText(err.Error())})
-	default:
-		if share, known := others(o.last, times); known && o.last != (cpuTimes{}) {
-			o.note(now, share)
-		}
-		o.d.see(o.sight())
-	}
-	o.failed, o.last = err != nil, times
-	return sampleEvery
-}
-
-// sample reads the CPU times. Our own are read only when the whole machine was
-// busy since last: they take a look at every process, which would be most of
-// what an idle node does.
-func (d *Donor) sample(last cpuTimes) (cpuTimes, error) {
-	times, err := d.read(false)
-	if err != nil {
-		return times, err
-	}
-	if used, known := others(last, times); known && used < busyShare {
-		return times, nil
-	}
-	return d.read(true)
-}
-
 // see notes what the owner's programs do.
 func (d *Donor) see(s sight) {
 	d.mu.Lock()
-	s.power = d.seen.power
+	s.place = d.seen.place
 	d.seen = s
 	d.mu.Unlock()
 }

@@ -4,7 +4,6 @@ import (
 	"io/fs"
 	"path"
 	"strings"
-	"time"
 )
 
 // power is what the machine runs on.
@@ -23,9 +22,6 @@ func (p power) words() string {
 		"it runs on mains", "it runs on battery",
 	}[p]
 }
-
-// powerEvery is how often a machine with a battery is asked what it runs on.
-const powerEvery = 10 * time.Second
 
 // readSupplies reads a directory as Linux keeps it in /sys/class/power_supply,
 // see Documentation/ABI/testing/sysfs-class-power. Batteries of mice and headsets

@@ -22,6 +22,8 @@ const (
 	RuleIdle    = "donate.only-idle"
 	RuleWhen    = "donate.when"
 	RuleBattery = "donate.on-battery"
+	RuleHot     = "donate.on-hot"
+	RuleNet     = "donate.net"
 )
 
 // Rules are what an owner allows, by name and in the words of people. What is
@@ -36,7 +38,9 @@ type Allowance struct {
 	DiskBytes   int64         // of all blobs and compiled code; 0: as the store has it
 	Idle        time.Duration // how long others must leave the CPUs alone; 0: whatever they do
 	When        Schedule
-	Battery     bool // donates on battery, too
+	Battery     bool  // donates on battery, too
+	Hot         bool  // donates when the machine is too hot, too
+	NetBytes    int64 // a second that are sent for tasks; 0: as many as may be
 }
 
 // Mode is a word for when the machine donates, beside its schedule.
@@ -52,6 +56,10 @@ const (
 	maxDisk = 1 << 50
 	minIdle = time.Second
 	maxIdle = 24 * time.Hour
+	// minNet is the slowest that others take for a machine that works, in bytes
+	// per second: see [protocol.SlowestTransfer].
+	minNet  = 1_000_000
+	maxNet  = 1 << 50
 	maxText = 1 << 10 // of one rule's value
 )
 
@@ -73,6 +81,8 @@ func rules() []rule {
 		{RuleIdle, `how long the machine must have been idle, such as "5m", or "no"`, UsualIdle.String(), readIdle},
 		{RuleWhen, scheduleWants, "always", readWhen},
 		{RuleBattery, `"pause" or "ignore"`, "pause", readBattery},
+		{RuleHot, `"pause" or "ignore"`, "pause", readHot},
+		{RuleNet, `bytes per second of at least 1MB/s, such as "10MB/s", or "all"`, "all", readNet},
 	}
 }
 
@@ -118,6 +128,20 @@ func readWhen(a *Allowance, text string) bool {
 func readBattery(a *Allowance, text string) bool {
 	a.Battery = text == "ignore"
 	return a.Battery || text == "pause"
+}
+
+func readHot(a *Allowance, text string) bool {
+	a.Hot = text == "ignore"
+	return a.Hot || text == "pause"
+}
+
+func readNet(a *Allowance, text string) bool {
+	if a.NetBytes = 0; text == "all" {
+		return true
+	}
+	n, err := humanize.ParseBytes(strings.TrimSuffix(text, "/s"))
+	a.NetBytes = int64(min(n, maxNet+1))
+	return err == nil && n >= minNet && n <= maxNet
 }
 
 // CheckRule reports whether a rule can be so, and says what it wants to be.

@@ -24,6 +24,8 @@ func TestRules(t *testing.T) {
 		{RuleIdle, "no 1s 5m 24h", "0 5 999ms 25h -5m yes"},
 		{RuleWhen, "always sat mon-fri,sun 22:00-06:00", "never , 22:00 someday"},
 		{RuleBattery, "pause ignore", "yes no Pause"},
+		{RuleHot, "pause ignore", "yes no 80"},
+		{RuleNet, "all 1MB/s 10MB/s 1GiB 1000000", "0 no 999999 10 1e3MB/s -1MB/s 10MB/m 2PiB /s"},
 		{"donate.all", "", "50%"},
 	} {
 		for _, text := range strings.Fields(c.can) {
@@ -121,7 +123,7 @@ func TestScheduleAndBatteryAreFollowed(t *testing.T) {
 		d := open(t, Config{Flags: always})
 		var now atomic.Int32
 		now.Store(int32(onMains))
-		d.power = func() power { return power(now.Load()) }
+		d.host.power = func() power { return power(now.Load()) }
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- d.Run(ctx) }()
@@ -142,13 +144,13 @@ func TestScheduleAndBatteryAreFollowed(t *testing.T) {
 		}
 		after(0, "at first", protocol.Open, "donating always")
 		now.Store(int32(onBattery))
-		after(powerEvery, "unplugged", protocol.Paused, "paused, it runs on battery")
+		after(placeEvery, "unplugged", protocol.Paused, "paused, it runs on battery")
 		set(Rules{RuleBattery: "ignore"})
 		after(0, "unplugged, and that is fine", protocol.Open, "donating always")
 		set(Rules{RuleBattery: ""})
 		after(0, "it is not", protocol.Paused, "paused, it runs on battery")
 		now.Store(int32(onMains))
-		after(powerEvery, "plugged in", protocol.Open, "donating always")
+		after(placeEvery, "plugged in", protocol.Open, "donating always")
 
 		begins := time.Now().Add(90 * time.Minute)
 		ends := begins.Add(2 * time.Hour)

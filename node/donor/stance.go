@@ -32,8 +32,19 @@ type sight struct {
 	reason string    // for people
 	since  time.Time // when it began to be busy
 	active bool      // still, not only a moment ago
-	power  power
+	blind  bool      // what programs use is not known
+	place  place
 }
+
+// place is how the machine is.
+type place struct {
+	power power
+	heat  heat
+	hot   bool // since it was, and has not cooled down
+}
+
+// placeEvery is how often the machine is asked what it runs on, and how hot it is.
+const placeEvery = 10 * time.Second
 
 // handOverAfter is how long an owner must be at work before what runs here is
 // stopped: until then it only has the lowest priority, since a short while costs
@@ -59,8 +70,10 @@ func decide(now time.Time, r record, a Allowance, seen sight) Stance {
 			reason += " until " + moment(now, next)
 		}
 		return Stance{Availability: protocol.Paused, Reason: reason, Until: next, HandOver: true}
-	case !a.Battery && seen.power == onBattery:
-		return Stance{Availability: protocol.Paused, Reason: "paused, " + seen.power.words(), HandOver: true}
+	case !a.Battery && seen.place.power == onBattery:
+		return Stance{Availability: protocol.Paused, Reason: "paused, " + seen.place.power.words(), HandOver: true}
+	case !a.Hot && seen.place.hot:
+		return Stance{Availability: protocol.Paused, Reason: "paused until it has cooled down, " + seen.place.heat.words(), HandOver: true}
 	case seen.busy:
 		return Stance{
 			Availability: protocol.OwnerBusy, Reason: seen.reason,

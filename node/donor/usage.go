@@ -6,8 +6,11 @@ import (
 )
 
 const (
-	// sampleEvery is how often the CPU times are read.
-	sampleEvery = 2 * time.Second
+	// sampleEvery is how often the CPU times are read, and surelyEvery how often
+	// when the last sample may be the first of an owner who is back: he has the
+	// machine within 2 s, however the samples fall.
+	sampleEvery = 750 * time.Millisecond
+	surelyEvery = 350 * time.Millisecond
 	// busyShare is the share of all CPUs that others must use for the owner to
 	// count as back: above what a desktop with nothing to do uses, below one
 	// busy core of four.
@@ -56,13 +59,21 @@ type watch struct {
 	share float64       // last known
 	known bool          // whether any was
 	over  int           // known samples in a row at or over busyShare
+	blank bool          // the last sample told nothing, since our own part was not read before
 	quiet time.Time
 	busy  bool
 	since time.Time // when that began
+	said  sight     // by the last sample
 }
 
-// note takes the share of the time that ended now.
-func (w *watch) note(now time.Time, share float64) {
+// unsure reports whether the next sample decides if an owner is back.
+func (w *watch) unsure() bool { return !w.busy && (w.over > 0 || w.blank) }
+
+// note takes the share of the time that ended now, if it is known.
+func (w *watch) note(now time.Time, share float64, known bool) {
+	if w.blank = !known; w.blank {
+		return
+	}
 	w.share, w.known = share, true
 	if share >= busyShare {
 		w.over++

@@ -71,8 +71,8 @@ func TestWatch(t *testing.T) {
 			now := start
 			for _, part := range c.shares {
 				for _, share := range part {
-					now = now.Add(sampleEvery)
-					w.note(now, share)
+					now = now.Add(2 * time.Second)
+					w.note(now, share, true)
 				}
 			}
 			got := decide(now, record{}, Allowance{Idle: UsualIdle}, w.sight())

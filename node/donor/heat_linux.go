@@ -1,0 +1,5 @@
+package donor
+
+import "os"
+
+func readHeat() heat { return readSensors(os.DirFS("/sys/class")) }
