@@ -67,9 +67,13 @@ const (
 	mostCode  = 4 << 30
 )
 
-// bound keeps the workers and what is stored within what the owner allows.
+// bound keeps the workers, what is stored, and what is sent within what the owner
+// allows.
 func (n *Node) bound() {
 	a := n.donor.Allowance()
+	if n.network != nil { // which is opened last
+		n.network.BoundSending(a.NetBytes)
+	}
 	processors := 0.0
 	if a.CPU < 100 {
 		processors = float64(n.donor.Capacity().CPUs) * float64(a.CPU) / 100
@@ -133,17 +137,21 @@ func (n *Node) rules() (list []api.Setting) {
 			out.Value = cmp.Or(out.Value, "14 GiB")
 			out.Note = fmt.Sprintf("%s for programs, inputs and results, %s for compiled code", humanize.IBytes(uint64(cmp.Or(blobs, 10<<30))), humanize.IBytes(uint64(code)))
 		case donor.RuleIdle:
-			out.Note = "others than spare use less than a quarter of the CPUs for so long"
+			out.Note = "others than spare use less than a quarter of the CPUs for so long, " + n.donor.Input()
 			switch {
 			case a.Idle == 0:
-				out.Note = "whatever others than spare use of the CPUs"
+				out.Note = "whatever others than spare do"
 			case runtime.GOOS != "linux":
-				out.Note = "what others use is unknown on this system: it donates whatever they do"
+				out.Note = "what others use of the CPUs is unknown on this system, " + n.donor.Input()
 			}
 		case donor.RuleWhen:
 			out.Note = "by this machine's clock, " + time.Now().Format("MST")
 		case donor.RuleBattery:
 			out.Note = n.donor.Power()
+		case donor.RuleHot:
+			out.Note = n.donor.Heat()
+		case donor.RuleNet:
+			out.Note = "sent to others of inputs, programs and results; what nodes tell each other is not held up"
 		}
 		list = append(list, out)
 	}

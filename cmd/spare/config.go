@@ -66,6 +66,8 @@ func settings(cfg *node.Config) []setting {
 		{donor.RuleIdle, `a time such as "5m", or "no"`, setRule(cfg, donor.RuleIdle), nil},
 		{donor.RuleWhen, `windows such as "mon-fri 19:00-07:00, sat, sun"`, setRule(cfg, donor.RuleWhen), nil},
 		{donor.RuleBattery, `"pause" or "ignore"`, setRule(cfg, donor.RuleBattery), nil},
+		{donor.RuleHot, `"pause" or "ignore"`, setRule(cfg, donor.RuleHot), nil},
+		{donor.RuleNet, `bytes per second such as "10MB/s", of at least 1MB/s, or "all"`, setRule(cfg, donor.RuleNet), nil},
 	}
 }
 
@@ -258,7 +260,7 @@ func applyConfig(cfg *node.Config, text []byte) *protocol.Error {
 
 func noKey(name string) *protocol.Error {
 	return protocol.Errorf(protocol.CodeConfig, "there is no key %s", protocol.SafeText(name)).
-		WithHint("[donate] has cpu, slots, disk, only-idle, when and on-battery; [sandbox] has require; [tasks] has verify; [keep] has tasks and jobs; [runtimes.NAME] has source, digest and ext; [limits] has memory, output, wall, gas, file-bytes, files, module, functions, locals, body, nesting and table-elements")
+		WithHint("[donate] has cpu, slots, disk, only-idle, when, on-battery, on-hot and net; [sandbox] has require; [tasks] has verify; [keep] has tasks and jobs; [runtimes.NAME] has source, digest and ext; [limits] has memory, output, wall, gas, file-bytes, files, module, functions, locals, body, nesting and table-elements")
 }
 
 // described says for people what a value is.

@@ -81,11 +81,14 @@ command and config.toml say; 'spare donate show' tells which.
 
   spare donate set --cpu 50% --only-idle=5m --when "mon-fri 19:00-07:00, sat, sun"
 
-The share of the CPUs, the slots, the memory and the disk bound this node's own
-tasks as well; the rest only those of others. The share is kept by running fewer
+The share of the CPUs, the slots, the memory, the disk and the rate bound this
+node's own tasks as well; the rest only those of others. The share is kept by running fewer
 tasks at once and, where workers are in a control group, by the kernel. A window
 of --when whose end is not after its beginning ends on the next day. What runs
-for others when a window closes, or on battery, is handed over to other nodes.`,
+for others when a window closes, on battery, or when the machine is hot, is handed
+over to other nodes. Where the system does not tell whether somebody is at the
+keyboard, or how hot the machine is, 'spare donate show' says so, and it does not
+keep the machine from donating.`,
 		Args: exactly(),
 	}
 	f := addFormat(cmd, "table", "json")
@@ -95,11 +98,13 @@ for others when a window closes, or on battery, is handed over to other nodes.`,
 	rule("slots", donor.RuleSlots, "N", "tasks to run at once")
 	rule("mem", donor.RuleMemory, "SIZE", "most memory for one task")
 	rule("disk", donor.RuleDisk, "SIZE", "most bytes of programs, inputs and results, and of compiled code")
-	rule("only-idle", donor.RuleIdle, "TIME", "only when others have left the CPUs alone for so long")
+	rule("only-idle", donor.RuleIdle, "TIME", "only when others have left the CPUs alone, and nobody was at the machine, for so long")
 	flags.Lookup("only-idle").NoOptDefVal = donor.UsualIdle.String()
 	flags.BoolVar(&always, "always", false, "whatever others on this machine do")
 	rule("when", donor.RuleWhen, "WINDOWS", "only at these times of the week, or always")
 	rule("on-battery", donor.RuleBattery, "pause|ignore", "what to do on battery")
+	rule("on-hot", donor.RuleHot, "pause|ignore", "what to do when the machine is as hot as it may be")
+	rule("net", donor.RuleNet, "RATE", "most bytes a second to send of inputs, programs and results, such as 10MB/s, or all")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if _, idle := rules[donor.RuleIdle]; always && idle {
 			return usage(cmd, "--always and --only-idle exclude each other")

@@ -48,7 +48,7 @@ most that it gives to a task:
   [donate]          # as 'spare donate set' has it, which wins over this
   cpu = "50%"
   when = "mon-fri 19:00-07:00, sat, sun"
-                    # also slots, disk, only-idle and on-battery
+                    # also slots, disk, only-idle, on-battery, on-hot and net
   [tasks]
   verify = "auto"   # for tasks of this node that do not say: off, auto or strict
   [keep]

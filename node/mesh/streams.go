@@ -102,9 +102,12 @@ func (m *Mesh) clearBackoff(p peer.ID) {
 }
 
 // conn frames s. While a task or liveness stream is open its peer's connection
-// is protected from being trimmed.
+// is protected from being trimmed. Output and blobs are sent within the budget.
 func (m *Mesh) conn(s network.Stream, kind protocol.StreamKind) *protocol.Conn {
 	p := s.Conn().RemotePeer()
+	if kind == protocol.OutputStream || kind == protocol.BlobStream {
+		s = m.budget.Pace(s)
+	}
 	if kind != protocol.TaskStream && kind != protocol.LivenessStream {
 		return protocol.NewConn(s, p, kind.MaxMessage())
 	}

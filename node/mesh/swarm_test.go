@@ -394,3 +394,62 @@ func TestCancelledFetchesDoNotStopAnother(t *testing.T) {
 		t.Errorf("beside some that were cancelled: %v", err)
 	}
 }
+
+// What is sent is bounded, of leaves and of output together; what nodes tell each
+// other is not held up by it.
+func TestSendingIsBounded(t *testing.T) {
+	const rate = 1_000_000
+	blob, tree := randomBlob(t, 4*protocol.LeafSize)
+	nodes := clique(t, 2)
+	from, to := nodes[0], nodes[1]
+	read := make(chan int64, 1)
+	to.Handle(protocol.OutputStream, func(_ context.Context, conn *protocol.Conn) {
+		n, _ := io.Copy(io.Discard, conn) // how many is what is looked at
+		read <- n
+		conn.Reset()
+	})
+	from.BoundSending(rate)
+	begun := time.Now()
+	var both sync.WaitGroup
+	both.Go(func() {
+		conn, err := from.Open(t.Context(), to.Self(), protocol.OutputStream)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if _, err := conn.Write(blob); err != nil {
+			t.Error(err)
+		}
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+		if n := <-read; n != int64(len(blob)) {
+			t.Errorf("%d bytes of output came, of %d", n, len(blob))
+		}
+	})
+	both.Go(func() {
+		given := from.Exchange().Share("a", tree, whole(blob, tree))
+		given.Open(to.Self(), begun.Add(time.Hour))
+		p := empty(tree)
+		f := to.Exchange().NewFetch(to.Exchange().Share("a", tree, p), p.missing(), 0, p.put)
+		f.Add(from.Self(), true)
+		if err := f.Run(t.Context()); err != nil || !bytes.Equal(p.bytes, blob) {
+			t.Errorf("what was fetched is wrong: %v", err)
+		}
+	})
+	for range 3 {
+		if err := from.Reach(t.Context(), to.Self()); err != nil {
+			t.Error(err)
+		}
+	}
+	asked := time.Since(begun)
+	both.Wait()
+	took := time.Since(begun)
+	t.Logf("%d bytes at %d/s took %v; meanwhile three questions took %v", 2*len(blob), rate, took, asked)
+	if least := time.Duration(2*len(blob)-protocol.LeafSize) * time.Second / rate; took < least {
+		t.Errorf("it took %v, at least %v was to be", took, least)
+	}
+	if asked >= took {
+		t.Errorf("the questions waited for all that was sent: %v", asked)
+	}
+}

@@ -67,6 +67,7 @@ type Exchange struct {
 	net    network.BitSwapNetwork
 	server *server.Server
 	watch  func() // stops to watch connections
+	budget *Budget
 	sent   atomic.Uint64 // bytes of leaves
 
 	mu      sync.Mutex
@@ -78,10 +79,11 @@ type Exchange struct {
 	closed  bool
 }
 
-// New serves members of the network on the host until Close.
-func New(h host.Host, id protocol.NetworkID) *Exchange {
+// New serves members of the network on the host, within the budget, until Close.
+func New(h host.Host, id protocol.NetworkID, budget *Budget) *Exchange {
 	x := &Exchange{
-		index: make(map[cid.Cid][]leaf), guests: make(map[peer.ID]time.Time), shunned: make(map[peer.ID]time.Time),
+		budget: budget,
+		index:  make(map[cid.Cid][]leaf), guests: make(map[peer.ID]time.Time), shunned: make(map[peer.ID]time.Time),
 		fetches: make(map[*Fetch]struct{}),
 	}
 	x.net = bsnet.NewFromIpfsHost(&lines{h, x}, bsnet.Prefix(id.DHTPrefix()), bsnet.SupportedProtocols([]libp2p.ID{version}))

@@ -26,7 +26,14 @@ type wire struct {
 // SendMessage sends what may be sent now. It holds one of the server's workers: a
 // peer that does not read what it wants is forgotten and let alone for a while.
 func (w *wire) SendMessage(ctx context.Context, to peer.ID, m message.BitSwapMessage) error {
-	m, size := w.x.permitted(to, m)
+	leaves := 0
+	for _, b := range m.Blocks() {
+		leaves += len(b.RawData())
+	}
+	if err := w.x.budget.wait(ctx, leaves); err != nil {
+		return err
+	}
+	m, size := w.x.permitted(to, m) // now, however long that was
 	if m.Empty() {
 		return errNotOpen
 	}
