@@ -20,6 +20,10 @@ func main() {
 	sandbox.WorkerMain()
 	root := newRoot()
 	root.SetArgs(endFlags(root, os.Args[1:]))
+	if len(os.Args) > 1 && strings.HasPrefix(os.Args[1], cobra.ShellCompRequestCmd) {
+		root.InitDefaultHelpCmd() // which is added last
+		addCompletions(root)
+	}
 	os.Exit(execute(context.Background(), root, os.Stderr))
 }
 
@@ -42,11 +46,16 @@ func execute(ctx context.Context, root *cobra.Command, stderr io.Writer) int {
 	if !errors.As(err, &e) {
 		e = protocol.Errorf(protocol.CodeInternal, "%v", err)
 	}
-	if h := home(root.PersistentFlags().Lookup("home").Value.String()); e.Code != protocol.CodeUsage {
+	if h := homeOf(root); e.Code != protocol.CodeUsage {
 		e.Hint = strings.ReplaceAll(e.Hint, "'spare ", "'"+h.command()+" ")
 	}
 	complain(stderr, e)
 	return e.Code.ExitStatus()
+}
+
+// homeOf is the home that a command line names.
+func homeOf(cmd *cobra.Command) home {
+	return home(cmd.Root().PersistentFlags().Lookup("home").Value.String())
 }
 
 // complain tells a person what went wrong and what mends it.
@@ -121,7 +130,7 @@ func newRoot() *cobra.Command {
 		newUp(&home), newRun(&home), newMap(&home),
 		newPs(&home), newShow(&home), newLogs(&home), newWait(&home), newGet(&home), newAdd(&home), newCat(&home), newCancel(&home), newRerun(&home), newPrune(&home),
 		newWhy(&home), newDonate(&home), newPause(&home), newResume(&home), newConfig(&home),
-		newStatus(&home), newDoctor(&home), newPeers(&home), newOffers(&home), newPing(&home), newDashboard(&home), newVersion(), newRuntime(&home),
+		newStatus(&home), newDoctor(&home), newPeers(&home), newOffers(&home), newPing(&home), newDashboard(&home), newVersion(), newRuntime(&home), newCompletion(), newMan(),
 	)
 	return root
 }
