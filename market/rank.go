@@ -30,6 +30,7 @@ type Need struct {
 	ModuleBytes uint64
 	Replicas    int // distinct providers wanted; at least 1
 	Where       protocol.Where
+	Labels      []protocol.Wish    // what a provider's must be
 	On          peer.ID            // the only provider wanted, or empty
 	Self        peer.ID            // the requester's own node
 	Exclude     map[peer.ID]string // tried before, and what came of it
@@ -48,6 +49,8 @@ type Known struct {
 	// Barred says why it is not to be chosen, for people, unless it is asked
 	// for by name; empty: it may be.
 	Barred string
+	// Blocked says why it is never to be chosen, for people; empty: it may be.
+	Blocked string
 }
 
 // Candidate is a provider as one task sees it. Rank makes it, the requester
@@ -62,6 +65,7 @@ type Candidate struct {
 	LoadAge  time.Duration
 	Network  string        // of its address; empty when unknown
 	Barred   string        // as in Known
+	Blocked  string        // likewise
 	Warm     bool          // nothing to fetch or compile
 	Feasible bool          // it could run the task
 	Scored   bool          // it answered, and Score and Reason are from that
@@ -85,7 +89,7 @@ func Rank(now time.Time, need Need, entries []Entry, known func(peer.ID) Known) 
 			c.LoadAge = max(0, now.Sub(e.LoadAt))
 		}
 		k := known(e.Provider)
-		c.RTT, c.RTTKnown, c.Network, c.Barred = max(0, k.RTT), k.RTTKnown, k.Network, k.Barred
+		c.RTT, c.RTTKnown, c.Network, c.Barred, c.Blocked = max(0, k.RTT), k.RTTKnown, k.Network, k.Barred, k.Blocked
 		if e.Provider == need.Self {
 			c.RTT, c.RTTKnown = 0, true
 		}
@@ -128,6 +132,9 @@ func (n Need) bars(c Candidate) string {
 	case n.Where == protocol.WhereRemote && self:
 		return "the task must leave its own node"
 	}
+	if c.Blocked != "" {
+		return protocol.SafeText(c.Blocked)
+	}
 	if why, tried := n.Exclude[c.Provider]; tried {
 		if why == "" {
 			return "tried before"
@@ -135,7 +142,7 @@ func (n Need) bars(c Candidate) string {
 		return "tried before: " + protocol.SafeText(why)
 	}
 	if c.Barred != "" && n.On == "" {
-		return "not trusted: " + protocol.SafeText(c.Barred)
+		return protocol.SafeText(c.Barred)
 	}
 	return ""
 }
@@ -144,6 +151,9 @@ func (n Need) bars(c Candidate) string {
 func (n Need) lacks(c Candidate) string {
 	if c.Offer.Profile != n.Profile {
 		return fmt.Sprintf("has sandbox profile %d, needs %d", c.Offer.Profile, n.Profile)
+	}
+	if w, unmet := n.unmet(c.Offer); unmet {
+		return unmetWords(w, c.Offer)
 	}
 	if a, short := n.short(c.Offer); short {
 		asked, most := a.told(a.asked(n), a.most(c.Offer))

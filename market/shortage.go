@@ -37,7 +37,7 @@ func nobody(need Need, list []Candidate) *protocol.Error {
 	for _, c := range list {
 		if need.bars(c) == "" {
 			wanted = append(wanted, c)
-		} else if _, was := need.Exclude[c.Provider]; was || c.Barred != "" {
+		} else if _, was := need.Exclude[c.Provider]; was || c.Barred != "" || c.Blocked != "" {
 			tried = append(tried, c)
 		}
 	}
@@ -72,7 +72,9 @@ func unfit(need Need, wanted []Candidate, triedOthers bool) *protocol.Error {
 			who = "this node"
 		}
 		hint := "see 'spare offers'"
-		if a, short := need.short(wanted[0].Offer); short && wanted[0].Offer.Profile == need.Profile {
+		if _, unmet := need.unmet(wanted[0].Offer); unmet {
+			hint = labelHint
+		} else if a, short := need.short(wanted[0].Offer); short && wanted[0].Offer.Profile == need.Profile {
 			hint = a.remedy(a.most(wanted[0].Offer))
 		}
 		return protocol.Errorf(protocol.CodeNoOffers, "%s %s", who, wanted[0].Reason).WithHint("%s", hint)
@@ -84,6 +86,9 @@ func unfit(need Need, wanted []Candidate, triedOthers bool) *protocol.Error {
 	who := count(len(wanted), "peer") + known
 	if slices.ContainsFunc(wanted, self) {
 		who = "this node and " + count(len(wanted)-1, "peer") + known
+	}
+	if texts := need.unmetByAll(wanted); texts != "" {
+		return protocol.Errorf(protocol.CodeNoOffers, "%s, none has %s: %s", who, texts, labelsOf(wanted)).WithHint(labelHint)
 	}
 	for _, a := range amounts {
 		var most uint64

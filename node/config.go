@@ -34,12 +34,13 @@ type Config struct {
 	// in config.toml, besides MemoryBytes. The first wins over what is set while
 	// the node runs, and that over the second.
 	Flags, File donor.Rules
-	MemoryBytes uint64        // ceiling for one task; 0: as donor measures
-	Settings    []api.Setting // of the other values, for who asks; may be nil
-	Ceilings    Ceilings      // the zero value: as high as they can be
-	Require     []string      // layers of the sandbox without which no tasks of others run
-	KeepTasks   uint64        // ended tasks that are kept, the newest; 0: as many as store keeps
-	KeepJobs    uint64        // the same of jobs
+	MemoryBytes uint64            // ceiling for one task; 0: as donor measures
+	Settings    []api.Setting     // of the other values, for who asks; may be nil
+	Ceilings    Ceilings          // the zero value: as high as they can be
+	Require     []string          // layers of the sandbox without which no tasks of others run
+	Labels      map[string]string // what its owner says of the machine, for whoever places tasks
+	KeepTasks   uint64            // ended tasks that are kept, the newest; 0: as many as store keeps
+	KeepJobs    uint64            // the same of jobs
 	// Verify is how results of tasks are verified that do not say: off when it
 	// is the default itself.
 	Verify    protocol.Verify
@@ -121,6 +122,9 @@ func (c *Config) Validate() error {
 			return protocol.Errorf(protocol.CodeConfig, "keep.%s is %s; it can be 1 to %d", x.key, decimal(x.value), x.most).
 				WithHint("'spare prune --all' deletes them at once")
 		}
+	}
+	if err := protocol.ValidateLabels(c.Labels); err != nil {
+		return protocol.Errorf(protocol.CodeConfig, "labels: a node has at most %d, such as site=berlin", protocol.MaxLabels).WithHint(protocol.LabelRule)
 	}
 	known := sandbox.LayerNames()
 	for _, name := range c.Require {

@@ -42,3 +42,15 @@ func (n *Node) warm(module protocol.Digest) (list []peer.ID) {
 	rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	return list[:min(len(list), maxWarm)]
 }
+
+// slots is how many tasks all providers that are known run at once whose labels
+// are as wished.
+func (n *Node) slots(labels []string) (sum int) {
+	wishes, _ := protocol.ParseWishes(labels) // they were checked when it was submitted
+	for _, e := range n.book.All(time.Now()) {
+		if !slices.ContainsFunc(wishes, func(w protocol.Wish) bool { return !w.Met(e.Offer.Labels) }) {
+			sum += int(e.Load.GetSlots())
+		}
+	}
+	return sum
+}

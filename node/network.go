@@ -20,6 +20,7 @@ type network struct {
 	*mesh.Mesh
 	self     peer.ID
 	handlers map[protocol.StreamKind]func(context.Context, *protocol.Conn)
+	blocked  func(peer.ID) bool // by this node's owner: no blobs are given to it or taken from it
 
 	once    sync.Once
 	offered chan struct{} // closed when the node has published an offer
@@ -27,6 +28,22 @@ type network struct {
 	mu     sync.Mutex
 	ctx    context.Context // of Run; nil before and after it
 	served sync.WaitGroup
+}
+
+// isBlobs reports whether streams of a kind are about blobs.
+func isBlobs(kind protocol.StreamKind) bool {
+	return kind == protocol.BlobStream || kind == protocol.TreeStream
+}
+
+// give serves streams about blobs to those who are not blocked.
+func (n *network) give(kind protocol.StreamKind, f func(context.Context, *protocol.Conn)) {
+	n.handle(kind, func(ctx context.Context, conn *protocol.Conn) {
+		if n.blocked(conn.Peer()) {
+			conn.Reset()
+			return
+		}
+		f(ctx, conn)
+	})
 }
 
 // handle serves a kind of stream from others and from the node itself.
@@ -64,6 +81,9 @@ func (n *network) Publish(ctx context.Context, offer *protocol.SignedOffer) erro
 // Open opens a stream to a peer, or to the node itself.
 func (n *network) Open(ctx context.Context, to peer.ID, kind protocol.StreamKind) (*protocol.Conn, error) {
 	if to != n.self {
+		if isBlobs(kind) && n.blocked(to) {
+			return nil, protocol.Errorf(protocol.CodeBlocked, "%s is blocked here", to).WithHint("'spare unblock %s' takes that back", to)
+		}
 		return n.Mesh.Open(ctx, to, kind)
 	}
 	n.mu.Lock()

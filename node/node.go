@@ -17,6 +17,7 @@ import (
 	"github.com/spare-network/spare/node/api"
 	"github.com/spare-network/spare/node/data"
 	"github.com/spare-network/spare/node/donor"
+	"github.com/spare-network/spare/node/guests"
 	"github.com/spare-network/spare/node/job"
 	"github.com/spare-network/spare/node/mesh"
 	"github.com/spare-network/spare/node/provider"
@@ -67,6 +68,8 @@ type Node struct {
 	sandbox   *sandbox.Pool
 	network   *network
 	ledger    *ledger
+	guests    *guests.Ledger
+	access    *guests.Access
 	data      *data.Data
 	provider  *provider.Provider
 	requester *requester.Requester
@@ -112,7 +115,10 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	opened = append(opened, n.sandbox.Close)
-	n.network = &network{self: n.self, offered: make(chan struct{})}
+	if err := n.openHost(); err != nil {
+		return nil, err
+	}
+	n.network = &network{self: n.self, blocked: n.access.Blocked, offered: make(chan struct{})}
 	if err := n.makeRoles(); err != nil {
 		return nil, err
 	}
@@ -127,6 +133,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		Data:      n.data,
 		Node:      view{n},
 		Owner:     owner{n},
+		Host:      host{n},
 		Logger:    cfg.Logger,
 	}); err != nil {
 		return nil, err
@@ -214,6 +221,7 @@ func (n *Node) makeRoles() (err error) {
 		Standings: n.store,
 		Ledger:    n.ledger,
 		Verify:    n.cfg.Verify,
+		Blocked:   n.access.Blocked,
 		Logger:    n.cfg.Logger,
 	})
 	if err == nil {
@@ -241,19 +249,14 @@ func (n *Node) makeRoles() (err error) {
 		Network:      n.network,
 		Data:         n.data,
 		Availability: n.told,
+		Access:       n.access.Denied,
+		Ended:        func(s provider.Stay) { n.guests.Add(guests.Stay(s)) },
+		Labels:       n.cfg.Labels,
 		Sequence:     n.store.OfferSequence,
 		Logger:       n.cfg.Logger,
 	})
 	n.jobs = job.New(job.Config{Tasks: n.requester, Store: n.store, Slots: n.slots, Logger: n.cfg.Logger})
 	return err
-}
-
-// slots is how many tasks all providers that are known run at once.
-func (n *Node) slots() (sum int) {
-	for _, e := range n.book.All(time.Now()) {
-		sum += int(e.Load.GetSlots())
-	}
-	return sum
 }
 
 // records are the store's, and those of tasks that jobs keep.
@@ -287,7 +290,8 @@ func (n *Node) openMesh(cfg mesh.Config) (err error) {
 	n.network.handle(protocol.TaskStream, n.provider.ServeTasks)
 	n.network.handle(protocol.LivenessStream, n.provider.ServeLiveness)
 	n.network.handle(protocol.OutputStream, n.requester.ServeOutput)
-	n.network.handle(protocol.BlobStream, n.requester.ServeBlob)
-	n.network.handle(protocol.TreeStream, n.data.Serve)
+	n.network.give(protocol.BlobStream, n.requester.ServeBlob)
+	n.network.give(protocol.TreeStream, n.data.Serve)
+	n.network.Exchange().Deny(n.access.Blocked)
 	return nil
 }

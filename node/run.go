@@ -60,6 +60,7 @@ func (n *Node) Run(ctx context.Context) error {
 	s.start("store", n.store.Run)
 	s.start("sandbox", n.runSandbox)
 	s.start("donor", n.donor.Run)
+	s.start("guests", n.guests.Run)
 	s.start("mesh", n.network.Run)
 	s.start("data", n.data.Run)
 	s.start("provider", n.provider.Run)

@@ -39,6 +39,8 @@ func (v view) Status() api.Status {
 		Queued:       load.Queued,
 		MemoryBytes:  v.donor.Capacity().MemoryBytes,
 		Speed:        v.donor.Capacity().Speed,
+		Labels:       viewLabels(v.cfg.Labels),
+		Donated:      v.donated(),
 	}
 	for _, a := range v.network.Addrs() {
 		s.Addrs = append(s.Addrs, a.String())
@@ -86,9 +88,9 @@ func (v view) Diagnose(ctx context.Context) (api.Diagnosis, error) {
 // Peers tells about the other members that are connected or have an offer.
 func (v view) Peers() []api.Peer {
 	now := time.Now()
-	list := []api.Peer{}
+	list, access := []api.Peer{}, v.accessNow()
 	for _, p := range v.network.Peers() {
-		out := api.Peer{Peer: p.ID.String(), Connected: p.Connected, RTTMS: millis(p.RTT, p.RTTKnown)}
+		out := api.Peer{Labels: viewLabels(nil), Peer: p.ID.String(), Connected: p.Connected, RTTMS: millis(p.RTT, p.RTTKnown)}
 		for _, a := range p.Addrs {
 			out.Addrs = append(out.Addrs, protocol.SafeText(a.String()))
 		}
@@ -96,6 +98,7 @@ func (v view) Peers() []api.Peer {
 		out.ServedGas, out.ReceivedGas = account.Served, account.Received
 		_, barred := standing.Barred(now)
 		out.Trusted, out.Trust = !barred, protocol.SafeText(standing.Words(now))
+		out.Access, out.Refuses = access.Of(out.Peer), v.requester.Refuses(p.ID)
 		if e, ok := v.book.Get(now, p.ID); ok {
 			age := now.Sub(e.Received).Milliseconds()
 			out.OfferAgeMS = &age
@@ -103,6 +106,7 @@ func (v view) Peers() []api.Peer {
 			out.Speed, out.MemoryBytes, out.Warm = e.Offer.Speed, e.Offer.MemoryBytes, len(e.Offer.Warm)
 			out.Availability = e.Load.GetAvailability().Word()
 			out.Version, out.Arch = protocol.SafeText(e.Offer.Version), protocol.SafeText(e.Offer.Arch)
+			out.Labels = viewLabels(e.Offer.Labels)
 		}
 		list = append(list, out)
 	}
@@ -123,6 +127,7 @@ func (v view) OffersFor(t *protocol.Task) []api.Offer {
 	need := market.Need{
 		Profile: spec.Profile, Limits: spec.Limits, Module: spec.Module.Sum(), ModuleBytes: spec.Module.Size, Where: t.Terms.GetWhere(),
 	}
+	need.Labels, _ = protocol.ParseWishes(t.Terms.GetLabels()) // they were checked when it was submitted
 	if on, err := peer.Decode(t.Terms.GetOn()); err == nil {
 		need.On = on
 	}
@@ -134,7 +139,7 @@ func (v view) offersFor(need market.Need) []api.Offer {
 	need.Self = v.self
 	feasible, rejected := market.Rank(now, need, v.book.All(now), func(p peer.ID) market.Known {
 		rtt, known := v.network.RTT(p)
-		return market.Known{RTT: rtt, RTTKnown: known, Barred: v.requester.Barred(p)}
+		return market.Known{RTT: rtt, RTTKnown: known, Barred: v.requester.Barred(p), Blocked: v.requester.Blocked(p)}
 	})
 	list := []api.Offer{}
 	for _, c := range append(feasible, rejected...) {
@@ -149,7 +154,7 @@ func (v view) offersFor(need market.Need) []api.Offer {
 			MemoryBytes: e.Offer.MemoryBytes, OutputBytes: e.Offer.OutputBytes, WallMS: e.Offer.WallMs,
 			Gas: e.Offer.Gas, FileBytes: e.Offer.FileBytes, Files: e.Offer.Files, ModuleBytes: e.Offer.ModuleBytes,
 			Speed: e.Offer.Speed, Profile: e.Offer.Profile,
-			Version: protocol.SafeText(e.Offer.Version), Arch: protocol.SafeText(e.Offer.Arch),
+			Version: protocol.SafeText(e.Offer.Version), Arch: protocol.SafeText(e.Offer.Arch), Labels: viewLabels(e.Offer.Labels),
 		}
 		if s := v.stance(); o.Self && s.Availability != protocol.Open {
 			o.Availability, o.Reason = s.Availability.Word(), s.Reason
@@ -160,6 +165,14 @@ func (v view) offersFor(need market.Need) []api.Offer {
 		list = append(list, o)
 	}
 	return list
+}
+
+// viewLabels makes no labels an empty object in JSON.
+func viewLabels(labels map[string]string) map[string]string {
+	if labels == nil {
+		return map[string]string{}
+	}
+	return labels
 }
 
 // Ping measures one fresh round trip.

@@ -38,6 +38,7 @@ const (
 	CodeNoOffers    Code = "E-NO-OFFERS"      // peers are known, none can run it
 	CodeBusy        Code = "E-BUSY"           // the provider's queue is full
 	CodeRefused     Code = "E-REFUSED"        // the provider's ceilings are lower, or it is paused
+	CodeBlocked     Code = "E-BLOCKED"        // the owner of the other node runs nothing of this one, or this one's of it
 	CodeHandedOver  Code = "E-HANDED-OVER"    // the provider's owner wants the machine back: another is to run it
 	CodeReplay      Code = "E-REPLAY"         // the nonce has been seen
 	CodeTimeout     Code = "E-TIMEOUT"        // the attempt's wall time is over

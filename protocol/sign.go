@@ -75,6 +75,9 @@ func (o *Offer) validate() error {
 	if err := o.Load.Validate(); err != nil {
 		return err
 	}
+	if err := ValidateLabels(o.Labels); err != nil {
+		return err
+	}
 	return validateTexts(o.Version, o.Arch)
 }
 

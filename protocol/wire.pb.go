@@ -623,6 +623,7 @@ type Terms struct {
 	Detached      bool                   `protobuf:"varint,4,opt,name=detached,proto3" json:"detached,omitempty"` // nobody waits: journal before accepting
 	Quorum        uint32                 `protobuf:"varint,5,opt,name=quorum,proto3" json:"quorum,omitempty"`     // equal result digests that accept; 0 and 1: the first answer does
 	Verify        Verify                 `protobuf:"varint,6,opt,name=verify,proto3,enum=spare.v1.Verify" json:"verify,omitempty"`
+	Labels        []string               `protobuf:"bytes,7,rep,name=labels,proto3" json:"labels,omitempty"` // what those of the provider must be, see ParseWish; sorted
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -697,6 +698,13 @@ func (x *Terms) GetVerify() Verify {
 		return x.Verify
 	}
 	return Verify_VERIFY_DEFAULT
+}
+
+func (x *Terms) GetLabels() []string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
 }
 
 // Task is one program run wanted, as its requester keeps it.
@@ -1906,22 +1914,23 @@ func (x *Load) GetAvailability() Availability {
 // Offer is a provider's statement of what it gives.
 type Offer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Provider      string                 `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`                            // peer ID; must be the signer
-	Sequence      uint64                 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`                           // grows with each offer; at least its unix time in ns
-	TtlMs         uint32                 `protobuf:"varint,3,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`                    // validity, counted from receipt
-	MemoryBytes   uint64                 `protobuf:"varint,4,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`  // ceiling for one task
-	OutputBytes   uint64                 `protobuf:"varint,5,opt,name=output_bytes,json=outputBytes,proto3" json:"output_bytes,omitempty"`  // ceiling for one task
-	WallMs        uint64                 `protobuf:"varint,6,opt,name=wall_ms,json=wallMs,proto3" json:"wall_ms,omitempty"`                 // ceiling for one task
-	Speed         float64                `protobuf:"fixed64,7,opt,name=speed,proto3" json:"speed,omitempty"`                                // work per second and slot; 1.0 is donor's unit
-	Profile       uint32                 `protobuf:"varint,8,opt,name=profile,proto3" json:"profile,omitempty"`                             // sandbox profile it implements
-	Warm          [][]byte               `protobuf:"bytes,9,rep,name=warm,proto3" json:"warm,omitempty"`                                    // digests of modules it has compiled
-	Load          *Load                  `protobuf:"bytes,10,opt,name=load,proto3" json:"load,omitempty"`                                   // absent in the capability record of the DHT
-	Version       string                 `protobuf:"bytes,11,opt,name=version,proto3" json:"version,omitempty"`                             // software version, for people
-	Arch          string                 `protobuf:"bytes,12,opt,name=arch,proto3" json:"arch,omitempty"`                                   // GOOS/GOARCH, for people and verification
-	Gas           uint64                 `protobuf:"varint,13,opt,name=gas,proto3" json:"gas,omitempty"`                                    // ceiling for one task
-	FileBytes     uint64                 `protobuf:"varint,14,opt,name=file_bytes,json=fileBytes,proto3" json:"file_bytes,omitempty"`       // ceiling for one task
-	Files         uint32                 `protobuf:"varint,15,opt,name=files,proto3" json:"files,omitempty"`                                // ceiling for one task
-	ModuleBytes   uint64                 `protobuf:"varint,16,opt,name=module_bytes,json=moduleBytes,proto3" json:"module_bytes,omitempty"` // ceiling for one module
+	Provider      string                 `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`                                                                        // peer ID; must be the signer
+	Sequence      uint64                 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`                                                                       // grows with each offer; at least its unix time in ns
+	TtlMs         uint32                 `protobuf:"varint,3,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`                                                                // validity, counted from receipt
+	MemoryBytes   uint64                 `protobuf:"varint,4,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`                                              // ceiling for one task
+	OutputBytes   uint64                 `protobuf:"varint,5,opt,name=output_bytes,json=outputBytes,proto3" json:"output_bytes,omitempty"`                                              // ceiling for one task
+	WallMs        uint64                 `protobuf:"varint,6,opt,name=wall_ms,json=wallMs,proto3" json:"wall_ms,omitempty"`                                                             // ceiling for one task
+	Speed         float64                `protobuf:"fixed64,7,opt,name=speed,proto3" json:"speed,omitempty"`                                                                            // work per second and slot; 1.0 is donor's unit
+	Profile       uint32                 `protobuf:"varint,8,opt,name=profile,proto3" json:"profile,omitempty"`                                                                         // sandbox profile it implements
+	Warm          [][]byte               `protobuf:"bytes,9,rep,name=warm,proto3" json:"warm,omitempty"`                                                                                // digests of modules it has compiled
+	Load          *Load                  `protobuf:"bytes,10,opt,name=load,proto3" json:"load,omitempty"`                                                                               // absent in the capability record of the DHT
+	Version       string                 `protobuf:"bytes,11,opt,name=version,proto3" json:"version,omitempty"`                                                                         // software version, for people
+	Arch          string                 `protobuf:"bytes,12,opt,name=arch,proto3" json:"arch,omitempty"`                                                                               // GOOS/GOARCH, for people and verification
+	Gas           uint64                 `protobuf:"varint,13,opt,name=gas,proto3" json:"gas,omitempty"`                                                                                // ceiling for one task
+	FileBytes     uint64                 `protobuf:"varint,14,opt,name=file_bytes,json=fileBytes,proto3" json:"file_bytes,omitempty"`                                                   // ceiling for one task
+	Files         uint32                 `protobuf:"varint,15,opt,name=files,proto3" json:"files,omitempty"`                                                                            // ceiling for one task
+	ModuleBytes   uint64                 `protobuf:"varint,16,opt,name=module_bytes,json=moduleBytes,proto3" json:"module_bytes,omitempty"`                                             // ceiling for one module
+	Labels        map[string]string      `protobuf:"bytes,17,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // what its owner says of it, see ValidateLabels
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2066,6 +2075,13 @@ func (x *Offer) GetModuleBytes() uint64 {
 		return x.ModuleBytes
 	}
 	return 0
+}
+
+func (x *Offer) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
 }
 
 // SignedOffer carries the marshalled Offer and its author's signature.
@@ -4345,14 +4361,15 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\aprofile\x18\x06 \x01(\rR\aprofile\x12\x12\n" +
 	"\x04seed\x18\a \x01(\x04R\x04seed\x12\"\n" +
 	"\rclock_unix_ns\x18\b \x01(\x03R\vclockUnixNs\x12&\n" +
-	"\x06inputs\x18\t \x03(\v2\x0e.spare.v1.FileR\x06inputs\"\xb8\x01\n" +
+	"\x06inputs\x18\t \x03(\v2\x0e.spare.v1.FileR\x06inputs\"\xd0\x01\n" +
 	"\x05Terms\x12\x1a\n" +
 	"\breplicas\x18\x01 \x01(\rR\breplicas\x12%\n" +
 	"\x05where\x18\x02 \x01(\x0e2\x0f.spare.v1.WhereR\x05where\x12\x0e\n" +
 	"\x02on\x18\x03 \x01(\tR\x02on\x12\x1a\n" +
 	"\bdetached\x18\x04 \x01(\bR\bdetached\x12\x16\n" +
 	"\x06quorum\x18\x05 \x01(\rR\x06quorum\x12(\n" +
-	"\x06verify\x18\x06 \x01(\x0e2\x10.spare.v1.VerifyR\x06verify\"\xcd\x02\n" +
+	"\x06verify\x18\x06 \x01(\x0e2\x10.spare.v1.VerifyR\x06verify\x12\x16\n" +
+	"\x06labels\x18\a \x03(\tR\x06labels\"\xcd\x02\n" +
 	"\x04Task\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\fR\x04spec\x12%\n" +
@@ -4463,7 +4480,7 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\arunning\x18\x02 \x01(\rR\arunning\x12\x16\n" +
 	"\x06queued\x18\x03 \x01(\rR\x06queued\x12\x1e\n" +
 	"\vmean_run_us\x18\x04 \x01(\x04R\tmeanRunUs\x12:\n" +
-	"\favailability\x18\x05 \x01(\x0e2\x16.spare.v1.AvailabilityR\favailability\"\xb5\x03\n" +
+	"\favailability\x18\x05 \x01(\x0e2\x16.spare.v1.AvailabilityR\favailability\"\xa5\x04\n" +
 	"\x05Offer\x12\x1a\n" +
 	"\bprovider\x18\x01 \x01(\tR\bprovider\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x15\n" +
@@ -4482,7 +4499,11 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\n" +
 	"file_bytes\x18\x0e \x01(\x04R\tfileBytes\x12\x14\n" +
 	"\x05files\x18\x0f \x01(\rR\x05files\x12!\n" +
-	"\fmodule_bytes\x18\x10 \x01(\x04R\vmoduleBytes\"A\n" +
+	"\fmodule_bytes\x18\x10 \x01(\x04R\vmoduleBytes\x123\n" +
+	"\x06labels\x18\x11 \x03(\v2\x1b.spare.v1.Offer.LabelsEntryR\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"A\n" +
 	"\vSignedOffer\x12\x14\n" +
 	"\x05offer\x18\x01 \x01(\fR\x05offer\x12\x1c\n" +
 	"\tsignature\x18\x02 \x01(\fR\tsignature\"\xd3\x02\n" +
@@ -4683,7 +4704,7 @@ func file_protocol_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_protocol_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_protocol_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_protocol_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_protocol_wire_proto_goTypes = []any{
 	(Verify)(0),           // 0: spare.v1.Verify
 	(Where)(0),            // 1: spare.v1.Where
@@ -4742,6 +4763,7 @@ var file_protocol_wire_proto_goTypes = []any{
 	(*Echo)(nil),          // 54: spare.v1.Echo
 	(*WorkerRequest)(nil), // 55: spare.v1.WorkerRequest
 	(*WorkerReply)(nil),   // 56: spare.v1.WorkerReply
+	nil,                   // 57: spare.v1.Offer.LabelsEntry
 }
 var file_protocol_wire_proto_depIdxs = []int32{
 	5,  // 0: spare.v1.File.blob:type_name -> spare.v1.Blob
@@ -4773,40 +4795,41 @@ var file_protocol_wire_proto_depIdxs = []int32{
 	19, // 26: spare.v1.Evidence.receipts:type_name -> spare.v1.Receipt
 	4,  // 27: spare.v1.Load.availability:type_name -> spare.v1.Availability
 	22, // 28: spare.v1.Offer.load:type_name -> spare.v1.Load
-	26, // 29: spare.v1.Ask.run:type_name -> spare.v1.Run
-	30, // 30: spare.v1.Ask.cancel:type_name -> spare.v1.Cancel
-	31, // 31: spare.v1.Ask.probe:type_name -> spare.v1.Probe
-	27, // 32: spare.v1.Ask.claim:type_name -> spare.v1.Claim
-	28, // 33: spare.v1.Ask.settle:type_name -> spare.v1.Settle
-	29, // 34: spare.v1.Ask.vouch:type_name -> spare.v1.Vouch
-	20, // 35: spare.v1.Ask.countersigned:type_name -> spare.v1.ReceiptBatch
-	33, // 36: spare.v1.Reply.lease:type_name -> spare.v1.Lease
-	34, // 37: spare.v1.Reply.refusal:type_name -> spare.v1.Refusal
-	2,  // 38: spare.v1.Reply.progress:type_name -> spare.v1.State
-	37, // 39: spare.v1.Reply.outcome:type_name -> spare.v1.Outcome
-	22, // 40: spare.v1.Reply.load:type_name -> spare.v1.Load
-	20, // 41: spare.v1.Reply.receipts:type_name -> spare.v1.ReceiptBatch
-	35, // 42: spare.v1.Reply.commitment:type_name -> spare.v1.Commitment
-	36, // 43: spare.v1.Reply.vouched:type_name -> spare.v1.Vouched
-	22, // 44: spare.v1.Lease.load:type_name -> spare.v1.Load
-	22, // 45: spare.v1.Refusal.load:type_name -> spare.v1.Load
-	22, // 46: spare.v1.Commitment.load:type_name -> spare.v1.Load
-	12, // 47: spare.v1.Outcome.result:type_name -> spare.v1.Result
-	19, // 48: spare.v1.Outcome.receipt:type_name -> spare.v1.Receipt
-	22, // 49: spare.v1.Outcome.load:type_name -> spare.v1.Load
-	39, // 50: spare.v1.Beat.progress:type_name -> spare.v1.Progress
-	2,  // 51: spare.v1.Progress.state:type_name -> spare.v1.State
-	42, // 52: spare.v1.OutputChunk.file:type_name -> spare.v1.FileHeader
-	47, // 53: spare.v1.TreeRequest.grant:type_name -> spare.v1.Grant
-	47, // 54: spare.v1.TreeReply.grant:type_name -> spare.v1.Grant
-	7,  // 55: spare.v1.Listing.files:type_name -> spare.v1.File
-	49, // 56: spare.v1.AddedList.added:type_name -> spare.v1.Added
-	42, // 57: spare.v1.WorkerReply.file:type_name -> spare.v1.FileHeader
-	58, // [58:58] is the sub-list for method output_type
-	58, // [58:58] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	57, // 29: spare.v1.Offer.labels:type_name -> spare.v1.Offer.LabelsEntry
+	26, // 30: spare.v1.Ask.run:type_name -> spare.v1.Run
+	30, // 31: spare.v1.Ask.cancel:type_name -> spare.v1.Cancel
+	31, // 32: spare.v1.Ask.probe:type_name -> spare.v1.Probe
+	27, // 33: spare.v1.Ask.claim:type_name -> spare.v1.Claim
+	28, // 34: spare.v1.Ask.settle:type_name -> spare.v1.Settle
+	29, // 35: spare.v1.Ask.vouch:type_name -> spare.v1.Vouch
+	20, // 36: spare.v1.Ask.countersigned:type_name -> spare.v1.ReceiptBatch
+	33, // 37: spare.v1.Reply.lease:type_name -> spare.v1.Lease
+	34, // 38: spare.v1.Reply.refusal:type_name -> spare.v1.Refusal
+	2,  // 39: spare.v1.Reply.progress:type_name -> spare.v1.State
+	37, // 40: spare.v1.Reply.outcome:type_name -> spare.v1.Outcome
+	22, // 41: spare.v1.Reply.load:type_name -> spare.v1.Load
+	20, // 42: spare.v1.Reply.receipts:type_name -> spare.v1.ReceiptBatch
+	35, // 43: spare.v1.Reply.commitment:type_name -> spare.v1.Commitment
+	36, // 44: spare.v1.Reply.vouched:type_name -> spare.v1.Vouched
+	22, // 45: spare.v1.Lease.load:type_name -> spare.v1.Load
+	22, // 46: spare.v1.Refusal.load:type_name -> spare.v1.Load
+	22, // 47: spare.v1.Commitment.load:type_name -> spare.v1.Load
+	12, // 48: spare.v1.Outcome.result:type_name -> spare.v1.Result
+	19, // 49: spare.v1.Outcome.receipt:type_name -> spare.v1.Receipt
+	22, // 50: spare.v1.Outcome.load:type_name -> spare.v1.Load
+	39, // 51: spare.v1.Beat.progress:type_name -> spare.v1.Progress
+	2,  // 52: spare.v1.Progress.state:type_name -> spare.v1.State
+	42, // 53: spare.v1.OutputChunk.file:type_name -> spare.v1.FileHeader
+	47, // 54: spare.v1.TreeRequest.grant:type_name -> spare.v1.Grant
+	47, // 55: spare.v1.TreeReply.grant:type_name -> spare.v1.Grant
+	7,  // 56: spare.v1.Listing.files:type_name -> spare.v1.File
+	49, // 57: spare.v1.AddedList.added:type_name -> spare.v1.Added
+	42, // 58: spare.v1.WorkerReply.file:type_name -> spare.v1.FileHeader
+	59, // [59:59] is the sub-list for method output_type
+	59, // [59:59] is the sub-list for method input_type
+	59, // [59:59] is the sub-list for extension type_name
+	59, // [59:59] is the sub-list for extension extendee
+	0,  // [0:59] is the sub-list for field type_name
 }
 
 func init() { file_protocol_wire_proto_init() }
@@ -4839,7 +4862,7 @@ func file_protocol_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_protocol_wire_proto_rawDesc), len(file_protocol_wire_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   52,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

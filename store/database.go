@@ -36,11 +36,13 @@ var (
 	peersBucket    = []byte("peers")    // peer ID -> remembered peer
 	standingBucket = []byte("standing") // peer ID -> number of the save, what others keep of it
 	creditBucket   = []byte("credit")   // the same
+	guestsBucket   = []byte("guests")   // the same
 	nodeBucket     = []byte("node")     // single values, by the keys below
 
 	sequenceKey  = []byte("offer-sequence")
 	formatKey    = []byte("format")
 	journalIDKey = []byte("journal-id") // 8 random bytes
+	guestBookKey = []byte("guest-book") // what others keep of all guests together
 	journalKey   = []byte("journal")    // number of the last record of the journal that is in the database
 )
 
@@ -128,7 +130,7 @@ func createDatabase(root *os.Root, name string) error {
 
 func makeBuckets(tx *bbolt.Tx) error {
 	for _, name := range [][]byte{
-		tasksBucket, filesBucket, jobsBucket, resultsBucket, partsBucket, evidenceBucket, heldBucket, peersBucket, standingBucket, creditBucket, nodeBucket,
+		tasksBucket, filesBucket, jobsBucket, resultsBucket, partsBucket, evidenceBucket, heldBucket, peersBucket, standingBucket, creditBucket, guestsBucket, nodeBucket,
 	} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 			return err

@@ -14,7 +14,7 @@
 //	networks/NAME.secret what makes a peer a member, 64 hexadecimal characters
 //	keys/NAME.key        32 random bytes each
 //	state/NAME.json      what its owner has decided while the node ran
-//	store.db             tasks, evidence, held results, peers, the offer sequence (bbolt)
+//	store.db             tasks, evidence, held results, peers, guests, the offer sequence (bbolt)
 //	journal/             the last changes of tasks and held results
 //	blobs/xx/DIGEST      bytes by their sha2-256 in hexadecimal
 //	tmp/                 files being written; emptied when the home is opened

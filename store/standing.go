@@ -60,16 +60,29 @@ func (s *Store) SaveCredit(p peer.ID, record []byte) error {
 func (s *Store) Credits() (map[peer.ID][]byte, error) { return s.peerRecords(&s.credits) }
 
 func (s *Store) savePeerRecord(r *peerRecords, p peer.ID, record []byte) error {
+	if err := r.check(p, record); err != nil {
+		return err
+	}
+	if err := s.begin(); err != nil {
+		return err
+	}
+	defer s.end()
+	s.putPeerRecord(r, p, record)
+	return nil
+}
+
+func (r *peerRecords) check(p peer.ID, record []byte) error {
 	if err := validPeer(p); err != nil {
 		return fmt.Errorf("save %s: %w", r.bucket, err)
 	}
 	if len(record) > maxPeerRecord {
 		return fmt.Errorf("save %s of %d bytes: at most %d", r.bucket, len(record), maxPeerRecord)
 	}
-	if err := s.begin(); err != nil {
-		return err
-	}
-	defer s.end()
+	return nil
+}
+
+// putPeerRecord is called between begin and end.
+func (s *Store) putPeerRecord(r *peerRecords, p peer.ID, record []byte) {
 	for r.known.Len() >= r.limit && !r.known.Contains(p) {
 		oldest, _, _ := r.known.RemoveOldest()
 		s.pending.put(change{at(r.bucket, []byte(oldest)), nil})
@@ -77,7 +90,6 @@ func (s *Store) savePeerRecord(r *peerRecords, p peer.ID, record []byte) error {
 	r.last++
 	r.known.Add(p, struct{}{})
 	s.pending.put(change{at(r.bucket, []byte(p)), append(binary.BigEndian.AppendUint64(nil, r.last), record...)})
-	return nil
 }
 
 // validPeer returns an error for a peer ID that cannot be one.

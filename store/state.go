@@ -14,7 +14,7 @@ import (
 const (
 	stateDir = "state"
 	// maxState is far more than anybody decides by hand, in bytes.
-	maxState = 64 << 10
+	maxState = 512 << 10
 )
 
 // State returns what [Store.SaveState] has stored by a name, or nil. The names

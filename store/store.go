@@ -71,7 +71,7 @@ type Store struct {
 	held    heldIndex
 	redo    []byte // to encode changes in
 
-	standings, credits peerRecords
+	standings, credits, guests peerRecords
 }
 
 // Config is what [Open] may be told. A zero value stands for the default.
@@ -111,7 +111,7 @@ func Open(dir string, cfg Config) (*Store, error) {
 		held:         heldIndex{byNonce: make(map[protocol.Nonce]*list.Element), limit: heldQuota},
 	}
 	s.room.L = &s.mu
-	s.standings, s.credits = newPeerRecords(standingBucket), newPeerRecords(creditBucket)
+	s.standings, s.credits, s.guests = newPeerRecords(standingBucket), newPeerRecords(creditBucket), newPeerRecords(guestsBucket)
 	if err := s.open(cmp.Or(cfg.KeepBlobs, defaultBlobBytes)); err != nil {
 		return nil, errors.Join(err, s.release())
 	}
@@ -162,7 +162,7 @@ func (s *Store) load() error {
 		if err := s.loadHeld(tx); err != nil {
 			return err
 		}
-		for _, r := range []*peerRecords{&s.standings, &s.credits} {
+		for _, r := range []*peerRecords{&s.standings, &s.credits, &s.guests} {
 			if err := r.load(tx); err != nil {
 				return s.db.damage(err)
 			}

@@ -33,6 +33,7 @@ var levels = map[string]int{
 	"node/mesh":          2,
 	"node/sandbox":       2,
 	"node/donor":         2,
+	"node/guests":        2,
 	"node/data":          3,
 	"node/job":           3,
 	"node/requester":     3,

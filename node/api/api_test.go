@@ -401,10 +401,11 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{
-		"get /api/v1/data", "get /api/v1/data/{cid}/bytes",
-		"get /api/v1/donation", "get /api/v1/jobs", "get /api/v1/jobs/{id}", "get /api/v1/jobs/{id}/follow", "get /api/v1/jobs/{id}/tasks", "get /api/v1/offers", "get /api/v1/peers", "get /api/v1/settings", "get /api/v1/status", "get /api/v1/tasks", "get /api/v1/tasks/{id}",
+		"get /api/v1/access", "get /api/v1/data", "get /api/v1/data/{cid}/bytes",
+		"get /api/v1/donation", "get /api/v1/guests", "get /api/v1/jobs", "get /api/v1/jobs/{id}", "get /api/v1/jobs/{id}/follow", "get /api/v1/jobs/{id}/tasks", "get /api/v1/offers", "get /api/v1/peers", "get /api/v1/settings", "get /api/v1/status", "get /api/v1/tasks", "get /api/v1/tasks/{id}",
 		"get /api/v1/tasks/{id}/files", "get /api/v1/tasks/{id}/files/{path}",
 		"get /api/v1/tasks/{id}/follow", "get /api/v1/tasks/{id}/offers", "get /api/v1/tasks/{id}/stderr", "get /api/v1/tasks/{id}/stdout",
+		"post /api/v1/access/allow", "post /api/v1/access/block", "post /api/v1/access/disallow", "post /api/v1/access/unblock",
 		"post /api/v1/blobs", "post /api/v1/blobs/missing", "post /api/v1/dashboard/link",
 		"post /api/v1/data", "post /api/v1/data/{cid}/fetch", "post /api/v1/data/{cid}/remove", "post /api/v1/diagnosis",
 		"post /api/v1/donation/pause", "post /api/v1/donation/resume", "post /api/v1/donation/rules",

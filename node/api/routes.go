@@ -30,6 +30,7 @@ func (s *Server) socketRoutes() http.Handler {
 	s.readRoutes(a)
 	s.nodeRoutes(a)
 	s.ownerRoutes(a)
+	s.hostRoutes(a)
 	s.taskRoutes(a)
 	s.jobRoutes(a)
 	s.pruneRoutes(a)

@@ -46,6 +46,7 @@ type Config struct {
 	Data      Data
 	Node      Node
 	Owner     Owner
+	Host      Host
 	Logger    *slog.Logger
 }
 

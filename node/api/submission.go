@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -52,12 +53,13 @@ type Limits struct {
 
 // Terms say how the task is to be placed.
 type Terms struct {
-	Replicas uint32 `json:"replicas,omitempty" maximum:"16" doc:"Distinct providers that run it; the first valid result wins"`
-	Quorum   uint32 `json:"quorum,omitempty" maximum:"16" doc:"So many of them must give the same result; 0 and 1: the first one is taken"`
-	Verify   string `json:"verify,omitempty" enum:"default,off,auto,strict" doc:"How results are verified without a quorum: by as many providers as their past makes necessary (auto, strict), or not (off); by default as the node is configured"`
-	Where    string `json:"where,omitempty" enum:"any,local,remote" doc:"any (default), local: only on this node, remote: never on it"`
-	On       string `json:"on,omitempty" doc:"Beginning of the peer ID of the only provider wanted"`
-	Detached bool   `json:"detached,omitempty" doc:"Nobody waits: it is on disk before it is accepted"`
+	Replicas uint32   `json:"replicas,omitempty" maximum:"16" doc:"Distinct providers that run it; the first valid result wins"`
+	Quorum   uint32   `json:"quorum,omitempty" maximum:"16" doc:"So many of them must give the same result; 0 and 1: the first one is taken"`
+	Verify   string   `json:"verify,omitempty" enum:"default,off,auto,strict" doc:"How results are verified without a quorum: by as many providers as their past makes necessary (auto, strict), or not (off); by default as the node is configured"`
+	Where    string   `json:"where,omitempty" enum:"any,local,remote" doc:"any (default), local: only on this node, remote: never on it"`
+	Labels   []string `json:"labels,omitempty" maxItems:"16" doc:"What the labels of providers must be: KEY=VALUE, KEY!=VALUE (also without the key), or KEY with any value"`
+	On       string   `json:"on,omitempty" doc:"Beginning of the peer ID of the only provider wanted"`
+	Detached bool     `json:"detached,omitempty" doc:"Nobody waits: it is on disk before it is accepted"`
 }
 
 // understand turns a submission into a Spec and Terms whose blobs are stored,
@@ -145,7 +147,17 @@ func (l *Limits) spec() *protocol.Limits {
 }
 
 func (s *Server) terms(in *Terms) (*protocol.Terms, error) {
+	wishes, err := protocol.ParseWishes(in.Labels)
+	if err != nil {
+		return nil, err
+	}
 	t := &protocol.Terms{Replicas: max(in.Replicas, in.Quorum, 1), Quorum: in.Quorum, Detached: in.Detached}
+	for _, w := range wishes {
+		t.Labels = append(t.Labels, w.String())
+	}
+	// The same wishes make the same job, whatever their order.
+	slices.Sort(t.Labels)
+	t.Labels = slices.Compact(t.Labels)
 	if in.Verify != "" {
 		t.Verify, _ = protocol.ParseVerify(in.Verify) // the schema has no other words
 	}
@@ -169,7 +181,6 @@ func (s *Server) terms(in *Terms) (*protocol.Terms, error) {
 	case t.Replicas > 1 && (t.Where == protocol.WhereLocal || in.On != ""):
 		return nil, protocol.Errorf(protocol.CodeBadRequest, "%d replicas run on as many peers, and only one is allowed", t.Replicas)
 	}
-	var err error
 	if in.On != "" {
 		// Results of one peer prove nothing, whatever the node's configuration says.
 		t.Verify = protocol.VerifyOff

@@ -124,6 +124,7 @@ func viewTerms(t *protocol.Terms) Terms {
 		Quorum:   t.GetQuorum(),
 		Verify:   verifyWord(t.GetVerify()),
 		Where:    whereWord(t.GetWhere()),
+		Labels:   t.GetLabels(),
 		On:       t.GetOn(),
 		Detached: t.GetDetached(),
 	}

@@ -32,29 +32,31 @@ func Millis(d time.Duration) float64 {
 
 // Status is what a node says about itself.
 type Status struct {
-	Peer           string       `json:"peer" doc:"The node's peer ID"`
-	Network        string       `json:"network" doc:"The network's name"`
-	NetworkID      string       `json:"network_id" doc:"Digest of the network's secret, in hex"`
-	Addrs          []string     `json:"addrs" doc:"Announced multiaddrs, each ending in /p2p/PEER"`
-	PID            int          `json:"pid"`
-	Version        string       `json:"version"`
-	Started        Time         `json:"started"`
-	Home           string       `json:"home" doc:"The node's home directory"`
-	DashboardURL   string       `json:"dashboard_url" doc:"Without a code; empty when it is off"`
-	Donate         Donate       `json:"donate"`
-	Slots          uint32       `json:"slots" doc:"Replicas that run here at once"`
-	Running        uint32       `json:"running"`
-	Queued         uint32       `json:"queued"`
-	MemoryBytes    uint64       `json:"memory_bytes" doc:"Ceiling for one task"`
-	Speed          float64      `json:"speed" doc:"Work per second and slot; 1.0 is the reference machine"`
-	PeersConnected int          `json:"peers_connected"`
-	PeersKnown     int          `json:"peers_known" doc:"Peers with a valid offer"`
-	Refused        []Refused    `json:"refused" doc:"Peers lately refused, or that refused this node"`
-	Blobs          BlobUse      `json:"blobs"`
-	Warm           []WarmModule `json:"warm" doc:"Modules that this node has compiled, latest first"`
-	Sandbox        Sandbox      `json:"sandbox"`
-	ServedGas      uint64       `json:"served_gas" doc:"What this node has run for others, by receipts that both have signed"`
-	ReceivedGas    uint64       `json:"received_gas" doc:"What others have run for this node, likewise"`
+	Peer           string            `json:"peer" doc:"The node's peer ID"`
+	Network        string            `json:"network" doc:"The network's name"`
+	NetworkID      string            `json:"network_id" doc:"Digest of the network's secret, in hex"`
+	Addrs          []string          `json:"addrs" doc:"Announced multiaddrs, each ending in /p2p/PEER"`
+	PID            int               `json:"pid"`
+	Version        string            `json:"version"`
+	Started        Time              `json:"started"`
+	Home           string            `json:"home" doc:"The node's home directory"`
+	DashboardURL   string            `json:"dashboard_url" doc:"Without a code; empty when it is off"`
+	Donate         Donate            `json:"donate"`
+	Slots          uint32            `json:"slots" doc:"Replicas that run here at once"`
+	Running        uint32            `json:"running"`
+	Queued         uint32            `json:"queued"`
+	MemoryBytes    uint64            `json:"memory_bytes" doc:"Ceiling for one task"`
+	Speed          float64           `json:"speed" doc:"Work per second and slot; 1.0 is the reference machine"`
+	PeersConnected int               `json:"peers_connected"`
+	PeersKnown     int               `json:"peers_known" doc:"Peers with a valid offer"`
+	Refused        []Refused         `json:"refused" doc:"Peers lately refused, or that refused this node"`
+	Blobs          BlobUse           `json:"blobs"`
+	Warm           []WarmModule      `json:"warm" doc:"Modules that this node has compiled, latest first"`
+	Sandbox        Sandbox           `json:"sandbox"`
+	ServedGas      uint64            `json:"served_gas" doc:"What this node has run for others, by receipts that both have signed"`
+	ReceivedGas    uint64            `json:"received_gas" doc:"What others have run for this node, likewise"`
+	Donated        Donated           `json:"donated" doc:"What has run here for others, by this node's own count"`
+	Labels         map[string]string `json:"labels" doc:"What its owner says of the machine, such as site=berlin"`
 }
 
 // Donate says whether a node takes tasks of others, and why.
@@ -112,50 +114,54 @@ type WarmModule struct {
 // Peer is a neighbour. What comes from its offer is zero, and OfferAgeMS null,
 // when it has none.
 type Peer struct {
-	Peer         string   `json:"peer"`
-	Connected    bool     `json:"connected"`
-	RTTMS        *float64 `json:"rtt_ms" doc:"null when unknown"`
-	Slots        uint32   `json:"slots"`
-	Inflight     uint32   `json:"inflight" doc:"Replicas running or queued there"`
-	Speed        float64  `json:"speed"`
-	OfferAgeMS   *int64   `json:"offer_age_ms" doc:"null without an offer"`
-	MemoryBytes  uint64   `json:"memory_bytes"`
-	Availability string   `json:"availability" doc:"open, full, paused or owner-busy; empty without an offer"`
-	Warm         int      `json:"warm" doc:"Number of modules it says it has compiled"`
-	Version      string   `json:"version"`
-	Arch         string   `json:"arch" doc:"GOOS/GOARCH"`
-	Addrs        []string `json:"addrs"`
-	ServedGas    uint64   `json:"served_gas" doc:"What this node has run for it, by receipts that both have signed"`
-	ReceivedGas  uint64   `json:"received_gas" doc:"What it has run for this node, likewise"`
-	Trusted      bool     `json:"trusted" doc:"False while it is not chosen since it was found wrong"`
-	Trust        string   `json:"trust" doc:"What comparing its results has shown, for people"`
+	Peer         string            `json:"peer"`
+	Connected    bool              `json:"connected"`
+	RTTMS        *float64          `json:"rtt_ms" doc:"null when unknown"`
+	Slots        uint32            `json:"slots"`
+	Inflight     uint32            `json:"inflight" doc:"Replicas running or queued there"`
+	Speed        float64           `json:"speed"`
+	OfferAgeMS   *int64            `json:"offer_age_ms" doc:"null without an offer"`
+	MemoryBytes  uint64            `json:"memory_bytes"`
+	Availability string            `json:"availability" doc:"open, full, paused or owner-busy; empty without an offer"`
+	Warm         int               `json:"warm" doc:"Number of modules it says it has compiled"`
+	Version      string            `json:"version"`
+	Arch         string            `json:"arch" doc:"GOOS/GOARCH"`
+	Addrs        []string          `json:"addrs"`
+	ServedGas    uint64            `json:"served_gas" doc:"What this node has run for it, by receipts that both have signed"`
+	ReceivedGas  uint64            `json:"received_gas" doc:"What it has run for this node, likewise"`
+	Trusted      bool              `json:"trusted" doc:"False while it is not chosen since it was found wrong"`
+	Trust        string            `json:"trust" doc:"What comparing its results has shown, for people"`
+	Labels       map[string]string `json:"labels" doc:"What its owner says of the machine, such as site=berlin"`
+	Access       string            `json:"access" doc:"allowed or blocked when this node's owner has said so; empty otherwise"`
+	Refuses      string            `json:"refuses" doc:"What it said when it lately refused to have anything to do with this node; empty when it has not"`
 }
 
 // Offer is what one provider gives, as this node knows it now.
 type Offer struct {
-	Provider     string   `json:"provider"`
-	Self         bool     `json:"self" doc:"The node's own offer"`
-	Usable       bool     `json:"usable" doc:"Whether a task could be placed there now"`
-	Reason       string   `json:"reason" doc:"Why it is not usable, or of the node's own, why not by others"`
-	AgeMS        int64    `json:"age_ms"`
-	TTLMS        int64    `json:"ttl_ms" doc:"Validity, counted from receipt"`
-	RTTMS        *float64 `json:"rtt_ms" doc:"null when unknown"`
-	Slots        uint32   `json:"slots"`
-	Running      uint32   `json:"running"`
-	Queued       uint32   `json:"queued"`
-	Availability string   `json:"availability"`
-	MemoryBytes  uint64   `json:"memory_bytes"`
-	OutputBytes  uint64   `json:"output_bytes"`
-	WallMS       uint64   `json:"wall_ms"`
-	Gas          uint64   `json:"gas"`
-	FileBytes    uint64   `json:"file_bytes"`
-	Files        uint32   `json:"files"`
-	ModuleBytes  uint64   `json:"module_bytes"`
-	Speed        float64  `json:"speed"`
-	Profile      uint32   `json:"profile" doc:"Version of the sandbox profile"`
-	Warm         []string `json:"warm" doc:"CIDs of modules it says it has compiled"`
-	Version      string   `json:"version"`
-	Arch         string   `json:"arch"`
+	Provider     string            `json:"provider"`
+	Self         bool              `json:"self" doc:"The node's own offer"`
+	Usable       bool              `json:"usable" doc:"Whether a task could be placed there now"`
+	Reason       string            `json:"reason" doc:"Why it is not usable, or of the node's own, why not by others"`
+	AgeMS        int64             `json:"age_ms"`
+	TTLMS        int64             `json:"ttl_ms" doc:"Validity, counted from receipt"`
+	RTTMS        *float64          `json:"rtt_ms" doc:"null when unknown"`
+	Slots        uint32            `json:"slots"`
+	Running      uint32            `json:"running"`
+	Queued       uint32            `json:"queued"`
+	Availability string            `json:"availability"`
+	MemoryBytes  uint64            `json:"memory_bytes"`
+	OutputBytes  uint64            `json:"output_bytes"`
+	WallMS       uint64            `json:"wall_ms"`
+	Gas          uint64            `json:"gas"`
+	FileBytes    uint64            `json:"file_bytes"`
+	Files        uint32            `json:"files"`
+	ModuleBytes  uint64            `json:"module_bytes"`
+	Speed        float64           `json:"speed"`
+	Profile      uint32            `json:"profile" doc:"Version of the sandbox profile"`
+	Warm         []string          `json:"warm" doc:"CIDs of modules it says it has compiled"`
+	Version      string            `json:"version"`
+	Arch         string            `json:"arch"`
+	Labels       map[string]string `json:"labels" doc:"What its owner says of the machine, such as site=berlin"`
 }
 
 // Pong is one round trip measured.

@@ -57,7 +57,7 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	w.store = s
-	w.jobs = New(Config{Tasks: w, Store: s, Slots: func() int { return w.slots }, Logger: log})
+	w.jobs = New(Config{Tasks: w, Store: s, Slots: func([]string) int { return w.slots }, Logger: log})
 	below, stopBelow := context.WithCancel(context.Background())
 	ctx, cancel := context.WithCancel(context.Background())
 	w.ctx = below

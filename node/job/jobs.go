@@ -27,8 +27,9 @@ type Tasks interface {
 type Config struct {
 	Tasks Tasks
 	Store *store.Store
-	// Slots returns how many tasks the providers that are known run at once.
-	Slots  func() int
+	// Slots returns how many tasks the providers that are known, and whose labels
+	// are as the terms wish, run at once.
+	Slots  func(labels []string) int
 	Logger *slog.Logger
 }
 
@@ -261,7 +262,7 @@ func (j *Jobs) running(id protocol.TaskID) *running {
 // share is how many tasks one job may have under way: what keeps the providers
 // busy, in equal parts. Each slot has a task that runs and some that follow it,
 // more of them the shorter they are, so that none waits for our answer.
-func (j *Jobs) share(mean time.Duration) int {
+func (j *Jobs) share(mean time.Duration, labels []string) int {
 	ahead := 1
 	if mean > 0 {
 		ahead = int(min(max(prefetch/mean, 1), maxAhead))
@@ -269,7 +270,7 @@ func (j *Jobs) share(mean time.Duration) int {
 	j.mu.Lock()
 	jobs := max(1, len(j.open))
 	j.mu.Unlock()
-	return max(1, j.cfg.Slots()*(1+ahead)/jobs)
+	return max(1, j.cfg.Slots(labels)*(1+ahead)/jobs)
 }
 
 const (

@@ -254,7 +254,7 @@ func (r *running) room() bool {
 		mean := r.mean
 		r.mu.Unlock()
 		if limit == 0 {
-			limit = r.j.share(mean)
+			limit = r.j.share(mean, r.record.Terms.GetLabels()) // nor the terms
 		}
 		r.mu.Lock()
 		halted, room := r.halted || r.ctx.Err() != nil, r.flying < limit

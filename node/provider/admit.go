@@ -33,6 +33,9 @@ func (p *Provider) admit(r *replica, x *exchange) (_ *protocol.Load, refusal *pr
 	}
 	defer p.mu.Unlock()
 	defer func() { p.noteAsked(r.account, refusal) }()
+	if why := p.denied(r.account); why != nil { // asked under mu, so that Expel misses none
+		return nil, refuse(why.Code, why.Message)
+	}
 	if why := p.ceiling(r.spec); why != "" {
 		return nil, refuse(protocol.CodeRefused, why)
 	}
@@ -63,6 +66,14 @@ func (p *Provider) admit(r *replica, x *exchange) (_ *protocol.Load, refusal *pr
 	p.admitted++
 	p.attach(r, x)
 	return p.load(availability), nil
+}
+
+// denied says why the account's tasks may not run here, or nil.
+func (p *Provider) denied(a *account) *protocol.Error {
+	if a.self || p.cfg.Access == nil {
+		return nil
+	}
+	return p.cfg.Access(a.peer)
 }
 
 // ceiling says what of the spec is beyond this provider, or "".

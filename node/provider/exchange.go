@@ -86,7 +86,7 @@ func (p *Provider) tell(r *replica, x *exchange, load *protocol.Load) {
 		}}) // it is held, whatever becomes of the stream
 		return
 	}
-	if o.Code == string(protocol.CodeHandedOver) { // which is no failure
+	if o.Code == string(protocol.CodeHandedOver) || o.Code == string(protocol.CodeBlocked) { // which is no failure
 		_ = x.s.conn.Send(&protocol.Reply{Id: x.id, Body: &protocol.Reply_Refusal{Refusal: &protocol.Refusal{
 			Code: o.Code, Message: o.Message, Load: load,
 		}}}) // a dead stream ends the session's loop

@@ -138,5 +138,6 @@ func (p *Provider) capability() *protocol.Offer {
 		Profile:     protocol.Profile,
 		Version:     p.cfg.Version,
 		Arch:        p.cfg.Arch,
+		Labels:      p.cfg.Labels,
 	}
 }

@@ -77,6 +77,11 @@ func (p *Provider) Given() (slots int, memory uint64) {
 // left, and results are kept.
 func (p *Provider) HandOver(why string) {
 	cause := protocol.Errorf(protocol.CodeHandedOver, "%s", protocol.SafeText(why))
+	p.handOver(func(peer.ID) *protocol.Error { return cause })
+}
+
+// handOver is HandOver of those requesters for whom there is a cause.
+func (p *Provider) handOver(causeOf func(requester peer.ID) *protocol.Error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sweeps.Add(1)
@@ -84,10 +89,14 @@ func (p *Provider) HandOver(why string) {
 		if a.self || p.stopping {
 			continue
 		}
+		cause := causeOf(a.peer)
+		if cause == nil {
+			continue
+		}
 		for _, r := range a.active {
 			if r.ended.IsZero() {
 				p.asked.HandedOver++
-				p.handed.Add(r.nonce, cause.Message)
+				p.handed.Add(r.nonce, cause)
 				p.wg.Go(func() { p.cancel(r, cause) }) // one who takes no answers holds up no other
 			}
 		}

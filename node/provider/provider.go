@@ -117,6 +117,15 @@ type Config struct {
 	Data        Data
 	// Availability says whether the node donates now, and why not.
 	Availability func() (protocol.Availability, string)
+	// Access returns why tasks of another node may not run here, as a
+	// [protocol.CodeBlocked], or nil. It is asked for every task, under a lock; nil:
+	// all may.
+	Access func(requester peer.ID) *protocol.Error
+	// Ended is told of each replica of another node's that was started here, when
+	// it has ended, and must take no time; nil: nobody is told.
+	Ended func(Stay)
+	// Labels are what the node's owner says of it.
+	Labels map[string]string
 	// Sequence returns the next sequence of an offer.
 	Sequence func(now time.Time) (uint64, error)
 	Logger   *slog.Logger
@@ -134,8 +143,8 @@ type Provider struct {
 	stop    context.CancelCauseFunc
 	wg      sync.WaitGroup // replicas, and output on its way
 	seen    *lru.Cache[protocol.Nonce, struct{}]
-	handed  *lru.Cache[protocol.Nonce, string] // replicas handed over, and why, for who claims them
-	changed chan struct{}                      // wakes the offer loop
+	handed  *lru.Cache[protocol.Nonce, *protocol.Error] // replicas handed over, and why, for who claims them
+	changed chan struct{}                               // wakes the offer loop
 	// transfers has room for the blobs that may come in at once.
 	transfers chan struct{}
 	// known are the blobs that requesters have sent or proved to have.
@@ -180,7 +189,7 @@ func New(cfg Config) (*Provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("remember nonces: %w", err)
 	}
-	handed, err := lru.New[protocol.Nonce, string](maxHanded)
+	handed, err := lru.New[protocol.Nonce, *protocol.Error](maxHanded)
 	if err != nil {
 		return nil, fmt.Errorf("remember what was handed over: %w", err)
 	}

@@ -40,7 +40,11 @@ type replica struct {
 	nonce    protocol.Nonce
 	account  *account
 	detached bool
-	warm     bool // nothing was to be fetched or compiled
+	warm     bool   // nothing was to be fetched or compiled
+	task     string // the requester's word
+	name     string // of its program, likewise
+	module   protocol.Digest
+	came     time.Time
 	ctx      context.Context
 	cancel   context.CancelCauseFunc // see Provider.cancel
 	gas      atomic.Uint64
@@ -169,7 +173,11 @@ func (p *Provider) conclude(r *replica, from phase, o *protocol.Outcome) bool {
 	load := p.load(availability)
 	r.outcome = o
 	x := p.dispose(r)
+	o = r.outcome
 	p.unlock()
+	if from == phaseRunning {
+		p.noteStay(r, o)
+	}
 	p.finish(r)
 	if x != nil {
 		p.tell(r, x, load)

@@ -125,6 +125,7 @@ func (s *session) run(id uint64, run *protocol.Run) *protocol.Refusal {
 	s.askCredit(s.account, time.Now())
 	r := &replica{
 		nonce: protocol.Nonce(run.Nonce), account: s.account, detached: run.Detached,
+		task: run.Task, name: programOf(spec), module: spec.Module.Sum(), came: time.Now(),
 		spec: spec, raw: run.Spec, warm: s.cfg.Runner.Warm(s.account.peer, spec.Module.Sum()),
 	}
 	r.ctx, r.cancel = context.WithCancelCause(s.ctx)
@@ -184,7 +185,7 @@ func (s *session) claim(id uint64, claim *protocol.Claim) *protocol.Refusal {
 	if r == nil || s.account.find(r.nonce) != r {
 		s.mu.Unlock()
 		if why, ok := s.handed.Get(protocol.Nonce(claim.Nonce)); ok {
-			return &protocol.Refusal{Code: string(protocol.CodeHandedOver), Message: why, Load: load}
+			return &protocol.Refusal{Code: string(why.Code), Message: why.Message, Load: load}
 		}
 		return &protocol.Refusal{Code: string(protocol.CodeNotFound), Message: "no replica of this nonce is here", Load: load}
 	}

@@ -31,7 +31,8 @@ const (
 	evCommitted
 	evOutcome
 	evOutputEnd
-	evJudge // somebody who answered was found wrong elsewhere
+	evJudge   // somebody who answered was found wrong elsewhere
+	evBlocked // its provider was blocked by this node's owner
 )
 
 // eventsPerAttempt is at least the number of events that an honest attempt

@@ -242,7 +242,7 @@ func (c *conductor) nextSpare() (market.Candidate, bool) {
 		spare := c.spares[0]
 		c.spares = c.spares[1:]
 		_, offers := c.r.cfg.Book.Get(now, spare.Provider)
-		if _, no := c.excluded[spare.Provider]; offers && !no {
+		if _, no := c.excluded[spare.Provider]; offers && !no && c.r.Blocked(spare.Provider) == "" {
 			return spare, true
 		}
 	}
@@ -259,7 +259,7 @@ const (
 
 // passing reports whether a reason to exclude a peer may pass.
 func passing(why string) bool {
-	return why != whyWrong && why != whyRunning && why != whyVoted && why != whyFails
+	return why != whyWrong && why != whyRunning && why != whyVoted && why != whyFails && !refuses(why)
 }
 
 // begin opens an attempt with a candidate. Another attempt of the same task is
@@ -280,6 +280,7 @@ func (c *conductor) handle(ev event) (*protocol.Result, error) {
 	case evLeased:
 		a.leased(ev.state)
 		c.pauses, c.refusals = 0, 0
+		c.r.refusing.forget(a.provider)
 		return c.step(a, market.Leased)
 	case evProgress:
 		a.setState(ev.state, "")
@@ -301,6 +302,8 @@ func (c *conductor) handle(ev event) (*protocol.Result, error) {
 		return c.refused(a, ev)
 	case evFailed:
 		return c.lose(a, ev.err)
+	case evBlocked:
+		return c.blocked(a)
 	case evJudge:
 		return c.do(c.course.Next())
 	case evCommitted:
@@ -326,6 +329,9 @@ func (c *conductor) refused(a *attempt, ev event) (*protocol.Result, error) {
 		return c.lose(a, errForgotten)
 	}
 	c.r.pool.forget(a.provider)
+	if ev.refusal.Code == string(protocol.CodeBlocked) {
+		return c.refusedEver(a, ev)
+	}
 	c.end(a, protocol.StateRefused, ev.why())
 	if c.refusals++; c.refusals%market.Patience == 0 {
 		c.course.Step(market.Event{Attempt: a.number, What: market.Refused}) // what follows can wait for the pause

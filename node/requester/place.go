@@ -62,6 +62,7 @@ func (c *conductor) need(n int) market.Need {
 		ModuleBytes: c.spec.Module.Size,
 		Replicas:    n,
 		Where:       c.terms.Where,
+		Labels:      c.wishes,
 		On:          c.on,
 		Self:        c.r.cfg.Self,
 		Exclude:     c.excluded,
@@ -81,7 +82,9 @@ func (c *conductor) rankAmong(now time.Time, need market.Need, entries []market.
 // known is what this node itself knows of a peer.
 func (c *conductor) known(need market.Need, p peer.ID) market.Known {
 	rtt, known := c.r.cfg.Network.RTT(p)
-	k := market.Known{RTT: rtt, RTTKnown: known, Warm: c.r.warm.Contains(warmKey{p, need.Module}), Barred: c.r.trust.barred(p, time.Now())}
+	k := market.Known{
+		RTT: rtt, RTTKnown: known, Warm: c.r.warm.Contains(warmKey{p, need.Module}), Barred: c.r.Barred(p), Blocked: c.r.Blocked(p),
+	}
 	if need.Replicas > 1 {
 		k.Network = c.r.cfg.Network.Vicinity(p)
 	}

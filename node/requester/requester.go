@@ -84,7 +84,10 @@ type Config struct {
 	// Verify is how answers are verified that a task's terms leave open; off
 	// when it is the default itself.
 	Verify protocol.Verify
-	Logger *slog.Logger
+	// Blocked says whether this node's owner wants nothing to do with a peer; nil:
+	// with none. It is asked for every placement.
+	Blocked func(p peer.ID) bool
+	Logger  *slog.Logger
 }
 
 const (
@@ -119,6 +122,7 @@ type Requester struct {
 
 	unsettled *settlements
 	trust     *trust
+	refusing  *refusing
 	tempos    *tempos
 	moves     gate
 	pool      pool
@@ -153,6 +157,10 @@ func New(cfg Config) (*Requester, error) {
 	if err != nil {
 		return nil, err
 	}
+	refusing, err := newRefusing()
+	if err != nil {
+		return nil, err
+	}
 	tempos, err := newTempos()
 	if err != nil {
 		return nil, fmt.Errorf("remember tempos: %w", err)
@@ -160,6 +168,7 @@ func New(cfg Config) (*Requester, error) {
 	r := &Requester{
 		cfg:       cfg,
 		trust:     known,
+		refusing:  refusing,
 		tempos:    tempos,
 		started:   time.Now(),
 		self:      cfg.Self.String(),

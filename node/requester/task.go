@@ -27,6 +27,7 @@ type task struct {
 	digest protocol.Digest
 	terms  *protocol.Terms
 	on     peer.ID         // the only provider wanted, or empty
+	wishes []protocol.Wish // of the labels of providers
 	part   bool            // of a job, which keeps its result
 	ctx    context.Context // ends when the task does
 	cancel context.CancelCauseFunc
@@ -72,6 +73,9 @@ func (r *Requester) newTask(id protocol.TaskID, spec *protocol.Spec, terms *prot
 		if _, err := peer.Decode(terms.On); err != nil {
 			return nil, protocol.Errorf(protocol.CodeBadRequest, "%.80q is not a peer ID", terms.On).WithHint("'spare peers' lists them")
 		}
+	}
+	if _, err := protocol.ParseWishes(terms.Labels); err != nil {
+		return nil, err
 	}
 	for _, b := range blobsOf(spec) {
 		if !r.cfg.Blobs.Has(b.Sum()) {
@@ -160,6 +164,7 @@ func (r *Requester) makeTask(spec *protocol.Spec, record *protocol.Task) *task {
 		// newTask has checked it; a record that has gone bad means no restriction.
 		t.on, _ = peer.Decode(record.Terms.On)
 	}
+	t.wishes, _ = protocol.ParseWishes(record.Terms.Labels) // likewise
 	return t
 }
 

@@ -137,6 +137,3 @@ func (r *Requester) foundWrong(p peer.ID, why string) {
 
 // Standing returns what this node has learned of a provider.
 func (r *Requester) Standing(p peer.ID) market.Standing { return r.trust.standing(p) }
-
-// Barred returns why a provider is not chosen now, for people, or "".
-func (r *Requester) Barred(p peer.ID) string { return r.trust.barred(p, time.Now()) }

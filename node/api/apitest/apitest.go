@@ -37,7 +37,7 @@ var Submitted = time.Date(2026, time.March, 1, 12, 0, 0, 123e6, time.UTC)
 func Module(instruction string) []byte { return []byte("\x00asm\x01\x00\x00\x00" + instruction) }
 
 // Node is the stand-in. It implements [api.Tasks], [api.Blobs], [api.Data],
-// [api.Node] and [api.Owner].
+// [api.Node], [api.Owner] and [api.Host].
 type Node struct {
 	dir string
 
@@ -49,6 +49,7 @@ type Node struct {
 	broken bool
 	paused api.Donate // while it is
 	cpu    string     // rule, while there is one
+	who    api.Access // latest first
 }
 
 type task struct {

@@ -16,7 +16,7 @@ func (n *Node) Status() api.Status {
 		Peer: Self, Network: "test", NetworkID: strings.Repeat("ab", 16), PID: os.Getpid(), Version: "v0.0.0-test",
 		Addrs: []string{"/ip4/127.0.0.1/tcp/4001/p2p/" + Self}, Started: api.Time(Submitted), Home: n.dir,
 		Donate: n.donate(), Slots: 2, Running: 1, MemoryBytes: 1 << 30, Speed: 1.25,
-		PeersConnected: 1, PeersKnown: 1,
+		PeersConnected: 1, PeersKnown: 1, Labels: map[string]string{"site": "berlin", "gpu": "no"}, Donated: donated(),
 		Sandbox: api.Sandbox{
 			Workers: 3, Busy: 1, Started: 7, Compiled: 2, Tasks: 40, Killed: 1, MemoryBytes: 96 << 20,
 			Modules: 2, CacheBytes: 5 << 20, CacheHits: 4, CacheMisses: 2, Layers: n.layers(),
@@ -121,11 +121,12 @@ func (n *Node) Peers() []api.Peer {
 	if n.alone {
 		return nil
 	}
-	rtt, age := 1.5, int64(2500)
+	rtt, age, access := 1.5, int64(2500), n.access()
 	return []api.Peer{{
 		Peer: Other, Connected: true, RTTMS: &rtt, Slots: 4, Inflight: 1, Speed: 0.5, OfferAgeMS: &age,
 		MemoryBytes: 2 << 30, Availability: "open", Warm: 1, Version: "<img src=x onerror=alert(1)>\x1b[31m", Arch: "linux/amd64",
 		ServedGas: 1e9, ReceivedGas: 3_500_000_000, Trusted: true, Trust: "new: 3 of 10 checks passed",
+		Labels: map[string]string{"site": "paris"}, Access: access.Of(Other),
 	}}
 }
 
@@ -134,12 +135,12 @@ func (n *Node) Offers() []api.Offer {
 	offers := []api.Offer{{
 		Provider: Self, Self: true, Usable: true, TTLMS: 60_000, Slots: 2, Availability: "open",
 		MemoryBytes: 1 << 30, OutputBytes: 64 << 20, WallMS: 3_600_000, Gas: protocol.DefaultGas, FileBytes: 256 << 20, Files: 4096,
-		ModuleBytes: 128 << 20, Speed: 1.25, Profile: protocol.Profile, Arch: "linux/amd64",
+		ModuleBytes: 128 << 20, Speed: 1.25, Profile: protocol.Profile, Arch: "linux/amd64", Labels: n.Status().Labels,
 	}}
 	for _, p := range n.Peers() {
 		offers = append(offers, api.Offer{
 			Provider: p.Peer, Reason: "its owner is busy", AgeMS: *p.OfferAgeMS, TTLMS: 60_000, RTTMS: p.RTTMS, Slots: p.Slots,
-			Availability: "owner-busy", MemoryBytes: p.MemoryBytes, Speed: p.Speed, Profile: protocol.Profile, Version: p.Version, Arch: p.Arch,
+			Availability: "owner-busy", MemoryBytes: p.MemoryBytes, Speed: p.Speed, Profile: protocol.Profile, Version: p.Version, Arch: p.Arch, Labels: p.Labels,
 		})
 	}
 	return offers

@@ -77,6 +77,8 @@ type Exchange struct {
 	fetches map[*Fetch]struct{}
 	ended   []ended
 	closed  bool
+
+	denied func(peer.ID) bool // see Deny; nil: nobody is
 }
 
 // New serves members of the network on the host, within the budget, until Close.
@@ -126,6 +128,15 @@ func (x *Exchange) Close() {
 	}
 	x.mu.Unlock()
 	x.server.Close()
+}
+
+// Deny has nothing be open to peers for which denied reports true, whatever was
+// opened to them. It is called once, before anything is shared, and asks denied
+// for each leaf that one of them wants.
+func (x *Exchange) Deny(denied func(peer.ID) bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.denied = denied
 }
 
 // begin has a fetch told of what comes, until it is forgotten.

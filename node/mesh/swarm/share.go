@@ -146,7 +146,7 @@ func (x *Exchange) maySend(p peer.ID, c cid.Cid) bool {
 func (s *Share) isOpen(p peer.ID) bool {
 	s.x.mu.Lock()
 	defer s.x.mu.Unlock()
-	return time.Now().Before(s.open[p])
+	return time.Now().Before(s.open[p]) && (s.x.denied == nil || !s.x.denied(p))
 }
 
 // announce tells those who want a leaf that it is here now. Who wants it has
