@@ -122,7 +122,12 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := n.makeRoles(); err != nil {
 		return nil, err
 	}
+	token, err := n.store.APIToken()
+	if err != nil {
+		return nil, err
+	}
 	if n.api, err = api.New(api.Config{
+		Token:     token,
 		Socket:    socket,
 		Dashboard: cfg.Dashboard,
 		Version:   cfg.Version,

@@ -186,12 +186,15 @@ func (j *Job) RunAgain(which Ranges) error {
 
 // Stale reports whether a result counts no longer, since its task was to be run
 // again after it.
-func (j *Job) Stale(r *JobResult) bool {
-	if r.Number <= j.GetRetryAfter() && !r.Passed() {
+func (j *Job) Stale(r *JobResult) bool { return j.StaleAt(r.Number, r.Index, r.Passed()) }
+
+// StaleAt is [Job.Stale] for who knows so much of a result.
+func (j *Job) StaleAt(number, index uint64, passed bool) bool {
+	if number <= j.GetRetryAfter() && !passed {
 		return true
 	}
 	return slices.ContainsFunc(j.GetReruns(), func(again *Rerun) bool {
-		return r.Number <= again.After && again.First <= r.Index && r.Index <= again.Last
+		return number <= again.After && again.First <= index && index <= again.Last
 	})
 }
 

@@ -18,6 +18,7 @@ const (
 	identityFile = "identity.key"
 	networkDir   = "networks"
 	keyDir       = "keys"
+	tokenFile    = "api-token"
 
 	maxSecretFile = 4 << 10
 	maxNameLen    = 32
@@ -107,6 +108,23 @@ func (s *Store) Key(name string) ([]byte, error) {
 			WithHint("remove it and start again")
 	}
 	return key, nil
+}
+
+// APIToken returns the token by which programs of this user prove to the node's
+// API on TCP who they are. It is made when it is absent.
+func (s *Store) APIToken() (string, error) {
+	data, _, err := s.secret(tokenFile, func() ([]byte, error) {
+		return append(hex.AppendEncode(nil, randomBytes(keyLen)), '\n'), nil
+	})
+	if err != nil {
+		return "", err
+	}
+	token := strings.TrimSpace(string(data))
+	if raw, err := hex.DecodeString(token); err != nil || len(raw) != keyLen {
+		return "", fileError("use", s.path(tokenFile), fmt.Errorf("not %d hexadecimal characters", 2*keyLen)).
+			WithHint("remove it and start again: a new one is made")
+	}
+	return token, nil
 }
 
 // secret returns the content of a file, or writes what generate returns when

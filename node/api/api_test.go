@@ -208,7 +208,7 @@ func TestBadRequestsAreProblems(t *testing.T) {
 	}{
 		{"no such route", "GET", "/api/v1/nothing", "", 404, protocol.CodeNotFound},
 		{"no such version", "GET", "/api/v9/status", "", 404, protocol.CodeNotFound},
-		{"wrong method", "DELETE", "/api/v1/tasks/aaa", "", 404, protocol.CodeNotFound},
+		{"wrong method", "DELETE", "/api/v1/tasks/aaa", "", 405, protocol.CodeNotFound},
 		{"no such task", "GET", "/api/v1/tasks/zzz", "", 404, protocol.CodeNotFound},
 		{"ID that is none", "GET", "/api/v1/tasks/A1", "", 404, protocol.CodeNotFound},
 		{"ID too long", "GET", "/api/v1/tasks/aaaaaaaaaaaaa", "", 404, protocol.CodeNotFound},
@@ -402,7 +402,7 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 	slices.Sort(got)
 	want := []string{
 		"get /api/v1/access", "get /api/v1/data", "get /api/v1/data/{cid}/bytes",
-		"get /api/v1/donation", "get /api/v1/guests", "get /api/v1/jobs", "get /api/v1/jobs/{id}", "get /api/v1/jobs/{id}/follow", "get /api/v1/jobs/{id}/tasks", "get /api/v1/offers", "get /api/v1/peers", "get /api/v1/settings", "get /api/v1/status", "get /api/v1/tasks", "get /api/v1/tasks/{id}",
+		"get /api/v1/donation", "get /api/v1/events", "get /api/v1/guests", "get /api/v1/jobs", "get /api/v1/jobs/{id}", "get /api/v1/jobs/{id}/cells", "get /api/v1/jobs/{id}/follow", "get /api/v1/jobs/{id}/tasks", "get /api/v1/offers", "get /api/v1/peers", "get /api/v1/settings", "get /api/v1/status", "get /api/v1/tasks", "get /api/v1/tasks/{id}",
 		"get /api/v1/tasks/{id}/files", "get /api/v1/tasks/{id}/files/{path}",
 		"get /api/v1/tasks/{id}/follow", "get /api/v1/tasks/{id}/offers", "get /api/v1/tasks/{id}/stderr", "get /api/v1/tasks/{id}/stdout",
 		"post /api/v1/access/allow", "post /api/v1/access/block", "post /api/v1/access/disallow", "post /api/v1/access/unblock",

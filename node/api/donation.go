@@ -24,15 +24,17 @@ type RuleChanges struct {
 	Rules map[string]string `json:"rules"`
 }
 
+func (s *Server) donation() Donation {
+	d := s.cfg.Owner.Donation()
+	d.Rules = some(d.Rules)
+	return d
+}
+
 // ownerRoutes change what this node does for others.
 func (s *Server) ownerRoutes(a huma.API) {
 	route(a, huma.Operation{
 		OperationID: "donation", Method: http.MethodGet, Path: "/donation", Summary: "Whether this node takes tasks of others, and by which rules",
-	}, func(context.Context, *struct{}) (*reply[Donation], error) {
-		d := s.cfg.Owner.Donation()
-		d.Rules = some(d.Rules)
-		return &reply[Donation]{d}, nil
-	})
+	}, func(context.Context, *struct{}) (*reply[Donation], error) { return &reply[Donation]{s.donation()}, nil })
 	route(a, huma.Operation{
 		OperationID: "set-rules", Method: http.MethodPost, Path: "/donation/rules", Summary: "Change the rules that are named",
 	}, func(_ context.Context, in *reply[RuleChanges]) (*reply[Donation], error) {

@@ -1,14 +1,18 @@
 package api
 
 import (
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base32"
+	"encoding/hex"
 	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,10 +30,12 @@ const (
 		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-// door lets browsers in to the dashboard. A URL with a code in its fragment,
-// which browsers never send, is swapped once for a cookie. Both end with the
-// process.
+// door lets browsers in to the dashboard, and programs that have the token. A URL
+// with a code in its fragment, which browsers never send, is swapped once for a
+// cookie. The cookie is good as long as the token is, so that an open page goes
+// on after a restart of the node.
 type door struct {
+	token   string
 	session string
 	foreign *http.CrossOriginProtection
 
@@ -37,8 +43,13 @@ type door struct {
 	codes map[string]time.Time // to when each was made
 }
 
-func newDoor() *door {
-	return &door{session: secret(), foreign: http.NewCrossOriginProtection(), codes: map[string]time.Time{}}
+func newDoor(token string) *door {
+	// Who reads the cookie has not read the token.
+	mac := hmac.New(sha256.New, []byte(token))
+	mac.Write([]byte("dashboard session"))
+	return &door{
+		token: token, session: hex.EncodeToString(mac.Sum(nil)), foreign: http.NewCrossOriginProtection(), codes: map[string]time.Time{},
+	}
 }
 
 // secret returns 256 random bits in letters and digits.
@@ -71,18 +82,15 @@ func (d *door) useCode(now time.Time, code string) bool {
 	return ok && now.Sub(made) < codeLife
 }
 
-func (d *door) isSession(value string) bool {
-	return subtle.ConstantTimeCompare([]byte(value), []byte(d.session)) == 1
-}
-
-// guard lets a request from a browser through to next when it is addressed to
-// this machine by name, comes from the page itself and has a session. Each
-// check alone has been got around elsewhere: DNS rebinding passes the cookie's
-// origin (CVE-2018-5702, CVE-2024-28224), simple requests pass without a
-// preflight, and SameSite knows no ports.
+// guard lets a request through to next when it is addressed to this machine by
+// name, does not come from another page, and proves whom it is from: by the token,
+// or by a session and a header that only the page can set. Each check alone has
+// been got around elsewhere: DNS rebinding passes the cookie's origin
+// (CVE-2018-5702, CVE-2024-28224), simple requests pass without a preflight, and
+// SameSite knows no ports.
 //
-// Whatever is not in open needs a session, so that a new route is closed until
-// somebody opens it.
+// Whatever is not in open needs that, so that a new route is closed until somebody
+// opens it.
 func (d *door) guard(cookie string, open []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -93,35 +101,68 @@ func (d *door) guard(cookie string, open []string, next http.Handler) http.Handl
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
 
-		public := slices.Contains(open, r.URL.Path)
-		login := r.URL.Path == sessionPath && r.Method == http.MethodPost
+		reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+		public := reads && slices.Contains(open, r.URL.Path)
+		login := r.Method == http.MethodPost && r.URL.Path == sessionPath
 		switch {
 		case !isLoopbackName(r.Host):
-			deny(w, http.StatusForbidden, "the host %q is not this machine", protocol.SafeText(r.Host))
-		case r.Method != http.MethodGet && r.Method != http.MethodHead && !login:
-			h.Set("Allow", "GET, HEAD")
-			deny(w, http.StatusMethodNotAllowed, "the dashboard changes nothing; use the socket")
+			p := problemOf(protocol.Errorf(protocol.CodeBadRequest, "%q is not a name of this machine", protocol.SafeText(r.Host)).
+				WithHint("open it as localhost or 127.0.0.1; from another machine, through 'ssh -L'"))
+			refuse(w, http.StatusForbidden, p)
+		case !reads && r.Method != http.MethodPost:
+			h.Set("Allow", "GET, HEAD, POST")
+			deny(w, http.StatusMethodNotAllowed, "the method %s is not known", protocol.SafeText(r.Method))
 		case d.foreign.Check(r) != nil || !public && !sameOrigin(r):
 			deny(w, http.StatusForbidden, "the request comes from another page")
-		case !public && r.Header.Get(pageHeader) == "":
+		case public:
+			next.ServeHTTP(w, r)
+		case login:
+			if r.Header.Get(pageHeader) == "" {
+				deny(w, http.StatusForbidden, "the header %s is missing", pageHeader)
+				return
+			}
+			next.ServeHTTP(w, r)
+		case r.Header.Get("Authorization") != "":
+			if !d.hasToken(r) {
+				deny(w, http.StatusUnauthorized, "the token is not this node's")
+				return
+			}
+			next.ServeHTTP(w, r)
+		case !d.hasSession(r, cookie):
+			deny(w, http.StatusUnauthorized, "there is no token and no session")
+		case r.Header.Get(pageHeader) == "":
 			deny(w, http.StatusForbidden, "the header %s is missing", pageHeader)
-		case !public && !login && !d.hasSession(r, cookie):
-			deny(w, http.StatusUnauthorized, "there is no session")
 		default:
 			next.ServeHTTP(w, r)
 		}
 	})
 }
 
+func (d *door) hasToken(r *http.Request) bool {
+	kind, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	return strings.EqualFold(kind, "Bearer") && same(token, d.token)
+}
+
 func (d *door) hasSession(r *http.Request, cookie string) bool {
 	c, err := r.Cookie(cookie)
-	return err == nil && d.isSession(c.Value)
+	return err == nil && same(c.Value, d.session)
+}
+
+func same(said, secret string) bool {
+	return secret != "" && subtle.ConstantTimeCompare([]byte(said), []byte(secret)) == 1
 }
 
 func deny(w http.ResponseWriter, status int, format string, args ...any) {
-	p := problemOf(protocol.Errorf(protocol.CodeBadRequest, format, args...).
-		WithHint("'spare dashboard --print' gives a fresh link"))
+	refuse(w, status, problemOf(protocol.Errorf(protocol.CodeBadRequest, format, args...).
+		WithHint("'spare dashboard --print' gives a fresh link; programs send 'Authorization: Bearer TOKEN', which is in the file api-token of the node's home")))
+}
+
+func refuse(w http.ResponseWriter, status int, p *Problem) {
 	p.Status, p.Title = status, http.StatusText(status)
+	if status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="spare"`)
+	}
+	w.Header().Set("Connection", "close") // whatever else comes is not read
 	writeProblem(w, p)
 }
 

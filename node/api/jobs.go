@@ -107,6 +107,21 @@ type TaskList struct {
 	Next  uint64 `json:"next" doc:"Pass it as after for more; 0 when these are the last"`
 }
 
+// JobCells is how tasks of a job stand.
+type JobCells struct {
+	Of    uint64 `json:"of" doc:"How many tasks the job has"`
+	From  uint64 `json:"from" doc:"Number of the task that the first letter is of"`
+	Cells string `json:"cells" doc:"A letter for each task: w waits, r is under way, p has passed, f failed by its program, s failed by spare, c cancelled"`
+}
+
+type cellsInput struct {
+	ID   string `path:"id" doc:"Beginning of a job's ID"`
+	From uint64 `query:"from" doc:"Number of a task, from 1; the next 100,000 at most are told"`
+}
+
+// maxCells bounds one answer.
+const maxCells = 100_000
+
 // SomeTasks names a job, and tasks of it perhaps.
 type SomeTasks struct {
 	ID    string `path:"id" doc:"Beginning of a job's ID"`
@@ -176,6 +191,19 @@ func (s *Server) jobRoutes(a huma.API) {
 	route(a, huma.Operation{
 		OperationID: "tasks-of-job", Method: http.MethodGet, Path: "/jobs/{id}/tasks", Summary: "Tasks of a job, in their order",
 	}, s.listParts)
+	route(a, huma.Operation{
+		OperationID: "cells", Method: http.MethodGet, Path: "/jobs/{id}/cells", Summary: "How each task of a job stands, in one letter",
+	}, func(_ context.Context, in *cellsInput) (*reply[JobCells], error) {
+		j, err := s.findJob(in.ID)
+		if err != nil {
+			return nil, err
+		}
+		cells, of, err := s.cfg.Jobs.Cells(j.Id, in.From, maxCells)
+		if err != nil {
+			return nil, err
+		}
+		return &reply[JobCells]{JobCells{Of: of, From: max(in.From, 1), Cells: string(cells)}}, nil
+	})
 	lines := map[string]*huma.MediaType{linesType: {Schema: a.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[JobEvent](), true, "")}}
 	route(a, huma.Operation{
 		OperationID: "follow-job", Method: http.MethodGet, Path: "/jobs/{id}/follow", Summary: "A job's results from the first, and its changes, until it or the tasks named have ended",

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"path"
 	"time"
 
 	"github.com/spare-network/spare/protocol"
@@ -16,15 +17,11 @@ var web embed.FS
 
 const sessionPath = prefix + "/session"
 
-// pageRoutes is the dashboard's page and the part of the API that it reads,
-// behind the door.
-func (s *Server) pageRoutes() http.Handler {
-	mux := http.NewServeMux()
-	s.readRoutes(s.newAPI(mux))
-	_, port, _ := net.SplitHostPort(s.page.Addr().String()) // a TCP address always has one
-	// Cookies know no ports: the name keeps two nodes of one machine apart.
-	cookie := "spare-" + port
-	mux.Handle("GET "+prefix+"/metrics", s.metrics) // where the cookie is sent
+// pageRoutes is the dashboard's page and the whole API, to be served behind the
+// door, which paths of the page are open without.
+func (s *Server) pageRoutes() (mux *patterns, open []string) {
+	mux = new(patterns)
+	s.routes(mux)
 	mux.HandleFunc("POST "+sessionPath, func(w http.ResponseWriter, r *http.Request) {
 		var in struct {
 			Code string `json:"code"`
@@ -38,20 +35,53 @@ func (s *Server) pageRoutes() http.Handler {
 			return
 		}
 		http.SetCookie(w, &http.Cookie{
-			Name: cookie, Value: s.door.session, Path: prefix, HttpOnly: true, SameSite: http.SameSiteStrictMode,
+			Name: s.cookie(), Value: s.door.session, Path: prefix, HttpOnly: true, SameSite: http.SameSiteStrictMode,
 		})
 		w.WriteHeader(http.StatusNoContent)
 	})
+	return mux, append(staticFiles(mux), "/healthz")
+}
+
+// cookie is the name of the session's: cookies know no ports, and it keeps two
+// nodes of one machine apart.
+func (s *Server) cookie() string {
+	_, port, _ := net.SplitHostPort(s.page.Addr().String()) // a TCP address always has one
+	return "spare-" + port
+}
+
+// mediaTypes are said, and not guessed by what the machine knows.
+var mediaTypes = map[string]string{
+	".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml",
+}
+
+// staticFiles puts the page's files on mux and returns their paths.
+func staticFiles(mux *patterns) (paths []string) {
 	files, err := fs.Sub(web, "web")
+	if err == nil {
+		serve := http.FileServerFS(files)
+		err = fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			pattern := "/" + name
+			if name == "index.html" {
+				pattern = "/"
+			}
+			paths = append(paths, pattern)
+			if pattern == "/" {
+				pattern = "/{$}"
+			}
+			mux.HandleFunc("GET "+pattern, func(w http.ResponseWriter, r *http.Request) {
+				if kind := mediaTypes[path.Ext(name)]; kind != "" {
+					w.Header().Set("Content-Type", kind)
+				}
+				serve.ServeHTTP(w, r)
+			})
+			return nil
+		})
+	}
 	if err != nil {
 		panic("api: the embedded folder is called web: " + err.Error())
 	}
-	static := http.FileServerFS(files)
-	mux.Handle("GET /{$}", static)
-	open := []string{"/", "/healthz"}
-	for _, file := range []string{"/main.js", "/client.js", "/view.js", "/style.css", "/icon.svg"} {
-		mux.Handle("GET "+file, static)
-		open = append(open, file)
-	}
-	return s.door.guard(cookie, open, mux)
+	return paths
 }

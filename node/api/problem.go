@@ -32,6 +32,14 @@ func (p *Problem) Error() string { return p.Err().Error() }
 // GetStatus returns the HTTP status, for huma.
 func (p *Problem) GetStatus() int { return p.Status }
 
+// GetHeaders returns when to try again, for huma.
+func (p *Problem) GetHeaders() http.Header {
+	if p.Status == http.StatusServiceUnavailable {
+		return http.Header{"Retry-After": {"5"}}
+	}
+	return nil
+}
+
 // ContentType returns the media type of problems, for huma.
 func (p *Problem) ContentType(string) string { return problemType }
 

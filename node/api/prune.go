@@ -49,6 +49,9 @@ func (s *Server) pruneRoutes(a huma.API) {
 		if err != nil {
 			return nil, err
 		}
+		if !p.DryRun {
+			s.feed.lost()
+		}
 		return &reply[Pruned]{gone}, nil
 	})
 }

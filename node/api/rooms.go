@@ -32,6 +32,9 @@ type Tasks interface {
 	OpenFile(id protocol.TaskID, path string) (io.ReadCloser, uint64, error)
 	// Cancel ends a task. One that has ended stays as it is.
 	Cancel(id protocol.TaskID) error
+	// Watch has the ID of each task that has changed told to note, until stop is
+	// called. note is quick, and calls nothing of this.
+	Watch(note func(protocol.TaskID)) (stop func())
 }
 
 // Jobs submits jobs and knows those that were. Its tasks are [Tasks] too, by the
@@ -51,6 +54,12 @@ type Jobs interface {
 	// Tasks returns at most limit tasks of a job in their order, those after a
 	// number; at least one, if there is one.
 	Tasks(prefix string, which protocol.Ranges, after uint64, limit int) ([]*protocol.Task, error)
+	// Cells returns a letter for each of at most most tasks of a job, from the one
+	// with a number on, and how many tasks it has.
+	Cells(prefix string, from uint64, most int) (cells []byte, of uint64, err error)
+	// Watch has the ID of each job that has changed, or of which a task has begun,
+	// told to note, until stop is called. note is quick, and calls nothing of this.
+	Watch(note func(protocol.TaskID)) (stop func())
 	// Follow tells of results after the one with a number, and of changes between
 	// them, and returns the job when it has ended, or the tasks named.
 	Follow(ctx context.Context, id protocol.TaskID, which protocol.Ranges, after uint64, result func(*protocol.JobResult) error, changed func(*protocol.Job) error) (*protocol.Job, error)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/http/pprof"
 	"slices"
 	"strings"
 	"sync"
@@ -23,11 +24,32 @@ type reply[T any] struct {
 	Body T
 }
 
-// socketRoutes is everything, for the owner of the socket.
-func (s *Server) socketRoutes() http.Handler {
-	mux := http.NewServeMux()
+// patterns is a ServeMux that knows what is on it, so that a test finds every
+// route.
+type patterns struct {
+	http.ServeMux
+	list []string
+}
+
+// HandleFunc registers a route.
+func (p *patterns) HandleFunc(pattern string, h func(http.ResponseWriter, *http.Request)) {
+	p.list = append(p.list, pattern)
+	p.ServeMux.HandleFunc(pattern, h)
+}
+
+// socketRoutes is for the owner of the socket, who may look into the process too.
+func (s *Server) socketRoutes() *patterns {
+	mux := new(patterns)
+	s.routes(mux)
+	profileRoutes(mux)
+	return mux
+}
+
+// routes puts everything on mux that both the socket and the page have.
+func (s *Server) routes(mux *patterns) {
 	a := s.newAPI(mux)
 	s.readRoutes(a)
+	s.eventRoutes(a)
 	s.nodeRoutes(a)
 	s.ownerRoutes(a)
 	s.hostRoutes(a)
@@ -37,7 +59,8 @@ func (s *Server) socketRoutes() http.Handler {
 	s.fileRoutes(a)
 	s.blobRoutes(a)
 	s.dataRoutes(a)
-	mux.Handle("GET /metrics", s.metrics)
+	mux.HandleFunc("GET /metrics", s.metrics.ServeHTTP)
+	mux.HandleFunc("GET "+prefix+"/metrics", s.metrics.ServeHTTP) // where the page's cookie is sent
 	describe := sync.OnceValues(func() ([]byte, error) { return json.Marshal(a.OpenAPI()) })
 	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		b, err := describe()
@@ -48,18 +71,32 @@ func (s *Server) socketRoutes() http.Handler {
 		w.Header().Set("Content-Type", "application/openapi+json")
 		_, _ = w.Write(b) // the client has gone
 	})
-	return mux
+}
+
+// profileRoutes tell how the process does, by runtime/pprof.
+func profileRoutes(mux *patterns) {
+	const base = "/debug/pprof/"
+	mux.HandleFunc("GET "+base, pprof.Index)
+	mux.HandleFunc("GET "+base+"cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET "+base+"profile", pprof.Profile)
+	mux.HandleFunc("GET "+base+"symbol", pprof.Symbol)
+	mux.HandleFunc("GET "+base+"trace", pprof.Trace)
 }
 
 // newAPI puts huma, /healthz and the answer to every unknown path on mux.
-func (s *Server) newAPI(mux *http.ServeMux) huma.API {
+func (s *Server) newAPI(mux *patterns) huma.API {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = w.Write([]byte("ok\n")) // the client has gone
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		writeProblem(w, problemOf(protocol.Errorf(protocol.CodeNotFound, "no route %s %s", r.Method, protocol.SafeText(r.URL.Path)).
-			WithHint("the API is described at /openapi.json")))
+		p := problemOf(protocol.Errorf(protocol.CodeNotFound, "no route %s %s", protocol.SafeText(r.Method), protocol.SafeText(r.URL.Path)).
+			WithHint("the API is described at /openapi.json"))
+		if allow := otherMethods(mux, r); allow != "" {
+			w.Header().Set("Allow", allow)
+			p.Status, p.Title = http.StatusMethodNotAllowed, http.StatusText(http.StatusMethodNotAllowed)
+		}
+		writeProblem(w, p)
 	})
 	return humago.New(mux, huma.Config{
 		OpenAPI:       &huma.OpenAPI{OpenAPI: "3.1.0", Info: &huma.Info{Title: "spare", Version: s.cfg.Version}},
@@ -69,12 +106,23 @@ func (s *Server) newAPI(mux *http.ServeMux) huma.API {
 	})
 }
 
+// otherMethods returns those by which the route of r is there, for people.
+func otherMethods(mux *patterns, r *http.Request) string {
+	var list []string
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		other := *r
+		other.Method = method
+		if _, pattern := mux.Handler(&other); pattern != "/" && pattern != "" {
+			list = append(list, method)
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
 // route registers h, whose errors become Problems.
 func route[I, O any](a huma.API, op huma.Operation, h func(context.Context, *I) (*O, error)) {
 	op.Path = prefix + op.Path
-	// Uploads may take long, and a deadline left behind on the connection
-	// would end a followed task.
-	op.BodyReadTimeout = -1
+	op.BodyReadTimeout = -1 // inTime sees to that
 	op.MaxBodyBytes = maxBody
 	if op.Responses == nil {
 		op.Responses = map[string]*huma.Response{}
@@ -101,26 +149,30 @@ func writeProblem(w http.ResponseWriter, p *Problem) {
 	_ = json.NewEncoder(w).Encode(p) // the client has gone
 }
 
-// readRoutes are those that change nothing; the dashboard has them too.
+func (s *Server) status() Status {
+	st := s.cfg.Node.Status()
+	st.DashboardURL = s.DashboardURL()
+	st.Addrs, st.Refused, st.Warm = some(st.Addrs), some(st.Refused), some(st.Warm)
+	st.Sandbox.Layers = some(st.Sandbox.Layers)
+	return st
+}
+
+func (s *Server) peers() []Peer {
+	peers := some(s.cfg.Node.Peers())
+	for i := range peers {
+		peers[i].Addrs = some(peers[i].Addrs)
+	}
+	return peers
+}
+
+// readRoutes are those that change nothing.
 func (s *Server) readRoutes(a huma.API) {
 	route(a, huma.Operation{
 		OperationID: "status", Method: http.MethodGet, Path: "/status", Summary: "What this node says about itself",
-	}, func(context.Context, *struct{}) (*reply[Status], error) {
-		st := s.cfg.Node.Status()
-		st.DashboardURL = s.DashboardURL()
-		st.Addrs, st.Refused, st.Warm = some(st.Addrs), some(st.Refused), some(st.Warm)
-		st.Sandbox.Layers = some(st.Sandbox.Layers)
-		return &reply[Status]{st}, nil
-	})
+	}, func(context.Context, *struct{}) (*reply[Status], error) { return &reply[Status]{s.status()}, nil })
 	route(a, huma.Operation{
 		OperationID: "peers", Method: http.MethodGet, Path: "/peers", Summary: "Peers that are connected or have an offer",
-	}, func(context.Context, *struct{}) (*reply[[]Peer], error) {
-		peers := some(s.cfg.Node.Peers())
-		for i := range peers {
-			peers[i].Addrs = some(peers[i].Addrs)
-		}
-		return &reply[[]Peer]{peers}, nil
-	})
+	}, func(context.Context, *struct{}) (*reply[[]Peer], error) { return &reply[[]Peer]{s.peers()}, nil })
 	route(a, huma.Operation{
 		OperationID: "offers", Method: http.MethodGet, Path: "/offers", Summary: "Who offers what, and why not when it is not usable",
 	}, func(context.Context, *struct{}) (*reply[[]Offer], error) {

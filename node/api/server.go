@@ -38,6 +38,7 @@ const (
 type Config struct {
 	Socket    string // path of the unix socket; its folder becomes private
 	Dashboard string // loopback address of the dashboard page, or empty
+	Token     string // opens that address to programs; wanted when there is one
 	Version   string
 	Tasks     Tasks
 	Jobs      Jobs
@@ -58,6 +59,7 @@ type Server struct {
 	door   *door
 
 	metrics http.Handler
+	feed    *feed
 	self    func() string // the node's peer ID
 }
 
@@ -65,8 +67,12 @@ type Server struct {
 // holds the lock of the home, so that an old socket file is nobody's. It
 // returns a [protocol.Error] when a path or an address cannot be used.
 func New(cfg Config) (*Server, error) {
-	s := &Server{cfg: cfg, door: newDoor(), metrics: newMetrics(cfg.Node)}
+	s := &Server{cfg: cfg, door: newDoor(cfg.Token), metrics: newMetrics(cfg.Node)}
+	s.feed = newFeed(s.glance(), cfg.Logger)
 	s.self = sync.OnceValue(func() string { return cfg.Node.Status().Peer }) // which never changes
+	if cfg.Dashboard != "" && cfg.Token == "" {
+		return nil, errors.New("a dashboard without a token would be open to everybody")
+	}
 	var err error
 	if s.socket, err = listenSocket(cfg.Socket); err != nil {
 		return nil, err
@@ -113,16 +119,18 @@ func (s *Server) DashboardLink() (string, error) {
 // Run serves until ctx ends and closes the listeners.
 func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.feed.run(ctx) })
 	s.serve(ctx, g, s.socket, s.socketRoutes())
 	if s.page != nil {
-		s.serve(ctx, g, s.page, s.pageRoutes())
+		mux, open := s.pageRoutes()
+		s.serve(ctx, g, s.page, s.door.guard(s.cookie(), open, mux))
 	}
 	return g.Wait()
 }
 
 func (s *Server) serve(ctx context.Context, g *errgroup.Group, l net.Listener, h http.Handler) {
 	srv := &http.Server{
-		Handler:           h,
+		Handler:           inTime(bodyGrace, h),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,

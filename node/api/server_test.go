@@ -17,7 +17,7 @@ import (
 )
 
 func config(n *apitest.Node, socket, dashboard string) api.Config {
-	return api.Config{Socket: socket, Dashboard: dashboard, Tasks: n, Blobs: n, Data: n, Node: n, Owner: n, Logger: slog.New(slog.DiscardHandler)}
+	return api.Config{Socket: socket, Dashboard: dashboard, Token: apitest.Token, Tasks: n, Blobs: n, Data: n, Node: n, Owner: n, Logger: slog.New(slog.DiscardHandler)}
 }
 
 func TestNewRefusesWhatCannotBe(t *testing.T) {

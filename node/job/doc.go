@@ -5,6 +5,6 @@
 //
 // A job is its record, a blob of items, one a line, and the results of its tasks
 // in the order of their coming. Nothing else outlasts a restart, nothing grows in
-// memory with the number of tasks but two bits for each, and four bytes for those of
+// memory with the number of tasks but two bits for each, and five bytes for those of
 // the one job whose tasks were asked for last; no save does.
 package job

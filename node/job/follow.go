@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spare-network/spare/protocol"
+	"github.com/spare-network/spare/store"
 )
 
 // resultsAtOnce is how many results are read from the store in one go.
@@ -103,6 +104,12 @@ func (j *Jobs) Follow(ctx context.Context, id protocol.TaskID, which protocol.Ra
 			return nil, context.Cause(ctx)
 		}
 	}
+}
+
+func (r *running) isOver() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.over
 }
 
 // Task returns a task of a job that has ended, or waits to be begun, as if it
@@ -218,12 +225,14 @@ func (j *Jobs) parts(record *protocol.Job, after uint64, wanted func(index uint6
 }
 
 // lookup knows the last result of each task of one job, the one asked about last,
-// and where items are, so that no page of tasks reads all that come before it.
+// and how it was, and where items are, so that no page of tasks reads all that
+// come before it.
 type lookup struct {
 	mu      sync.Mutex // held across reads: what one has read serves the others
 	job     protocol.TaskID
 	read    uint64   // results up to this one
 	numbers []uint32 // of results, by task
+	cells   []cell   // how those were
 	places  []int64  // where the items 0, everyPlace, 2*everyPlace, ... end
 }
 
@@ -233,7 +242,8 @@ const everyPlace = 1024
 // turnTo forgets another job. It is called with mu held.
 func (l *lookup) turnTo(record *protocol.Job) {
 	if id := protocol.TaskID(record.Id); l.job != id {
-		l.job, l.read, l.numbers, l.places = id, 0, make([]uint32, record.Tasks+1), []int64{0}
+		l.job, l.read, l.places = id, 0, []int64{0}
+		l.numbers, l.cells = make([]uint32, record.Tasks+1), make([]cell, record.Tasks+1)
 	}
 }
 
@@ -255,23 +265,31 @@ func (l *lookup) learn(record *protocol.Job, index uint64, end int64) {
 	}
 }
 
+// readOn reads the results that have come since. It is called with mu held.
+func (l *lookup) readOn(record *protocol.Job, from *store.Store) error {
+	l.turnTo(record)
+	for more := true; more; {
+		list, err := from.Results(l.job, l.read, resultsAtOnce)
+		if err != nil {
+			return err
+		}
+		for _, one := range list {
+			if l.read = one.Number; one.Index < uint64(len(l.numbers)) {
+				l.numbers[one.Index], l.cells[one.Index] = uint32(one.Number), cellOf(one)
+			}
+		}
+		more = len(list) == resultsAtOnce
+	}
+	return nil
+}
+
 // resultsOf returns the last results of tasks, of those that have one that counts.
 func (j *Jobs) resultsOf(record *protocol.Job, indexes ...uint64) (map[uint64]*protocol.JobResult, error) {
 	l, id := &j.lookup, protocol.TaskID(record.Id)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.turnTo(record)
-	for more := true; more; {
-		list, err := j.cfg.Store.Results(id, l.read, resultsAtOnce)
-		if err != nil {
-			return nil, err
-		}
-		for _, one := range list {
-			if l.read = one.Number; one.Index < uint64(len(l.numbers)) {
-				l.numbers[one.Index] = uint32(one.Number)
-			}
-		}
-		more = len(list) == resultsAtOnce
+	if err := l.readOn(record, j.cfg.Store); err != nil {
+		return nil, err
 	}
 	results := make(map[uint64]*protocol.JobResult, len(indexes))
 	for _, index := range indexes {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -42,7 +43,8 @@ type Jobs struct {
 
 	ready chan struct{} // closed when jobs of an earlier run are taken up
 
-	lookup lookup
+	lookup  lookup
+	watcher atomic.Pointer[func(protocol.TaskID)]
 
 	// opening is held from reading the record of an ended job until the job is open
 	// again, so that no other that is to be run again is forgotten.
@@ -244,6 +246,7 @@ func (j *Jobs) begin(record *protocol.Job) (*protocol.Job, error) {
 	}
 	r.ctx, r.cancel = context.WithCancelCause(j.ctx)
 	j.open[r.id] = r
+	j.note(r.id)
 	j.wg.Go(r.conduct)
 	return r.snapshot(), nil
 }
@@ -307,4 +310,18 @@ func (j *Jobs) freshest(record *protocol.Job) *protocol.Job {
 		return r.snapshot()
 	}
 	return record
+}
+
+// Watch has the ID of each job that has changed, or of which a task has begun,
+// told to note, until stop is called. note is called in the way of the job, under
+// locks, and must be quick. One watches at a time.
+func (j *Jobs) Watch(note func(protocol.TaskID)) (stop func()) {
+	j.watcher.Store(&note)
+	return func() { j.watcher.CompareAndSwap(&note, nil) }
+}
+
+func (j *Jobs) note(id protocol.TaskID) {
+	if note := j.watcher.Load(); note != nil {
+		(*note)(id)
+	}
 }

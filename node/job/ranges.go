@@ -18,6 +18,7 @@ func (r *running) takeOff(index uint64) (context.Context, func()) {
 	}
 	ctx, cancel := context.WithCancelCause(r.tasks)
 	r.flights[index] = cancel
+	r.j.note(r.id)
 	return ctx, func() {
 		r.mu.Lock()
 		delete(r.flights, index)

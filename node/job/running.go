@@ -435,6 +435,7 @@ func (r *running) update(change func(*protocol.Job)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	change(r.record)
+	r.j.note(r.id)
 	if r.changed != nil {
 		close(r.changed)
 		r.changed = nil
@@ -458,12 +459,6 @@ func (r *running) next() <-chan struct{} {
 		r.changed = make(chan struct{})
 	}
 	return r.changed
-}
-
-func (r *running) isOver() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.over
 }
 
 // plain is a result without the receipts that justify it: who gave it stands

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -126,6 +127,7 @@ type Requester struct {
 	tempos    *tempos
 	moves     gate
 	pool      pool
+	watcher   atomic.Pointer[func(protocol.TaskID)]
 
 	mu       sync.Mutex
 	tasks    map[protocol.TaskID]*task
@@ -294,6 +296,7 @@ func (r *Requester) open(t *task) error {
 	}
 	r.tasks[t.id] = t
 	r.wg.Add(1) // conduct ends it
+	t.note()
 	return nil
 }
 
@@ -353,8 +356,10 @@ func (r *Requester) Task(prefix string) (*protocol.Task, error) {
 	if t := r.openTask(protocol.TaskID(prefix)); t != nil {
 		return t.snapshot(), nil
 	}
-	if err := r.saveOpen(); err != nil { // so that prefixes are looked up among all
-		return nil, err
+	if len(prefix) < protocol.TaskIDLen { // looked up among all
+		if err := r.saveOpen(); err != nil {
+			return nil, err
+		}
 	}
 	record, err := r.cfg.Journal.Task(prefix)
 	if err != nil {
@@ -375,6 +380,14 @@ func (r *Requester) Tasks(limit int, before protocol.TaskID) ([]*protocol.Task, 
 		list[i] = r.freshest(record)
 	}
 	return list, err
+}
+
+// Watch has the ID of each task that has changed told to note, until stop is
+// called; not those of jobs, which tell of theirs. note is called in the way of
+// the task, under locks, and must be quick. One watches at a time.
+func (r *Requester) Watch(note func(protocol.TaskID)) (stop func()) {
+	r.watcher.Store(&note)
+	return func() { r.watcher.CompareAndSwap(&note, nil) }
 }
 
 func (r *Requester) openTask(id protocol.TaskID) *task {

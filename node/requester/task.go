@@ -175,6 +175,14 @@ func (t *task) update(change func(record *protocol.Task)) {
 	t.changed = true
 	t.wakeLocked()
 	t.mu.Unlock()
+	t.note()
+}
+
+// note tells whoever watches all tasks that this one has changed.
+func (t *task) note() {
+	if note := t.r.watcher.Load(); note != nil && !t.part {
+		(*note)(t.id)
+	}
 }
 
 func (t *task) wake() {

@@ -26,6 +26,9 @@ const (
 	Other = "12D3KooWHdiAxVd8uMQR1hGWXccidmfCwLqcMpGwR6QcTP6QRMuD"
 )
 
+// Token is the stand-in's.
+const Token = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
 // Submitted is when the stand-in's first task was submitted.
 var Submitted = time.Date(2026, time.March, 1, 12, 0, 0, 123e6, time.UTC)
 
@@ -50,6 +53,7 @@ type Node struct {
 	paused api.Donate // while it is
 	cpu    string     // rule, while there is one
 	who    api.Access // latest first
+	note   func(protocol.TaskID)
 }
 
 type task struct {
@@ -81,6 +85,13 @@ func (n *Node) Puts() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.puts
+}
+
+// Touched reports whether anything was changed here since it was made.
+func (n *Node) Touched() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.puts > 0 || len(n.tasks) > 0 || len(n.added) > 0 || n.paused.State != "" || n.cpu != ""
 }
 
 // Put stores a blob.
@@ -164,6 +175,7 @@ func (n *Node) Submit(_ context.Context, spec *protocol.Spec, terms *protocol.Te
 		},
 	}}
 	n.tasks = append(n.tasks, t)
+	defer n.changed(id)
 	t.run(string(module[len(Module("")):]), spec, stdin)
 	return protocol.TaskID(id), nil
 }
@@ -342,7 +354,27 @@ func (n *Node) Cancel(id protocol.TaskID) error {
 		return err
 	}
 	if !t.snapshot.State.Ended() {
+		defer n.changed(t.snapshot.Id)
 		t.end(protocol.ExitSystem, protocol.CodeCancelled, "the user cancelled")
 	}
 	return nil
+}
+
+// Watch tells of tasks that were submitted or cancelled.
+func (n *Node) Watch(note func(protocol.TaskID)) (stop func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.note = note
+	return func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.note = nil
+	}
+}
+
+// changed is called with mu held.
+func (n *Node) changed(id string) {
+	if n.note != nil {
+		n.note(protocol.TaskID(id))
+	}
 }

@@ -34,6 +34,12 @@ func (NoJobs) Tasks(string, protocol.Ranges, uint64, int) ([]*protocol.Task, err
 	return nil, errNoJob
 }
 
+// Cells implements [api.Jobs].
+func (NoJobs) Cells(string, uint64, int) ([]byte, uint64, error) { return nil, 0, errNoJob }
+
+// Watch implements [api.Jobs].
+func (NoJobs) Watch(func(protocol.TaskID)) func() { return func() {} }
+
 // Follow implements [api.Jobs].
 func (NoJobs) Follow(context.Context, protocol.TaskID, protocol.Ranges, uint64, func(*protocol.JobResult) error, func(*protocol.Job) error) (*protocol.Job, error) {
 	return nil, errNoJob

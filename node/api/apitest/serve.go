@@ -32,7 +32,7 @@ func Home(t testing.TB) string {
 func Serve(t testing.TB, n *Node, home string) (*api.Server, func()) {
 	t.Helper()
 	s, err := api.New(api.Config{
-		Socket: filepath.Join(home, "api.sock"), Dashboard: "127.0.0.1:0", Version: "v0.0.0-test",
+		Socket: filepath.Join(home, "api.sock"), Dashboard: "127.0.0.1:0", Token: Token, Version: "v0.0.0-test",
 		Tasks: n, Jobs: NoJobs{}, Keeper: n, Blobs: n, Data: n, Node: n, Owner: n, Host: n, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

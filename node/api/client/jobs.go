@@ -12,6 +12,12 @@ import (
 	"github.com/spare-network/spare/protocol"
 )
 
+// Cells returns how at most 100,000 tasks of a job stand, from the one with a
+// number on.
+func (c *Client) Cells(ctx context.Context, prefix string, from uint64) (api.JobCells, error) {
+	return get[api.JobCells](ctx, c, jobPath(prefix)+"/cells?from="+strconv.FormatUint(from, 10))
+}
+
 // SubmitJob submits a job whose items were uploaded before, and its module when
 // the node lacks it.
 func (c *Client) SubmitJob(ctx context.Context, in *api.JobSubmission, module []byte) (api.Job, error) {

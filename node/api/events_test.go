@@ -1,0 +1,115 @@
+package api_test
+
+import (
+	"bufio"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/spare-network/spare/node/api/apitest"
+)
+
+// eventsOf opens the stream of events and returns what reads the next one that is
+// no comment, as its lines.
+func eventsOf(t *testing.T, client *http.Client, req *http.Request) (next func() []string) {
+	t.Helper()
+	res, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { res.Body.Close() })
+	if res.StatusCode != http.StatusOK || res.Header.Get("Content-Type") != "text/event-stream" {
+		t.Fatalf("%s %v", res.Status, res.Header)
+	}
+	in := bufio.NewScanner(res.Body)
+	return func() (list []string) {
+		t.Helper()
+		for in.Scan() {
+			switch line := in.Text(); {
+			case line == "" && len(list) > 0:
+				return list
+			case line != "" && line != ":":
+				list = append(list, line)
+			}
+		}
+		t.Fatalf("the stream ends: %v", in.Err())
+		return nil
+	}
+}
+
+func TestEventsOfTheSocket(t *testing.T) {
+	_, c := serve(t)
+	req := func(last string) *http.Request {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", "http://spare/api/v1/events", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last != "" {
+			req.Header.Set("Last-Event-ID", last)
+		}
+		return req
+	}
+	next := eventsOf(t, c.http, req(""))
+	hello := next()
+	if hello[1] != "event: hello" || !strings.HasPrefix(hello[2], `data: {"boot":"`) {
+		t.Fatalf("%q", hello)
+	}
+	c.json("POST", "/api/v1/tasks", submission("exit 7"), &map[string]any{})
+	task := next()
+	if task[1] != "event: task" || !strings.Contains(task[2], `"id":"aaaaaaaaaa","name":"p.wasm","state":"done"`) {
+		t.Errorf("%q", task)
+	}
+	c.do("POST", "/api/v1/donation/pause", "{}")
+	if e := next(); e[1] != "event: status" || !strings.Contains(e[2], `"state":"paused"`) {
+		t.Errorf("%q", e)
+	}
+	if e := next(); e[1] != "event: donation" || !strings.Contains(e[2], `"state":"paused"`) {
+		t.Errorf("%q", e)
+	}
+	// Who comes back is greeted, and told what came after the event it has seen.
+	id := strings.TrimPrefix(task[0], "id: ")
+	again := eventsOf(t, c.http, req(id))
+	if e := again(); e[0] != task[0] || e[1] != "event: hello" {
+		t.Errorf("%q", e)
+	}
+	if e := again(); e[1] != "event: status" {
+		t.Errorf("%q", e)
+	}
+	strange := eventsOf(t, c.http, req("other-1"))
+	strange()
+	if e := strange(); e[1] != "event: reset" || e[2] != "data: {}" {
+		t.Errorf("%q", e)
+	}
+	var open []func() []string
+	for range 32 - 3 {
+		open = append(open, eventsOf(t, c.http, req("")))
+	}
+	for _, next := range open {
+		next()
+	}
+	res, err := c.http.Do(req(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
+		t.Errorf("one too many: %s %v", res.Status, res.Header)
+	}
+}
+
+func TestEventsOfThePage(t *testing.T) {
+	b := newBrowser(t)
+	b.login()
+	req := b.request("GET", "/api/v1/events", "")
+	req.Header.Set("X-Spare", "1")
+	if e := eventsOf(t, b.http, req)(); e[1] != "event: hello" {
+		t.Errorf("%q", e)
+	}
+	// A program has the token instead.
+	req = b.request("GET", "/api/v1/events", "")
+	req.Header.Set("Authorization", "Bearer "+apitest.Token)
+	if e := eventsOf(t, http.DefaultClient, req)(); e[1] != "event: hello" {
+		t.Errorf("%q", e)
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
