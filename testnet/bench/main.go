@@ -23,6 +23,8 @@ type options struct {
 	only                             string
 	rounds                           int
 	lasts                            time.Duration // each load
+	peers                            int           // of an idle node
+	idles                            time.Duration // for so long
 }
 
 func main() {
@@ -37,11 +39,13 @@ func main() {
 	flag.StringVar(&o.examples, "examples", "bin/examples", "`DIR` with the example programs")
 	flag.StringVar(&o.large, "large", "bin/examples/tally.wasm", "`FILE` of the module that is rewritten for speed")
 	flag.StringVar(&o.runner, "runner", "bin/wazero", "`PROGRAM` that runs WebAssembly by itself, for what jobs are compared with")
-	flag.StringVar(&o.only, "only", "", "measure `WHAT` alone: gas, tasks or map")
+	flag.StringVar(&o.only, "only", "", "measure `WHAT` alone: gas, tasks, map or idle")
 	flag.IntVar(&o.rounds, "rounds", 7, "rounds, `N`")
 	flag.DurationVar(&o.lasts, "duration", time.Second, "of each load in a round")
+	flag.IntVar(&o.peers, "peers", 50, "peers of an idle node, `N`")
+	flag.DurationVar(&o.idles, "idle", time.Minute, "for how long it is idle")
 	flag.Parse()
-	if !slices.Contains([]string{"", "gas", "tasks", "map"}, o.only) || o.rounds < 1 || o.lasts <= 0 || flag.NArg() > 0 {
+	if !slices.Contains([]string{"", "gas", "tasks", "map", "idle"}, o.only) || o.rounds < 1 || o.peers < 1 || o.idles <= 0 || o.lasts <= 0 || flag.NArg() > 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
@@ -69,14 +73,19 @@ func run(ctx context.Context, o options) (err error) {
 			return fmt.Errorf("measure gas: %w", err)
 		}
 	}
-	if !o.wants("tasks") && !o.wants("map") {
-		return nil
-	}
 	dir, err := os.MkdirTemp("", "bench-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if o.wants("idle") {
+		if err := benchIdle(ctx, o, dir, os.Stdout); err != nil {
+			return fmt.Errorf("measure an idle node: %w", err)
+		}
+	}
+	if !o.wants("tasks") && !o.wants("map") {
+		return nil
+	}
 	p, err := startFleet(ctx, dir, o.program, module)
 	if err != nil {
 		return err

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spare-network/spare/node/api"
+	"github.com/spare-network/spare/node/api/client"
+	"github.com/spare-network/spare/protocol"
+)
+
+const (
+	// meetTimeout bounds how long all nodes take to start and to meet.
+	meetTimeout = 5 * time.Minute
+	// settling is how long the nodes are left alone before they are measured:
+	// what is eager at the start has ended by then.
+	settling = 30 * time.Second
+	// startsAtOnce is how many nodes are started before the next are: on few
+	// CPUs, handshakes of all at once would run into their deadlines.
+	startsAtOnce = 5
+	idleMemory   = 45 << 20 // P6, in bytes
+	idleShare    = 0.005    // P6, of a core
+)
+
+// resting is a node in a process of its own that is given nothing to do.
+type resting struct {
+	name   string
+	home   string
+	socket *client.Client
+	cmd    *exec.Cmd
+
+	share    float64 // of a core
+	resident uint64  // the most that was seen, in bytes
+	private  uint64  // of it what no other process could share
+	peers    int
+}
+
+// benchIdle measures what a node costs that has nothing to do among so many peers,
+// all of them spare in processes of their own, and prints it. Two are measured: one
+// as 'spare up' has it, which watches its owner, and one that need not look.
+func benchIdle(ctx context.Context, o options, dir string, out io.Writer) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var all []*resting
+	defer func() {
+		cancel()
+		for _, r := range all {
+			if end := r.cmd.Wait(); end != nil && err == nil && !r.cmd.ProcessState.Success() {
+				err = fmt.Errorf("%s ended badly: %w", r.name, end)
+			}
+		}
+	}()
+	usual, err := startResting(ctx, o, dir, "as 'spare up' has it", nil, nil)
+	if err != nil {
+		return err
+	}
+	all = append(all, usual)
+	always, err := startResting(ctx, o, dir, "with --donate always", usual, nil, "--donate", "always")
+	if err != nil {
+		return err
+	}
+	all = append(all, always)
+	began := time.Now()
+	for n := 1; n < o.peers; n++ {
+		if n%startsAtOnce == 1 && n > 1 {
+			if err := awaitPeers(ctx, n-1, usual, always); err != nil {
+				return err
+			}
+		}
+		other, err := startResting(ctx, o, dir, "peer "+strconv.Itoa(n), usual, always, "--donate", "always", "--no-dashboard", "--slots", "1", "--mem", "64MiB")
+		if err != nil {
+			return err
+		}
+		all = append(all, other)
+	}
+	if err := awaitPeers(ctx, o.peers, usual, always); err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "bench: %d nodes have met within %s\n", o.peers+1, time.Since(began).Round(time.Second))
+	if err := sleep(ctx, settling); err != nil {
+		return err
+	}
+	if err := measureIdle(ctx, all, o.idles); err != nil {
+		return err
+	}
+	for _, r := range []*resting{usual, always} {
+		s, err := r.socket.Status(ctx)
+		if err != nil {
+			return err
+		}
+		r.peers = s.PeersConnected
+	}
+	return printIdle(out, o, usual, always, all[2:])
+}
+
+// startResting starts a node that joins those that are named.
+func startResting(ctx context.Context, o options, dir, name string, join, also *resting, args ...string) (*resting, error) {
+	home, err := os.MkdirTemp(dir, "n")
+	if err != nil {
+		return nil, err
+	}
+	args = append([]string{"up", "--home", home, "--network", networkName}, args...)
+	for _, r := range []*resting{join, also} {
+		if r == nil {
+			continue
+		}
+		secret := filepath.Join("networks", networkName+".secret")
+		b, err := os.ReadFile(filepath.Join(r.home, secret))
+		if err == nil {
+			err = os.MkdirAll(filepath.Join(home, "networks"), 0o700)
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(home, secret), b, 0o600)
+		}
+		if err != nil {
+			return nil, err
+		}
+		s, err := r.socket.Status(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range s.Addrs {
+			if strings.Contains(a, "/quic-v1/") {
+				args = append(args, "--bootstrap", a)
+			}
+		}
+	}
+	socket, err := api.SocketPath(home)
+	if err != nil {
+		return nil, err
+	}
+	r := &resting{name: name, home: home, socket: client.New(socket), cmd: exec.CommandContext(ctx, o.program, args...)}
+	r.cmd.Cancel = func() error { return r.cmd.Process.Signal(os.Interrupt) }
+	r.cmd.WaitDelay = stopTimeout
+	r.cmd.Stderr = os.Stderr
+	if err := r.cmd.Start(); err != nil {
+		return nil, err
+	}
+	return r, r.await(ctx, func(api.Status) bool { return true })
+}
+
+// await returns when the node's status is as wanted.
+func (r *resting) await(ctx context.Context, wanted func(api.Status) bool) error {
+	ctx, cancel := context.WithTimeout(ctx, meetTimeout)
+	defer cancel()
+	for {
+		s, err := r.socket.Status(ctx)
+		if err == nil && wanted(s) {
+			return nil
+		}
+		if err != nil && protocol.CodeOf(err) != protocol.CodeNoNode {
+			return err
+		}
+		if sleep(ctx, 250*time.Millisecond) != nil {
+			return fmt.Errorf("%s has %d peers, %d offers: %w", r.name, s.PeersConnected, s.PeersKnown, ctx.Err())
+		}
+	}
+}
+
+func awaitPeers(ctx context.Context, n int, those ...*resting) error {
+	for _, r := range those {
+		if err := r.await(ctx, func(s api.Status) bool { return s.PeersConnected >= n && s.PeersKnown >= n }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// measureIdle looks at all nodes for a while, from outside.
+func measureIdle(ctx context.Context, all []*resting, lasts time.Duration) error {
+	used := make([]time.Duration, len(all))
+	began := time.Now()
+	for i, r := range all {
+		u, err := usageOf(r.cmd.Process.Pid)
+		if err != nil {
+			return err
+		}
+		used[i] = u.cpu
+	}
+	for end := began.Add(lasts); time.Now().Before(end); {
+		if err := sleep(ctx, min(time.Second, time.Until(end))); err != nil {
+			return err
+		}
+		for i, r := range all {
+			u, err := usageOf(r.cmd.Process.Pid)
+			if err != nil {
+				return fmt.Errorf("%s: %w", r.name, err)
+			}
+			if u.resident > r.resident {
+				r.resident, r.private = u.resident, u.private
+			}
+			r.share = float64(u.cpu-used[i]) / float64(time.Since(began))
+		}
+	}
+	return nil
+}
+
+func printIdle(out io.Writer, o options, usual, always *resting, others []*resting) error {
+	fmt.Fprintf(out, "\nA node with nothing to do for %s, among %d spare processes that have as little. Load average %s.\n\n", o.idles, o.peers, loadAverage())
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "node\tpeers\tCPU of a core\tresident, most\tof it private\ttarget")
+	for _, r := range []*resting{usual, always} {
+		met := "met"
+		if r.share > idleShare || r.resident > idleMemory {
+			met = "MISSED"
+		}
+		fmt.Fprintf(w, "%s\t%d\t%.2f %%\t%s\t%s\tP6 <= %g %%, <= %d MiB, %s\n", r.name, r.peers, 100*r.share, mebibytes(r.resident), mebibytes(r.private),
+			100*idleShare, idleMemory>>20, met)
+	}
+	var share float64
+	var resident, private uint64
+	for _, r := range others {
+		share += r.share / float64(len(others))
+		resident += r.resident / uint64(len(others))
+		private += r.private / uint64(len(others))
+	}
+	if len(others) > 0 {
+		fmt.Fprintf(w, "the others, mean\t\t%.2f %%\t%s\t%s\t\n", 100*share, mebibytes(resident), mebibytes(private))
+	}
+	return w.Flush()
+}
+
+func mebibytes(n uint64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
