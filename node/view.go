@@ -53,6 +53,7 @@ func (v view) Status() api.Status {
 			s.PeersKnown++
 		}
 	}
+	s.ClockAheadS = ahead(v.self, v.book.All(now))
 	for _, r := range v.network.Refused() {
 		s.Refused = append(s.Refused, api.Refused{
 			Peer: r.Peer.String(), Code: string(r.Code), Message: protocol.SafeText(r.Message), At: api.Time(r.When),
@@ -90,7 +91,7 @@ func (v view) Peers() []api.Peer {
 	now := time.Now()
 	list, access := []api.Peer{}, v.accessNow()
 	for _, p := range v.network.Peers() {
-		out := api.Peer{Labels: viewLabels(nil), Peer: p.ID.String(), Connected: p.Connected, RTTMS: millis(p.RTT, p.RTTKnown)}
+		out := api.Peer{Labels: viewLabels(nil), Peer: p.ID.String(), Connected: p.Connected, RTTMS: millis(p.RTT, p.RTTKnown), Transport: p.Transport, Inbound: p.Inbound}
 		for _, a := range p.Addrs {
 			out.Addrs = append(out.Addrs, protocol.SafeText(a.String()))
 		}

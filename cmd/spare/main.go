@@ -130,7 +130,7 @@ func newRoot() *cobra.Command {
 		newUp(&home), newRun(&home), newMap(&home),
 		newPs(&home), newShow(&home), newLogs(&home), newWait(&home), newGet(&home), newAdd(&home), newCat(&home), newCancel(&home), newRerun(&home), newPrune(&home),
 		newWhy(&home), newDonate(&home), newPause(&home), newResume(&home), newConfig(&home),
-		newStatus(&home), newDoctor(&home), newPeers(&home), newOffers(&home), newPing(&home), newDashboard(&home), newTop(&home), newVersion(), newRuntime(&home), newCompletion(), newMan(),
+		newStatus(&home), newDoctor(&home), newNetcheck(&home), newPeers(&home), newOffers(&home), newPing(&home), newDashboard(&home), newTop(&home), newVersion(), newRuntime(&home), newCompletion(), newMan(),
 	)
 	return root
 }

@@ -32,6 +32,7 @@ func TestMain(m *testing.M) {
 //	serve                 start a stand-in for a node in $SPARE_HOME
 //	wasm FILE WORDS...    write a program for it, see apitest.Module
 //	break                 take a layer of the stand-in's sandbox away
+//	alone                 take the stand-in's neighbour away
 //	puts N                the stand-in has stored N blobs so far
 //	large FILE N          write a file of N bytes
 //	exits N COMMAND...    run a command that ends with status N
@@ -76,6 +77,7 @@ func TestTranscripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve":      serve,
 			"break":      func(ts *testscript.TestScript, _ bool, _ []string) { standIn(ts).Break() },
+			"alone":      func(ts *testscript.TestScript, _ bool, _ []string) { standIn(ts).SetAlone(true) },
 			"puts":       puts,
 			"large":      large,
 			"wasm":       writeModule,

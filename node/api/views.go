@@ -49,6 +49,7 @@ type Status struct {
 	Speed          float64           `json:"speed" doc:"Work per second and slot; 1.0 is the reference machine"`
 	PeersConnected int               `json:"peers_connected"`
 	PeersKnown     int               `json:"peers_known" doc:"Peers with a valid offer"`
+	ClockAheadS    *int64            `json:"clock_ahead_s" doc:"Seconds that this machine's clock is ahead of most peers', 0 when it is less than a minute; null when unknown"`
 	Refused        []Refused         `json:"refused" doc:"Peers lately refused, or that refused this node"`
 	Blobs          BlobUse           `json:"blobs"`
 	Warm           []WarmModule      `json:"warm" doc:"Modules that this node has compiled, latest first"`
@@ -127,6 +128,8 @@ type Peer struct {
 	Version      string            `json:"version"`
 	Arch         string            `json:"arch" doc:"GOOS/GOARCH"`
 	Addrs        []string          `json:"addrs"`
+	Transport    string            `json:"transport" doc:"Of its connection: quic-v1 or tcp; empty without one"`
+	Inbound      bool              `json:"inbound" doc:"It has connected to this node, and not this node to it"`
 	ServedGas    uint64            `json:"served_gas" doc:"What this node has run for it, by receipts that both have signed"`
 	ReceivedGas  uint64            `json:"received_gas" doc:"What it has run for this node, likewise"`
 	Trusted      bool              `json:"trusted" doc:"False while it is not chosen since it was found wrong"`

@@ -54,6 +54,8 @@ type Peer struct {
 	RTT       time.Duration // see [Mesh.RTT]
 	RTTKnown  bool
 	Addrs     []multiaddr.Multiaddr
+	Transport string // of its connection, by its protocol's name in multiaddrs; empty without one
+	Inbound   bool   // it has connected to this node, not this node to it
 }
 
 // New opens the host and begins to listen. Members are admitted and served
@@ -180,11 +182,23 @@ func (m *Mesh) Peers() []Peer {
 			continue
 		}
 		rtt, known := m.RTT(id)
-		peers = append(peers, Peer{
-			ID: id, Connected: m.connected(id), RTT: rtt, RTTKnown: known, Addrs: m.host.Peerstore().Addrs(id),
-		})
+		p := Peer{ID: id, Connected: m.connected(id), RTT: rtt, RTTKnown: known, Addrs: m.host.Peerstore().Addrs(id)}
+		if conns := m.host.Network().ConnsToPeer(id); len(conns) > 0 {
+			p.Transport, p.Inbound = transportOf(conns[0].RemoteMultiaddr()), conns[0].Stat().Direction == network.DirInbound
+		}
+		peers = append(peers, p)
 	}
 	return peers
+}
+
+// transportOf names what a connection to an address speaks.
+func transportOf(a multiaddr.Multiaddr) string {
+	for _, code := range []int{multiaddr.P_QUIC_V1, multiaddr.P_TCP} {
+		if _, err := a.ValueForProtocol(code); err == nil {
+			return multiaddr.ProtocolWithCode(code).Name
+		}
+	}
+	return ""
 }
 
 // Refused returns the latest peers that were refused, or that refused this

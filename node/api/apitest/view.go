@@ -16,7 +16,7 @@ func (n *Node) Status() api.Status {
 		Peer: Self, Network: "test", NetworkID: strings.Repeat("ab", 16), PID: os.Getpid(), Version: "v0.0.0-test",
 		Addrs: []string{"/ip4/127.0.0.1/tcp/4001/p2p/" + Self}, Started: api.Time(Submitted), Home: n.dir,
 		Donate: n.donate(), Slots: 2, Running: 1, MemoryBytes: 1 << 30, Speed: 1.25,
-		PeersConnected: 1, PeersKnown: 1, Labels: map[string]string{"site": "berlin", "gpu": "no"}, Donated: donated(),
+		PeersConnected: 1, PeersKnown: 1, ClockAheadS: new(int64), Labels: map[string]string{"site": "berlin", "gpu": "no"}, Donated: donated(),
 		Sandbox: api.Sandbox{
 			Workers: 3, Busy: 1, Started: 7, Compiled: 2, Tasks: 40, Killed: 1, MemoryBytes: 96 << 20,
 			Modules: 2, CacheBytes: 5 << 20, CacheHits: 4, CacheMisses: 2, Layers: n.layers(),
@@ -125,7 +125,7 @@ func (n *Node) Peers() []api.Peer {
 	return []api.Peer{{
 		Peer: Other, Connected: true, RTTMS: &rtt, Slots: 4, Inflight: 1, Speed: 0.5, OfferAgeMS: &age,
 		MemoryBytes: 2 << 30, Availability: "open", Warm: 1, Version: "<img src=x onerror=alert(1)>\x1b[31m", Arch: "linux/amd64",
-		ServedGas: 1e9, ReceivedGas: 3_500_000_000, Trusted: true, Trust: "new: 3 of 10 checks passed",
+		ServedGas: 1e9, ReceivedGas: 3_500_000_000, Trusted: true, Trust: "new: 3 of 10 checks passed", Transport: "quic-v1", Inbound: true,
 		Labels: map[string]string{"site": "paris"}, Access: access.Of(Other),
 	}}
 }
