@@ -44,8 +44,9 @@ type resting struct {
 }
 
 // benchIdle measures what a node costs that has nothing to do among so many peers,
-// all of them spare in processes of their own, and prints it. Two are measured: one
-// as 'spare up' has it, which watches its owner, and one that need not look.
+// all of them spare in processes of their own, and prints it. All join by the first,
+// as they do where people live, so that it is probed by all; the others are what
+// most nodes are.
 func benchIdle(ctx context.Context, o options, dir string, out io.Writer) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var all []*resting
@@ -57,62 +58,63 @@ func benchIdle(ctx context.Context, o options, dir string, out io.Writer) (err e
 			}
 		}
 	}()
-	usual, err := startResting(ctx, o, dir, "as 'spare up' has it", nil, nil)
-	if err != nil {
-		return err
-	}
-	all = append(all, usual)
-	always, err := startResting(ctx, o, dir, "with --donate always", usual, nil, "--donate", "always")
-	if err != nil {
-		return err
-	}
-	all = append(all, always)
 	began := time.Now()
-	for n := 1; n < o.peers; n++ {
-		if n%startsAtOnce == 1 && n > 1 {
-			if err := awaitPeers(ctx, n-1, usual, always); err != nil {
+	var first *resting
+	for n := range o.peers + 1 {
+		if n > startsAtOnce && n%startsAtOnce == 0 {
+			if err := first.await(ctx, func(s api.Status) bool { return s.PeersConnected >= n-1 && s.PeersKnown >= n-1 }); err != nil {
 				return err
 			}
 		}
-		other, err := startResting(ctx, o, dir, "peer "+strconv.Itoa(n), usual, always, "--donate", "always", "--no-dashboard", "--slots", "1", "--mem", "64MiB")
+		// One is as 'spare up' has it, which watches its owner; the rest need not look.
+		name, args := "peer "+strconv.Itoa(n), []string{"--donate", "always", "--no-dashboard"}
+		switch n {
+		case 0:
+			name, args = "the bootstrap of all", nil
+		case 1:
+			name, args = "as 'spare up' has it", nil
+		}
+		r, err := startResting(ctx, o, dir, name, first, args...)
+		if r != nil {
+			all = append(all, r)
+		}
 		if err != nil {
 			return err
 		}
-		all = append(all, other)
+		first = all[0]
 	}
-	if err := awaitPeers(ctx, o.peers, usual, always); err != nil {
-		return err
+	for _, r := range all {
+		if err := r.await(ctx, func(s api.Status) bool { return s.PeersKnown >= o.peers }); err != nil {
+			return err
+		}
 	}
-	fmt.Fprintf(os.Stderr, "bench: %d nodes have met within %s\n", o.peers+1, time.Since(began).Round(time.Second))
+	fmt.Fprintf(os.Stderr, "bench: %d nodes know each other within %s\n", len(all), time.Since(began).Round(time.Second))
 	if err := sleep(ctx, settling); err != nil {
 		return err
 	}
 	if err := measureIdle(ctx, all, o.idles); err != nil {
 		return err
 	}
-	for _, r := range []*resting{usual, always} {
+	for _, r := range all {
 		s, err := r.socket.Status(ctx)
 		if err != nil {
 			return err
 		}
 		r.peers = s.PeersConnected
 	}
-	return printIdle(out, o, usual, always, all[2:])
+	return printIdle(out, o, all)
 }
 
-// startResting starts a node that joins those that are named.
-func startResting(ctx context.Context, o options, dir, name string, join, also *resting, args ...string) (*resting, error) {
+// startResting starts a node that joins another, if there is one.
+func startResting(ctx context.Context, o options, dir, name string, join *resting, args ...string) (*resting, error) {
 	home, err := os.MkdirTemp(dir, "n")
 	if err != nil {
 		return nil, err
 	}
 	args = append([]string{"up", "--home", home, "--network", networkName}, args...)
-	for _, r := range []*resting{join, also} {
-		if r == nil {
-			continue
-		}
+	if join != nil {
 		secret := filepath.Join("networks", networkName+".secret")
-		b, err := os.ReadFile(filepath.Join(r.home, secret))
+		b, err := os.ReadFile(filepath.Join(join.home, secret))
 		if err == nil {
 			err = os.MkdirAll(filepath.Join(home, "networks"), 0o700)
 		}
@@ -122,7 +124,7 @@ func startResting(ctx context.Context, o options, dir, name string, join, also *
 		if err != nil {
 			return nil, err
 		}
-		s, err := r.socket.Status(ctx)
+		s, err := join.socket.Status(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -164,15 +166,6 @@ func (r *resting) await(ctx context.Context, wanted func(api.Status) bool) error
 	}
 }
 
-func awaitPeers(ctx context.Context, n int, those ...*resting) error {
-	for _, r := range those {
-		if err := r.await(ctx, func(s api.Status) bool { return s.PeersConnected >= n && s.PeersKnown >= n }); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
@@ -211,27 +204,26 @@ func measureIdle(ctx context.Context, all []*resting, lasts time.Duration) error
 	return nil
 }
 
-func printIdle(out io.Writer, o options, usual, always *resting, others []*resting) error {
-	fmt.Fprintf(out, "\nA node with nothing to do for %s, among %d spare processes that have as little. Load average %s.\n\n", o.idles, o.peers, loadAverage())
+func printIdle(out io.Writer, o options, all []*resting) error {
+	fmt.Fprintf(out, "\nNodes with nothing to do for %s, %d spare processes on this machine, each with an offer of every other. Load average %s.\n\n", o.idles, len(all), loadAverage())
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "node\tpeers\tCPU of a core\tresident, most\tof it private\ttarget")
-	for _, r := range []*resting{usual, always} {
+	fmt.Fprintln(w, "node\tpeers connected\tCPU of a core\tresident, most\tof it private\ttarget")
+	rest := resting{name: "the others, mean"}
+	for _, r := range all[2:] {
+		n := len(all) - 2
+		rest.share += r.share / float64(n)
+		rest.resident += r.resident / uint64(n)
+		rest.private += r.private / uint64(n)
+		rest.peers += r.peers
+	}
+	rest.peers /= max(1, len(all)-2)
+	for _, r := range []*resting{all[0], all[1], &rest} {
 		met := "met"
 		if r.share > idleShare || r.resident > idleMemory {
 			met = "MISSED"
 		}
 		fmt.Fprintf(w, "%s\t%d\t%.2f %%\t%s\t%s\tP6 <= %g %%, <= %d MiB, %s\n", r.name, r.peers, 100*r.share, mebibytes(r.resident), mebibytes(r.private),
 			100*idleShare, idleMemory>>20, met)
-	}
-	var share float64
-	var resident, private uint64
-	for _, r := range others {
-		share += r.share / float64(len(others))
-		resident += r.resident / uint64(len(others))
-		private += r.private / uint64(len(others))
-	}
-	if len(others) > 0 {
-		fmt.Fprintf(w, "the others, mean\t\t%.2f %%\t%s\t%s\t\n", 100*share, mebibytes(resident), mebibytes(private))
 	}
 	return w.Flush()
 }
