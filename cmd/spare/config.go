@@ -219,6 +219,12 @@ func applyConfig(cfg *node.Config, text []byte) *protocol.Error {
 			}
 			continue
 		}
+		if section == "labels" { // of which keys may have any name
+			if err := setLabels(cfg, file[section]); err != nil {
+				return err
+			}
+			continue
+		}
 		if !slices.ContainsFunc(known, func(s setting) bool { return strings.HasPrefix(s.key, section+".") }) {
 			return noKey(section)
 		}
@@ -260,7 +266,7 @@ func applyConfig(cfg *node.Config, text []byte) *protocol.Error {
 
 func noKey(name string) *protocol.Error {
 	return protocol.Errorf(protocol.CodeConfig, "there is no key %s", protocol.SafeText(name)).
-		WithHint("[donate] has cpu, slots, disk, only-idle, when, on-battery, on-hot and net; [sandbox] has require; [tasks] has verify; [keep] has tasks and jobs; [runtimes.NAME] has source, digest and ext; [limits] has memory, output, wall, gas, file-bytes, files, module, functions, locals, body, nesting and table-elements")
+		WithHint("[donate] has cpu, slots, disk, only-idle, when, on-battery, on-hot and net; [sandbox] has require; [tasks] has verify; [keep] has tasks and jobs; [labels] has whatever you name; [runtimes.NAME] has source, digest and ext; [limits] has memory, output, wall, gas, file-bytes, files, module, functions, locals, body, nesting and table-elements")
 }
 
 // described says for people what a value is.

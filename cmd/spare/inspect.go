@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,6 +62,7 @@ func printStatus(w io.Writer, s api.Status) error {
 		{"limits", fmt.Sprintf("%s memory for a task", size(s.MemoryBytes))},
 		{"speed", fmt.Sprintf("%.2f", s.Speed)},
 		{"work", fmt.Sprintf("%s gas run for others, %s run by others for this node", amount(s.ServedGas), amount(s.ReceivedGas))},
+		{"donated", donatedText(s.Donated)},
 		{"peers", fmt.Sprintf("%d connected, %d with an offer", s.PeersConnected, s.PeersKnown)},
 		{"stored", fmt.Sprintf("%d blobs, %s", s.Blobs.Count, size(uint64(max(s.Blobs.Bytes, 0))))},
 		{"warm", fmt.Sprintf("%d modules", len(s.Warm))},
@@ -70,6 +72,9 @@ func printStatus(w io.Writer, s api.Status) error {
 		{"sandbox", fmt.Sprintf("%d of %d layers in force; 'spare doctor' tells more", s.Sandbox.InForce(), len(s.Sandbox.Layers))},
 		{"version", s.Version},
 	}...)
+	if len(s.Labels) > 0 {
+		rows = append(rows, []string{"labels", labelsText(s.Labels)})
+	}
 	for _, r := range s.Refused {
 		rows = append(rows, []string{"refused", fmt.Sprintf("%s %s ago: %s: %s", shortPeer(r.Peer), span(time.Since(time.Time(r.At))), r.Code, r.Message)})
 	}
@@ -81,6 +86,11 @@ func newPeers(h *home) *cobra.Command {
 		func(ctx context.Context, c *client.Client, _ []string) ([]api.Peer, error) { return c.Peers(ctx) },
 		func(w io.Writer, peers []api.Peer) error {
 			var rows [][]string
+			head := []string{"PEER", "CONNECTED", "RTT", "LOAD", "SPEED", "MEMORY", "TAKES TASKS", "OFFER AGE", "BALANCE"}
+			labelled := slices.ContainsFunc(peers, func(p api.Peer) bool { return len(p.Labels) > 0 })
+			if labelled {
+				head = append(head, "LABELS")
+			}
 			for _, p := range peers {
 				link := "no"
 				if p.Connected {
@@ -91,9 +101,13 @@ func newPeers(h *home) *cobra.Command {
 					row = append(row[:3], fmt.Sprintf("%d/%d", p.Inflight, p.Slots), fmt.Sprintf("%.2f", p.Speed),
 						size(p.MemoryBytes), p.Availability, span(time.Duration(*p.OfferAgeMS)*time.Millisecond))
 				}
-				rows = append(rows, append(row, balance(p.ReceivedGas, p.ServedGas), p.Trust))
+				row = append(row, balance(p.ReceivedGas, p.ServedGas))
+				if labelled {
+					row = append(row, labelsText(p.Labels))
+				}
+				rows = append(rows, append(row, accessText(&p)))
 			}
-			return table(w, []string{"PEER", "CONNECTED", "RTT", "LOAD", "SPEED", "MEMORY", "TAKES TASKS", "OFFER AGE", "BALANCE", "TRUST"}, rows)
+			return table(w, append(head, "TRUST"), rows)
 		})
 }
 
@@ -112,6 +126,8 @@ func balance(received, served uint64) string {
 func newOffers(h *home) *cobra.Command {
 	cmd := &cobra.Command{Use: "offers", Short: "Who offers what, and why not when it is not usable", Args: exactly()}
 	f := addFormat(cmd, "table", "wide", "json")
+	var where wishes
+	cmd.Flags().Var(&where, "where", "only those whose label is so: site=berlin, site!=berlin, or site with any value (repeatable: all of them)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := h.node()
 		if err != nil {
@@ -119,6 +135,9 @@ func newOffers(h *home) *cobra.Command {
 		}
 		offers, err := c.Offers(cmd.Context())
 		if err != nil {
+			return err
+		}
+		if offers, err = where.met(cmd.ErrOrStderr(), offers); err != nil {
 			return err
 		}
 		return f.print(cmd.OutOrStdout(), offers, func(w io.Writer) error { return printOffers(w, offers, f.word == "wide") })
@@ -132,7 +151,12 @@ func printOffers(w io.Writer, offers []api.Offer, wide bool) error {
 	if wide {
 		head = append(head, "GAS", "FILES", "FILE BYTES", "MODULE")
 	}
-	head = append(head, "WARM", "MACHINE", "VERSION", "USABLE")
+	labelled := wide || slices.ContainsFunc(offers, func(o api.Offer) bool { return len(o.Labels) > 0 })
+	head = append(head, "WARM", "MACHINE", "VERSION")
+	if labelled {
+		head = append(head, "LABELS")
+	}
+	head = append(head, "USABLE")
 	var rows [][]string
 	for _, o := range offers {
 		who, usable := peerName(o.Provider, o.Self), "yes"
@@ -149,7 +173,11 @@ func printOffers(w io.Writer, offers []api.Offer, wide bool) error {
 		if wide {
 			row = append(row, amount(o.Gas), fmt.Sprint(o.Files), size(o.FileBytes), size(o.ModuleBytes))
 		}
-		rows = append(rows, append(row, fmt.Sprint(len(o.Warm)), o.Arch, o.Version, usable))
+		row = append(row, fmt.Sprint(len(o.Warm)), o.Arch, o.Version)
+		if labelled {
+			row = append(row, labelsText(o.Labels))
+		}
+		rows = append(rows, append(row, usable))
 	}
 	return table(w, head, rows)
 }

@@ -129,6 +129,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		newUp(&home), newRun(&home), newMap(&home),
 		newPs(&home), newShow(&home), newLogs(&home), newWait(&home), newGet(&home), newAdd(&home), newCat(&home), newCancel(&home), newRerun(&home), newPrune(&home),
+		newGuests(&home), newAccess(&home), newBlock(&home), newUnblock(&home), newAllow(&home), newDisallow(&home),
 		newWhy(&home), newDonate(&home), newPause(&home), newResume(&home), newConfig(&home),
 		newStatus(&home), newDoctor(&home), newNetcheck(&home), newPeers(&home), newOffers(&home), newPing(&home), newDashboard(&home), newTop(&home), newVersion(), newRuntime(&home), newCompletion(), newMan(),
 	)

@@ -26,6 +26,7 @@ const smallStdin = protocol.MaxInline
 type runFlags struct {
 	local, remote   bool
 	on              string
+	where           wishes
 	replicas        quantity
 	quorum          quantity
 	verify          choice
@@ -183,6 +184,7 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.local, "local", false, "only on this node")
 	flags.BoolVar(&f.remote, "remote", false, "never on this node")
 	flags.StringVar(&f.on, "on", "", "only on the `PEER` whose ID begins so")
+	flags.Var(&f.where, "where", "only where the label is so: site=berlin, site!=berlin, or site with any value (repeatable: all of them)")
 	flags.Var(&f.replicas, "replicas", fmt.Sprintf("distinct peers to run it on, `N` at most %d; the first valid result wins", protocol.MaxReplicas))
 	flags.Var(&f.quorum, "quorum", "so many of them must give the same result, `Q`, before any is shown")
 	flags.Var(&f.verify, "verify", "compare results without a quorum: auto is as often as a peer's past makes necessary (default off, or as config.toml says)")
@@ -211,7 +213,7 @@ func (f *runFlags) submission(cmd *cobra.Command, args []string) (*api.Submissio
 			Files:       uint32(f.files.n),
 		},
 		Seed:  uint64(f.seed),
-		Terms: api.Terms{Replicas: uint32(max(f.replicas.n, f.quorum.n)), Quorum: uint32(f.quorum.n), Verify: f.verify.word, On: f.on, Detached: f.detach},
+		Terms: api.Terms{Replicas: uint32(max(f.replicas.n, f.quorum.n)), Quorum: uint32(f.quorum.n), Verify: f.verify.word, Labels: f.where, On: f.on, Detached: f.detach},
 	}
 	verified := f.verify.word == "auto" || f.verify.word == "strict"
 	switch {

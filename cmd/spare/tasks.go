@@ -153,6 +153,9 @@ func placed(t *api.Terms) string {
 	if t.Quorum > 1 {
 		said += fmt.Sprintf(", a quorum of %d", t.Quorum)
 	}
+	if len(t.Labels) > 0 {
+		said += ", where " + strings.Join(t.Labels, " and ")
+	}
 	if t.Verify != "" && t.Verify != "off" {
 		said += ", verify " + t.Verify
 	}

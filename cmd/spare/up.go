@@ -29,6 +29,7 @@ func newUp(h *home) *cobra.Command {
 		donate = choice{"idle", []string{"idle", "always"}}
 		level  = choice{"warn", []string{"debug", "info", "warn", "error"}}
 		noPage bool
+		named  labels
 	)
 	cmd := &cobra.Command{
 		Use:   "up",
@@ -54,6 +55,8 @@ most that it gives to a task:
   [keep]
   tasks = 10000     # the newest; 'spare prune' deletes some at once
   jobs = 100
+  [labels]          # or --label; for 'spare run --where site=berlin'
+  site = "berlin"
   [limits]
   memory = "1GiB"   # or --mem
   gas = "50T"
@@ -77,6 +80,9 @@ and [runtimes.NAME], of which 'spare runtime --help' tells.`,
 			said.Flags = flagRules(cmd.Flags(), slots.n, memory.n, donate.word)
 			cfg := withFlags(file, said)
 			cfg.Settings = append(cfg.Settings, flagSettings(cmd.Flags())...)
+			if err := addLabels(&cfg, named); err != nil {
+				return err
+			}
 			// The home is not made for a node that cannot be.
 			if err := api.CheckDashboard(cfg.Dashboard); err != nil {
 				return asUsage(err)
@@ -91,6 +97,7 @@ and [runtimes.NAME], of which 'spare runtime --help' tells.`,
 	flags.Var(&addresses{list: &said.Announce}, "announce", "address to tell others instead of those listened on (repeatable)")
 	flags.Var(&addresses{list: &said.Bootstrap, peer: true}, "bootstrap", "address of a peer to join, ending in /p2p/PEER (repeatable)")
 	flags.StringVar(&said.Network, "network", said.Network, "`NAME` of the network")
+	flags.Var(&named, "label", "what others may choose this machine by with --where (repeatable)")
 	flags.Var(&slots, "slots", "tasks to run at once, `N`; 0 is one for each CPU")
 	flags.Var(&memory, "mem", "memory for one task (default as much as fits)")
 	flags.Var(&donate, "donate", "when to take tasks of others")

@@ -18,13 +18,13 @@ const (
 	// refusesFor is how long a provider is not asked again that runs nothing of
 	// this node: its owner may have changed their mind, of which nobody is told.
 	refusesFor = 10 * time.Minute
-	// maxRefusing bounds the providers that are remembered to refuse.
-	maxRefusing = 4096
+	// maxRefusers bounds the providers that are remembered to refuse.
+	maxRefusers = 4096
 )
 
-// refusing are the providers that run nothing of this node, whatever it is.
-type refusing struct {
-	any atomic.Bool // mostly none does, and then nobody need be looked up
+// refusers are the providers that run nothing of this node, whatever it is.
+type refusers struct {
+	some atomic.Bool // mostly none does, and then nobody need be looked up
 
 	mu     sync.Mutex
 	byPeer *simplelru.LRU[peer.ID, refuser]
@@ -35,34 +35,34 @@ type refuser struct {
 	at   time.Time
 }
 
-func newRefusing() (*refusing, error) {
-	byPeer, err := simplelru.NewLRU[peer.ID, refuser](maxRefusing, nil)
+func newRefusers() (*refusers, error) {
+	byPeer, err := simplelru.NewLRU[peer.ID, refuser](maxRefusers, nil)
 	if err != nil {
 		return nil, fmt.Errorf("remember who refuses: %w", err)
 	}
-	return &refusing{byPeer: byPeer}, nil
+	return &refusers{byPeer: byPeer}, nil
 }
 
-func (r *refusing) note(p peer.ID, said string) {
+func (r *refusers) note(p peer.ID, said string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.byPeer.Add(p, refuser{said, time.Now()})
-	r.any.Store(true)
+	r.some.Store(true)
 }
 
 // forget notes that a provider has taken a replica.
-func (r *refusing) forget(p peer.ID) {
-	if r.any.Load() {
+func (r *refusers) forget(p peer.ID) {
+	if r.some.Load() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.byPeer.Remove(p)
-		r.any.Store(r.byPeer.Len() > 0)
+		r.some.Store(r.byPeer.Len() > 0)
 	}
 }
 
 // of returns what a provider said when it lately refused, or "".
-func (r *refusing) of(p peer.ID, now time.Time) string {
-	if !r.any.Load() {
+func (r *refusers) of(p peer.ID, now time.Time) string {
+	if !r.some.Load() {
 		return ""
 	}
 	r.mu.Lock()
@@ -92,13 +92,13 @@ func (r *Requester) Blocked(p peer.ID) string {
 
 // Refuses returns what a provider said that lately would not run anything of this
 // node, or "".
-func (r *Requester) Refuses(p peer.ID) string { return r.refusing.of(p, time.Now()) }
+func (r *Requester) Refuses(p peer.ID) string { return r.refusers.of(p, time.Now()) }
 
 // Barred returns why a provider is not chosen now unless it is asked for by name,
 // for people, or "".
 func (r *Requester) Barred(p peer.ID) string {
 	now := time.Now()
-	if said := r.refusing.of(p, now); said != "" {
+	if said := r.refusers.of(p, now); said != "" {
 		return whyRefuses + said
 	}
 	if why := r.trust.barred(p, now); why != "" {
@@ -126,7 +126,7 @@ func (r *Requester) Leave(p peer.ID) {
 // refusedEver ends an attempt whose provider runs nothing of this node. It is not
 // asked again, and says nothing of whether others take the task.
 func (c *conductor) refusedEver(a *attempt, ev event) (*protocol.Result, error) {
-	c.r.refusing.note(a.provider, protocol.SafeText(ev.refusal.Message))
+	c.r.refusers.note(a.provider, protocol.SafeText(ev.refusal.Message))
 	c.end(a, protocol.StateRefused, ev.why())
 	c.excluded[a.provider] = whyRefuses + protocol.SafeText(ev.refusal.Message)
 	return c.step(a, market.Refused)

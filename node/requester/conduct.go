@@ -280,7 +280,7 @@ func (c *conductor) handle(ev event) (*protocol.Result, error) {
 	case evLeased:
 		a.leased(ev.state)
 		c.pauses, c.refusals = 0, 0
-		c.r.refusing.forget(a.provider)
+		c.r.refusers.forget(a.provider)
 		return c.step(a, market.Leased)
 	case evProgress:
 		a.setState(ev.state, "")

@@ -123,7 +123,7 @@ type Requester struct {
 
 	unsettled *settlements
 	trust     *trust
-	refusing  *refusing
+	refusers  *refusers
 	tempos    *tempos
 	moves     gate
 	pool      pool
@@ -159,7 +159,7 @@ func New(cfg Config) (*Requester, error) {
 	if err != nil {
 		return nil, err
 	}
-	refusing, err := newRefusing()
+	refusers, err := newRefusers()
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +170,7 @@ func New(cfg Config) (*Requester, error) {
 	r := &Requester{
 		cfg:       cfg,
 		trust:     known,
-		refusing:  refusing,
+		refusers:  refusers,
 		tempos:    tempos,
 		started:   time.Now(),
 		self:      cfg.Self.String(),
