@@ -1,9 +1,11 @@
 package market_test
 
 import (
+	"errors"
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,6 +47,98 @@ func seeded(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
+// wish has a task wish for labels, and site gives an offer some.
+func wish(texts ...string) func(*market.Need) {
+	return func(n *market.Need) {
+		var err error
+		if n.Labels, err = protocol.ParseWishes(texts); err != nil {
+			panic(err)
+		}
+	}
+}
+
+func site(name string) func(*protocol.Offer) {
+	return func(o *protocol.Offer) { o.Labels = map[string]string{"site": name, "gpu": "no"} }
+}
+
+func TestRankHeedsWhoIsBlocked(t *testing.T) {
+	entries := []market.Entry{entry("blocked", nil), entry("refuses", nil), entry("free", nil)}
+	known := func(p peer.ID) market.Known {
+		switch p {
+		case "blocked":
+			return market.Known{Blocked: "it is blocked by this node's owner"}
+		case "refuses":
+			return market.Known{Barred: "it runs nothing of this node: mines\x1b coins"}
+		}
+		return market.Known{}
+	}
+	n := need()
+	for on, want := range map[peer.ID]string{"": "free", "blocked": "", "refuses": "refuses", "free": "free"} {
+		n.On = on
+		feasible, rejected := market.Rank(start, n, entries, known)
+		if want == "" && len(feasible) > 0 || want != "" && (len(feasible) != 1 || string(feasible[0].Provider) != want) {
+			t.Errorf("asked for %q: %v are feasible, want %q", on, providers(feasible), want)
+		}
+		for _, c := range rejected {
+			if c.Provider == "blocked" && (on == "" || on == "blocked") && c.Reason != "it is blocked by this node's owner" {
+				t.Errorf("the blocked one is rejected as %q", c.Reason)
+			}
+			if c.Provider == "refuses" && on == "" && c.Reason != "it runs nothing of this node: mines coins" {
+				t.Errorf("the one that refuses is rejected as %q", c.Reason)
+			}
+		}
+	}
+	n.On = "blocked"
+	feasible, rejected := market.Rank(start, n, entries, known)
+	_, err := market.Place(n, slices.Concat(feasible, rejected))
+	if got := err.Error(); protocol.CodeOf(err) != protocol.CodeBlocked || !strings.Contains(got, " cannot be asked: it is blocked by this node's owner; 'spare unblock ") {
+		t.Errorf("one that is blocked, asked for by name: %v", got)
+	}
+}
+
+func TestShortageNamesLabels(t *testing.T) {
+	berlin, paris := entry("a", site("berlin")), entry("b", site("paris"))
+	small := entry("d", func(o *protocol.Offer) { site("berlin")(o); o.Files = 1 })
+	for _, c := range []struct {
+		name    string
+		wishes  []string
+		entries []market.Entry
+		want    string
+	}{
+		{
+			"nobody has it", []string{"site=oslo"},
+			[]market.Entry{berlin, paris, entry("c", site("paris"))},
+			"3 peers known, none has site=oslo: there are gpu=no (3), site=paris (2), site=berlin (1)",
+		},
+		{
+			"each has one", []string{"site=paris", "rack"},
+			[]market.Entry{paris, entry("c", func(o *protocol.Offer) { o.Labels = map[string]string{"rack": "a"} })},
+			"2 peers known, none has rack and site=paris together: there are gpu=no (1), rack=a (1), site=paris (1)",
+		},
+		{
+			"nobody has labels", []string{"site=oslo", "gpu!=yes"},
+			[]market.Entry{entry("a", nil), entry(self, nil)},
+			"this node and 1 peer known, none has site=oslo: nobody has labels",
+		},
+		{
+			"who has it gives too little", []string{"site=berlin"},
+			[]market.Entry{small, paris},
+			"2 peers known, none can run it: gives at most 1 files, the task may use 100 (1); has site=paris, the task wants site=berlin (1)",
+		},
+		{"the only one", []string{"site=oslo"}, []market.Entry{entry(self, site("berlin"))}, "this node has site=berlin, the task wants site=oslo"},
+	} {
+		n := need()
+		wish(c.wishes...)(&n)
+		slices.SortFunc(n.Labels, func(a, b protocol.Wish) int { return strings.Compare(a.String(), b.String()) })
+		feasible, rejected := market.Rank(start, n, c.entries, near)
+		_, err := market.Place(n, slices.Concat(feasible, rejected))
+		var e *protocol.Error
+		if !errors.As(err, &e) || e.Code != protocol.CodeNoOffers || e.Message != c.want {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
 func TestRankSaysWhyNot(t *testing.T) {
 	cases := []struct {
 		name  string
@@ -74,6 +168,13 @@ func TestRankSaysWhyNot(t *testing.T) {
 		{name: "local, a peer", peer: "p", need: func(n *market.Need) { n.Where = protocol.WhereLocal }, want: "the task stays on its own node"},
 		{name: "remote, the own node", peer: self, need: func(n *market.Need) { n.Where = protocol.WhereRemote }, want: "the task must leave its own node"},
 		{name: "remote, a peer", peer: "p", need: func(n *market.Need) { n.Where = protocol.WhereRemote }},
+		{name: "a label as wished", peer: "p", need: wish("site=berlin", "gpu", "rack!=a"), offer: site("berlin")},
+		{name: "the own node's label", peer: self, need: wish("site=paris"), offer: site("berlin"), want: "has site=berlin, the task wants site=paris"},
+		{name: "no such label", peer: "p", need: wish("tpu"), offer: site("berlin"), want: "has no label tpu, the task wants tpu"},
+		{name: "no label at all", peer: "p", need: wish("site=paris"), want: "has no label site, the task wants site=paris"},
+		{name: "a label that is not wanted", peer: "p", need: wish("site!=berlin"), offer: site("berlin"), want: "has site=berlin, which the task does not want"},
+		{name: "a label before a ceiling", peer: "p", need: wish("gpu", "site=paris"), offer: func(o *protocol.Offer) { site("berlin")(o); o.Files = 1 }, want: "has site=berlin, the task wants site=paris"},
+		{name: "asked for by name, without the label", peer: "p", need: func(n *market.Need) { wish("site=paris")(n); n.On = "p" }, want: "has no label site, the task wants site=paris"},
 		{name: "asked for by name", peer: "p", need: func(n *market.Need) { n.On = "p" }},
 		{name: "another asked for", peer: "p", need: func(n *market.Need) { n.On = "q" }, want: "another provider is asked for by name"},
 	}

@@ -35,9 +35,13 @@ func shortage(need Need, list, takers, later []Candidate) *protocol.Error {
 func nobody(need Need, list []Candidate) *protocol.Error {
 	var wanted, tried []Candidate
 	for _, c := range list {
-		if need.bars(c) == "" {
+		switch _, was := need.Exclude[c.Provider]; {
+		case need.On != "" && c.Provider != need.On:
+		case need.On != "" && c.Blocked != "":
+			return protocol.Errorf(protocol.CodeBlocked, "%s cannot be asked: %s", need.On, c.Blocked).WithHint("'spare unblock %s' takes that back", need.On)
+		case need.bars(c) == "":
 			wanted = append(wanted, c)
-		} else if _, was := need.Exclude[c.Provider]; was || c.Barred != "" || c.Blocked != "" {
+		case was, c.Barred != "", c.Blocked != "":
 			tried = append(tried, c)
 		}
 	}

@@ -171,8 +171,13 @@ func FuzzOpenOffer(f *testing.F) {
 			t.Fatalf("an offer by %s, whose key was not there", author)
 		}
 		if !(o.Speed > 0 && o.Speed <= 1e6) || o.TTL() <= 0 || o.TTL() > MaxOfferTTL || len(o.Warm) > MaxWarm ||
-			len(o.Version) > MaxText || len(o.Arch) > MaxText || len(offer) > MaxOffer {
+			len(o.Version) > MaxText || len(o.Arch) > MaxText || len(offer) > MaxOffer || len(o.Labels) > MaxLabels {
 			t.Fatalf("an offer beyond its bounds: %v", o)
+		}
+		for _, text := range LabelTexts(o.Labels) {
+			if _, _, err := ParseLabel(text); err != nil || SafeText(text) != text {
+				t.Fatalf("an offer with the label %q", text)
+			}
 		}
 	})
 }

@@ -76,6 +76,7 @@ func sampleOffer(provider peer.ID) *Offer {
 		FileBytes:   DefaultFileBytes,
 		Files:       DefaultFiles,
 		ModuleBytes: MaxModule,
+		Labels:      map[string]string{"site": "berlin", "gpu": "no"},
 	}
 }
 

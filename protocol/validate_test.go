@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -244,6 +245,22 @@ func TestOfferBounds(t *testing.T) {
 		{"a mean run that overflows", func(o *Offer) { o.Load.MeanRunUs = math.MaxUint64 }, false},
 		{"a version that is too long", func(o *Offer) { o.Version = strings.Repeat("v", MaxText+1) }, false},
 		{"a platform that is too long", func(o *Offer) { o.Arch = strings.Repeat("v", MaxText+1) }, false},
+		{"no labels", func(o *Offer) { o.Labels = nil }, true},
+		{"a label that begins a terminal's command", func(o *Offer) { o.Labels["site"] = "\x1b[2J" }, false},
+		{"a label without a value", func(o *Offer) { o.Labels["site"] = "" }, false},
+		{"a label that is too long", func(o *Offer) { o.Labels[strings.Repeat("k", MaxLabelKey+1)] = "v" }, false},
+		{"too many labels", func(o *Offer) {
+			for i := range MaxLabels {
+				o.Labels["k"+strconv.Itoa(i)] = "v"
+			}
+		}, false},
+		{"the most of everything", func(o *Offer) {
+			o.Warm, o.Labels = warm(MaxWarm), make(map[string]string)
+			for i := range MaxLabels {
+				o.Labels[strings.Repeat("k", MaxLabelKey-2)+strconv.Itoa(10+i)] = strings.Repeat("v", MaxLabelValue)
+			}
+			o.Version, o.Arch = strings.Repeat("v", MaxText), strings.Repeat("v", MaxText)
+		}, true},
 		{"more bytes than an offer may have", func(o *Offer) { o.Arch = strings.Repeat("v", MaxOffer) }, false},
 	})
 }

@@ -70,6 +70,9 @@ type scene struct {
 
 	mu           sync.Mutex
 	availability protocol.Availability
+	denied       []peer.ID
+	also         peer.ID // another requester with the same blobs; empty: none
+	stays        []Stay
 	asked        func() // called once, when it has been said what availability was
 	published    []*protocol.Offer
 	advertised   int
@@ -218,6 +221,20 @@ func (s *scene) start() {
 			}
 			return said, "the owner said so"
 		},
+		Access: func(p peer.ID) *protocol.Error {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if slices.Contains(s.denied, p) {
+				return protocol.Errorf(protocol.CodeBlocked, "mines coins")
+			}
+			return nil
+		},
+		Ended: func(stay Stay) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.stays = append(s.stays, stay)
+		},
+		Labels:   map[string]string{"site": "berlin"},
 		Sequence: func(now time.Time) (uint64, error) { return uint64(now.UnixNano()), nil },
 		Logger:   slog.New(slog.DiscardHandler),
 	})
@@ -262,7 +279,7 @@ func (s *scene) connectAs(requester peer.ID) {
 
 // Open plays the requester that serves blobs and takes output.
 func (s *scene) Open(_ context.Context, to peer.ID, kind protocol.StreamKind) (*protocol.Conn, error) {
-	if to != s.requester {
+	if to != s.requester && to != s.also {
 		return nil, errors.New("no route")
 	}
 	ours, theirs := net.Pipe()

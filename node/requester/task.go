@@ -350,7 +350,7 @@ func endState(code protocol.Code) protocol.State {
 		return protocol.StateCancelled
 	case protocol.CodeLost:
 		return protocol.StateLost
-	case protocol.CodeNoPeers, protocol.CodeNoOffers, protocol.CodeBusy, protocol.CodeRefused, protocol.CodeNotFound:
+	case protocol.CodeNoPeers, protocol.CodeNoOffers, protocol.CodeBusy, protocol.CodeRefused, protocol.CodeBlocked, protocol.CodeNotFound:
 		return protocol.StateRefused
 	default:
 		return protocol.StateDone
