@@ -45,9 +45,11 @@ type Config struct {
 	// is the default itself.
 	Verify    protocol.Verify
 	Dashboard string // TCP address on loopback; empty: off
-	Version   string
-	Logger    *slog.Logger
-	Ready     func(Info) // called once when everything serves; may be nil
+	// SocketGroup names a group of users who may use the API's socket; empty: none.
+	SocketGroup string
+	Version     string
+	Logger      *slog.Logger
+	Ready       func(Info) // called once when everything serves; may be nil
 }
 
 // Ceilings are the most, besides memory, that one task may use and that its

@@ -129,6 +129,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if n.api, err = api.New(api.Config{
 		Token:     token,
 		Socket:    socket,
+		Group:     cfg.SocketGroup,
 		Dashboard: cfg.Dashboard,
 		Version:   cfg.Version,
 		Tasks:     n.requester,

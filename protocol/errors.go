@@ -29,6 +29,8 @@ const (
 	CodeToolchain   Code = "E-TOOLCHAIN"      // what would make a module of the program is not installed
 	CodeRuntime     Code = "E-RUNTIME"        // the module that would run the script is not there, or is another
 	CodeNoNode      Code = "E-NO-NODE"        // no node runs in this home
+	CodeGroup       Code = "E-GROUP"          // a group of users that is not there, or that one is no member of
+	CodeService     Code = "E-SERVICE"        // the system's manager of services is not there, or refuses
 	CodeHomeInUse   Code = "E-HOME-IN-USE"    // another node runs in this home
 	CodeSocketPath  Code = "E-SOCKET-PATH"    // the path of api.sock is too long
 	CodeAddress     Code = "E-ADDRESS"        // a multiaddr that cannot be used

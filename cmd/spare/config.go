@@ -27,6 +27,9 @@ const (
 	maxConfig = 1 << 20
 )
 
+// groupKey is the key that a flag can say as well.
+const groupKey = "api.socket-group"
+
 // setting is a key that config.toml may have.
 type setting struct {
 	key   string
@@ -48,6 +51,7 @@ func settings(cfg *node.Config) []setting {
 		{"tasks.verify", `"off", "auto" or "strict"`, setVerify(&cfg.Verify), func() string { return cmp.Or(cfg.Verify, protocol.VerifyOff).Word() }},
 		{"keep.tasks", number, setCount(&cfg.KeepTasks), numberOf(&cfg.KeepTasks)},
 		{"keep.jobs", number, setCount(&cfg.KeepJobs), numberOf(&cfg.KeepJobs)},
+		{groupKey, "the name of a group of users", setGroup(&cfg.SocketGroup), func() string { return cfg.SocketGroup }},
 		{"limits.memory", bytes, setSize(&cfg.MemoryBytes), nil},
 		{"limits.output", bytes, setSize(&c.OutputBytes), sizeOf(&c.OutputBytes)},
 		{"limits.wall", `a time such as "90s" or "1h"`, setTime(&c.Wall), func() string { return c.Wall.String() }},
@@ -111,6 +115,13 @@ func setVerify(to *protocol.Verify) func(any) bool {
 		var err error
 		*to, err = protocol.ParseVerify(word)
 		return err == nil
+	}
+}
+
+func setGroup(to *string) func(any) bool {
+	return func(value any) (ok bool) {
+		*to, ok = value.(string)
+		return ok
 	}
 }
 
@@ -266,7 +277,7 @@ func applyConfig(cfg *node.Config, text []byte) *protocol.Error {
 
 func noKey(name string) *protocol.Error {
 	return protocol.Errorf(protocol.CodeConfig, "there is no key %s", protocol.SafeText(name)).
-		WithHint("[donate] has cpu, slots, disk, only-idle, when, on-battery, on-hot and net; [sandbox] has require; [tasks] has verify; [keep] has tasks and jobs; [labels] has whatever you name; [runtimes.NAME] has source, digest and ext; [limits] has memory, output, wall, gas, file-bytes, files, module, functions, locals, body, nesting and table-elements")
+		WithHint("[donate] has cpu, slots, disk, only-idle, when, on-battery, on-hot and net; [sandbox] has require; [tasks] has verify; [api] has socket-group; [keep] has tasks and jobs; [labels] has whatever you name; [runtimes.NAME] has source, digest and ext; [limits] has memory, output, wall, gas, file-bytes, files, module, functions, locals, body, nesting and table-elements")
 }
 
 // described says for people what a value is.

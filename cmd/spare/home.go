@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -51,7 +52,9 @@ func (h home) command() string {
 	return "spare --home " + string(h)
 }
 
-// node returns a client of the node that runs in this home.
+// node returns a client of the node that runs in this home. Where no home is
+// named and none runs in the user's own, it is the node that the machine's
+// service runs, if there is one.
 func (h home) node() (*client.Client, error) {
 	dir, err := h.path()
 	if err != nil {
@@ -61,5 +64,21 @@ func (h home) node() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.New(socket), nil
+	own := client.New(socket)
+	if h != "" || os.Getenv("SPARE_HOME") != "" || systemHome == "" {
+		return own, nil
+	}
+	return ownOr(own, filepath.Join(systemHome, filepath.Base(socket))), nil
+}
+
+// ownOr returns own, unless no node answers there and one listens at the socket,
+// which may be for others.
+func ownOr(own *client.Client, socket string) *client.Client {
+	silent := func(c *client.Client) bool { // which a socket of this machine is known to be at once
+		return protocol.CodeOf(c.Reach(context.Background())) == protocol.CodeNoNode
+	}
+	if system := client.New(socket); silent(own) && !silent(system) {
+		return system
+	}
+	return own
 }

@@ -131,7 +131,7 @@ func newRoot() *cobra.Command {
 		newPs(&home), newShow(&home), newLogs(&home), newWait(&home), newGet(&home), newAdd(&home), newCat(&home), newCancel(&home), newRerun(&home), newPrune(&home),
 		newGuests(&home), newAccess(&home), newBlock(&home), newUnblock(&home), newAllow(&home), newDisallow(&home),
 		newWhy(&home), newDonate(&home), newPause(&home), newResume(&home), newConfig(&home),
-		newStatus(&home), newDoctor(&home), newNetcheck(&home), newPeers(&home), newOffers(&home), newPing(&home), newDashboard(&home), newTop(&home), newVersion(), newRuntime(&home), newCompletion(), newMan(),
+		newStatus(&home), newDoctor(&home), newNetcheck(&home), newPeers(&home), newOffers(&home), newPing(&home), newService(&home), newDashboard(&home), newTop(&home), newVersion(), newRuntime(&home), newCompletion(), newMan(),
 	)
 	return root
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
@@ -62,6 +63,8 @@ most that it gives to a task:
   gas = "50T"
   wall = "1h"       # also output, file-bytes, files; module, functions, locals,
                     # body, nesting and table-elements of a program
+  [api]
+  socket-group = "staff"   # its members may use this node, or --socket-group
 
 and [runtimes.NAME], of which 'spare runtime --help' tells.`,
 		Args: exactly(),
@@ -87,9 +90,17 @@ and [runtimes.NAME], of which 'spare runtime --help' tells.`,
 			if err := api.CheckDashboard(cfg.Dashboard); err != nil {
 				return asUsage(err)
 			}
+			if err := api.CheckGroup(cfg.SocketGroup); err != nil {
+				return err
+			}
 			cfg.Version, cfg.Logger = versionText(), logger
-			cfg.Ready = func(i node.Info) { announce(cmd.OutOrStdout(), cmd.ErrOrStderr(), i, cfg, *h) }
-			return up(cmd.Context(), cfg)
+			cfg.Ready = func(i node.Info) {
+				announce(cmd.OutOrStdout(), cmd.ErrOrStderr(), i, cfg, *h)
+				if err := tellManager(); err != nil {
+					logger.Warn("the manager of services was not told that this node serves", "err", err)
+				}
+			}
+			return underManager(cmd.Context(), func(ctx context.Context) error { return up(ctx, cfg) })
 		},
 	}
 	flags := cmd.Flags()
@@ -103,6 +114,7 @@ and [runtimes.NAME], of which 'spare runtime --help' tells.`,
 	flags.Var(&donate, "donate", "when to take tasks of others")
 	flags.StringVar(&said.Dashboard, "dashboard", said.Dashboard, "loopback `HOST:PORT` of the dashboard")
 	flags.BoolVar(&noPage, "no-dashboard", false, "serve no dashboard")
+	flags.StringVar(&said.SocketGroup, "socket-group", "", "`NAME` of a group of users who may use this node, besides you")
 	flags.Var(&level, "log-level", "what to log")
 	return cmd
 }
@@ -111,6 +123,14 @@ and [runtimes.NAME], of which 'spare runtime --help' tells.`,
 func withFlags(file, said node.Config) node.Config {
 	file.Network, file.Dashboard, file.Flags = said.Network, said.Dashboard, said.Flags
 	file.Listen, file.Announce, file.Bootstrap = said.Listen, said.Announce, said.Bootstrap
+	if said.SocketGroup != "" {
+		file.SocketGroup = said.SocketGroup
+		i := slices.IndexFunc(file.Settings, func(s api.Setting) bool { return s.Key == groupKey })
+		if i >= 0 {
+			file.Settings = slices.Clone(file.Settings)
+			file.Settings[i].Value, file.Settings[i].Origin = said.SocketGroup, donor.FromFlags
+		}
+	}
 	return file
 }
 

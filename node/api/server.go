@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -19,9 +17,6 @@ import (
 )
 
 const (
-	// maxSocketPath is the shortest limit of the systems that spare runs on
-	// (macOS; Linux has 108), in bytes with the closing NUL.
-	maxSocketPath = 104
 	// maxInlineBody is the most that a submission may carry of each of its
 	// module, stdin and all inputs, before base64. Larger ones are uploaded first.
 	maxInlineBody = 1 << 20
@@ -37,6 +32,7 @@ const (
 // Config is what a [Server] needs.
 type Config struct {
 	Socket    string // path of the unix socket; its folder becomes private
+	Group     string // of the users, besides this one, who may use the socket, or empty
 	Dashboard string // loopback address of the dashboard page, or empty
 	Token     string // opens that address to programs; wanted when there is one
 	Version   string
@@ -74,7 +70,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("a dashboard without a token would be open to everybody")
 	}
 	var err error
-	if s.socket, err = listenSocket(cfg.Socket); err != nil {
+	if s.socket, err = listenSocket(cfg.Socket, cfg.Group); err != nil {
 		return nil, err
 	}
 	if cfg.Dashboard != "" {
@@ -152,71 +148,6 @@ func (s *Server) serve(ctx context.Context, g *errgroup.Group, l net.Listener, h
 		}
 		return nil
 	})
-}
-
-// SocketPath returns the path of the socket of the node in home, or
-// [protocol.CodeSocketPath] when no system would take it.
-func SocketPath(home string) (string, error) {
-	path := filepath.Join(home, "api.sock")
-	return path, checkPath(path)
-}
-
-func checkPath(path string) error {
-	if len(path) < maxSocketPath {
-		return nil
-	}
-	return protocol.Errorf(protocol.CodeSocketPath, "the path of the socket has %d bytes, at most %d work: %s",
-		len(path), maxSocketPath-1, path).WithHint("choose a shorter home with --home or SPARE_HOME")
-}
-
-func listenSocket(path string) (net.Listener, error) {
-	if err := checkPath(path); err != nil {
-		return nil, err
-	}
-	dir := filepath.Dir(path)
-	if err := makePrivate(dir); err != nil {
-		return nil, err
-	}
-	if info, err := os.Lstat(path); err == nil {
-		if info.Mode()&os.ModeSocket == 0 {
-			return nil, protocol.Errorf(protocol.CodeFile, "%s is in the way: it is not a socket", path).
-				WithHint("move it away")
-		}
-		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("remove old socket: %w", err)
-		}
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("open socket: %w", err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("open socket: %w", err), l.Close())
-	}
-	return l, nil
-}
-
-// makePrivate sees to it that nobody else can reach into dir, which also
-// covers the moment between a socket's birth and its chmod.
-func makePrivate(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return protocol.Errorf(protocol.CodeFile, "cannot make the home: %v", err)
-	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return protocol.Errorf(protocol.CodeFile, "cannot read the home: %v", err)
-	}
-	if info.Mode()&os.ModeSticky != 0 {
-		return protocol.Errorf(protocol.CodeFile, "%s is shared with other users", dir).
-			WithHint("choose a folder of your own with --home or SPARE_HOME")
-	}
-	if info.Mode().Perm()&0o077 == 0 {
-		return nil
-	}
-	if err := os.Chmod(dir, 0o700); err != nil {
-		return protocol.Errorf(protocol.CodeFile, "cannot make the home private: %v", err)
-	}
-	return nil
 }
 
 // CheckDashboard returns [protocol.CodeAddress] when addr is not an address of

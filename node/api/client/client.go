@@ -303,12 +303,16 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return protocol.Errorf(protocol.CodeNoNode, "no node answers at %s", c.socket).WithHint("start one with 'spare up'")
 	case errors.Is(err, fs.ErrPermission):
-		return protocol.Errorf(protocol.CodeNoNode, "the node at %s belongs to somebody else", c.socket).
-			WithHint("choose a home of your own with --home or SPARE_HOME")
+		return notAdmitted(c.socket)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return gone()
 	}
 	return fmt.Errorf("call the node: %w", err)
+}
+
+func notYours(socket string) error {
+	return protocol.Errorf(protocol.CodeNoNode, "the node at %s belongs to somebody else", socket).
+		WithHint("choose a home of your own with --home or SPARE_HOME")
 }
 
 func gone() error {
