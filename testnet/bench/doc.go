@@ -14,6 +14,10 @@
 // same engine with the same WASI, so that nothing but what was injected differs.
 // Instances are made beforehand; it is the process's CPU time that counts.
 //
+// What guests take of the CPUs while their owner wants all of them is measured by
+// the kernel's accounts, and the owner's work beside the same work while the guests
+// are stopped, pair by pair.
+//
 // Bench judges nothing: a target that is missed is marked, and is no failure.
 //
 // # Why echo

@@ -34,18 +34,21 @@ func main() {
 	if os.Args[0] == referenceName {
 		exit(serveReference(context.Background(), os.Args[1])) // not ctx: it ends with its client
 	}
+	if os.Args[0] == burnerName {
+		exit(burn(os.Args[1]))
+	}
 	var o options
 	flag.StringVar(&o.program, "spare", "bin/spare", "`PROGRAM` to measure")
 	flag.StringVar(&o.examples, "examples", "bin/examples", "`DIR` with the example programs")
 	flag.StringVar(&o.large, "large", "bin/examples/tally.wasm", "`FILE` of the module that is rewritten for speed")
 	flag.StringVar(&o.runner, "runner", "bin/wazero", "`PROGRAM` that runs WebAssembly by itself, for what jobs are compared with")
-	flag.StringVar(&o.only, "only", "", "measure `WHAT` alone: gas, tasks, map or idle")
+	flag.StringVar(&o.only, "only", "", "measure `WHAT` alone: gas, tasks, map, idle or donor")
 	flag.IntVar(&o.rounds, "rounds", 7, "rounds, `N`")
 	flag.DurationVar(&o.lasts, "duration", time.Second, "of each load in a round")
 	flag.IntVar(&o.peers, "peers", 50, "peers of an idle node, `N`")
 	flag.DurationVar(&o.idles, "idle", time.Minute, "for how long it is idle")
 	flag.Parse()
-	if !slices.Contains([]string{"", "gas", "tasks", "map", "idle"}, o.only) || o.rounds < 1 || o.peers < 1 || o.idles <= 0 || o.lasts <= 0 || flag.NArg() > 0 {
+	if !slices.Contains([]string{"", "gas", "tasks", "map", "idle", "donor"}, o.only) || o.rounds < 1 || o.peers < 1 || o.idles <= 0 || o.lasts <= 0 || flag.NArg() > 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
@@ -83,7 +86,7 @@ func run(ctx context.Context, o options) (err error) {
 			return fmt.Errorf("measure an idle node: %w", err)
 		}
 	}
-	if !o.wants("tasks") && !o.wants("map") {
+	if !o.wants("tasks") && !o.wants("map") && !o.wants("donor") {
 		return nil
 	}
 	p, err := startFleet(ctx, dir, o.program, module)
@@ -94,6 +97,11 @@ func run(ctx context.Context, o options) (err error) {
 	if o.wants("tasks") {
 		if err := benchTasks(ctx, o, p, module); err != nil {
 			return fmt.Errorf("measure tasks: %w", err)
+		}
+	}
+	if o.wants("donor") {
+		if err := benchDonor(ctx, o, p, os.Stdout); err != nil {
+			return fmt.Errorf("measure guests beside their owner: %w", err)
 		}
 	}
 	if o.wants("map") {
