@@ -115,7 +115,7 @@ func topChange(e client.Event) (tea.Msg, error) {
 	case "status":
 		return decodeTop[api.Status](e)
 	case "peers":
-		return decodeTop[client.PeerChange](e)
+		return decodeTop[api.PeerChanges](e)
 	case "task":
 		return decodeTop[api.Task](e)
 	case "job":

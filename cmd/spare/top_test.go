@@ -242,7 +242,7 @@ func TestTopFollows(t *testing.T) {
 	if row, _ := s.current(); row.id != "bbbbbbbbbb" || !strings.Contains(s.plain(), "bbbbbbbbbb") {
 		t.Errorf("%s is chosen, or not shown:\n%s", row.id, s.plain())
 	}
-	s.press("2").tell(client.PeerChange{Gone: []string{apitest.Other}})
+	s.press("2").tell(api.PeerChanges{Gone: []string{apitest.Other}})
 	if strings.Contains(s.plain(), apitest.Other[:16]) {
 		t.Errorf("a peer that has gone is shown:\n%s", s.plain())
 	}

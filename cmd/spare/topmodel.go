@@ -139,7 +139,7 @@ func (m *topModel) learn(msg tea.Msg) {
 		m.status = v
 	case api.Donation:
 		m.donation = v
-	case client.PeerChange:
+	case api.PeerChanges:
 		for _, p := range v.Changed {
 			m.peers[p.Peer] = p
 		}

@@ -52,12 +52,12 @@ type pieceInput struct {
 func (s *Server) dataRoutes(a huma.API) {
 	route(a, huma.Operation{
 		OperationID: "data", Method: http.MethodGet, Path: "/data", Summary: "What this node keeps for its network",
-	}, func(context.Context, *struct{}) (*reply[[]AddedData], error) {
+	}, func(_ context.Context, in *pageInput) (*part[AddedData], error) {
 		list := []AddedData{}
 		for _, d := range s.cfg.Data.Added() {
 			list = append(list, viewAdded(d))
 		}
-		return &reply[[]AddedData]{list}, nil
+		return cut(list, "/data", in, func(d AddedData) string { return d.CID })
 	})
 	route(a, huma.Operation{
 		OperationID: "add-data", Method: http.MethodPost, Path: "/data", Summary: "Keep data for the network: members who know the CID may read them",

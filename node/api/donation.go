@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -44,16 +45,15 @@ func (s *Server) ownerRoutes(a huma.API) {
 	})
 	route(a, huma.Operation{
 		OperationID: "task-offers", Method: http.MethodGet, Path: "/tasks/{id}/offers", Summary: "Who could run the task now, and why not when not",
-	}, func(_ context.Context, in *taskInput) (*reply[[]Offer], error) {
-		t, err := s.cfg.Tasks.Task(in.ID)
+	}, func(_ context.Context, in *struct {
+		taskInput
+		pageInput
+	}) (*part[Offer], error) {
+		t, err := s.find(in.ID)
 		if err != nil {
 			return nil, err
 		}
-		offers := some(s.cfg.Node.OffersFor(t))
-		for i := range offers {
-			offers[i].Warm = some(offers[i].Warm)
-		}
-		return &reply[[]Offer]{offers}, nil
+		return cutOffers(s.cfg.Node.OffersFor(t), "/tasks/"+url.PathEscape(t.Id)+"/offers", &in.pageInput)
 	})
 	route(a, huma.Operation{
 		OperationID: "settings", Method: http.MethodGet, Path: "/settings", Summary: "Every value that the user may decide, and where it was",

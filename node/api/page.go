@@ -49,9 +49,19 @@ func (s *Server) cookie() string {
 	return "spare-" + port
 }
 
-// mediaTypes are said, and not guessed by what the machine knows.
-var mediaTypes = map[string]string{
-	".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml",
+// mediaType says what a file is, or nothing; what the machine knows may be wrong.
+func mediaType(name string) string {
+	switch path.Ext(name) {
+	case ".html":
+		return "text/html; charset=utf-8"
+	case ".js":
+		return "text/javascript; charset=utf-8"
+	case ".css":
+		return "text/css; charset=utf-8"
+	case ".svg":
+		return "image/svg+xml"
+	}
+	return ""
 }
 
 // staticFiles puts the page's files on mux and returns their paths.
@@ -72,7 +82,7 @@ func staticFiles(mux *patterns) (paths []string) {
 				pattern = "/{$}"
 			}
 			mux.HandleFunc("GET "+pattern, func(w http.ResponseWriter, r *http.Request) {
-				if kind := mediaTypes[path.Ext(name)]; kind != "" {
+				if kind := mediaType(name); kind != "" {
 					w.Header().Set("Content-Type", kind)
 				}
 				serve.ServeHTTP(w, r)

@@ -83,6 +83,20 @@ func profileRoutes(mux *patterns) {
 	mux.HandleFunc("GET "+base+"trace", pprof.Trace)
 }
 
+// aboutAPI describes what all routes have in common.
+const aboutAPI = "What a spare node does for its user. The socket api.sock in the node's home needs no proof. " +
+	"The dashboard's address wants the token, or a session with the page's header, for every request. " +
+	"Whatever goes wrong is told as a Problem. Lists that are whole arrays tell with the header Link, rel=next, that there is more."
+
+// proofs are the ways to show whom a request is from.
+func proofs() map[string]*huma.SecurityScheme {
+	return map[string]*huma.SecurityScheme{
+		"token":   {Type: "http", Scheme: "bearer", Description: "For programs: what the file api-token in the node's home holds"},
+		"session": {Type: "apiKey", In: "cookie", Name: "spare-PORT", Description: "For the page: POST /api/v1/session {code} swaps the code of a link for it; PORT is the node's"},
+		"page":    {Type: "apiKey", In: "header", Name: pageHeader, Description: "With a session: any value, which no foreign page can send"},
+	}
+}
+
 // newAPI puts huma, /healthz and the answer to every unknown path on mux.
 func (s *Server) newAPI(mux *patterns) huma.API {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -99,7 +113,12 @@ func (s *Server) newAPI(mux *patterns) huma.API {
 		writeProblem(w, p)
 	})
 	return humago.New(mux, huma.Config{
-		OpenAPI:       &huma.OpenAPI{OpenAPI: "3.1.0", Info: &huma.Info{Title: "spare", Version: s.cfg.Version}},
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI:    "3.1.0",
+			Info:       &huma.Info{Title: "spare", Version: s.cfg.Version, Description: aboutAPI},
+			Components: &huma.Components{SecuritySchemes: proofs(), Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)},
+			Security:   []map[string][]string{{"token": {}}, {"session": {}, "page": {}}},
+		},
 		Formats:       map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
 		DefaultFormat: "application/json",
 		Transformers:  []huma.Transformer{problemsOnly},
@@ -172,15 +191,13 @@ func (s *Server) readRoutes(a huma.API) {
 	}, func(context.Context, *struct{}) (*reply[Status], error) { return &reply[Status]{s.status()}, nil })
 	route(a, huma.Operation{
 		OperationID: "peers", Method: http.MethodGet, Path: "/peers", Summary: "Peers that are connected or have an offer",
-	}, func(context.Context, *struct{}) (*reply[[]Peer], error) { return &reply[[]Peer]{s.peers()}, nil })
+	}, func(_ context.Context, in *pageInput) (*part[Peer], error) {
+		return cut(s.peers(), "/peers", in, func(p Peer) string { return p.Peer })
+	})
 	route(a, huma.Operation{
 		OperationID: "offers", Method: http.MethodGet, Path: "/offers", Summary: "Who offers what, and why not when it is not usable",
-	}, func(context.Context, *struct{}) (*reply[[]Offer], error) {
-		offers := some(s.cfg.Node.Offers())
-		for i := range offers {
-			offers[i].Warm = some(offers[i].Warm)
-		}
-		return &reply[[]Offer]{offers}, nil
+	}, func(_ context.Context, in *pageInput) (*part[Offer], error) {
+		return cutOffers(s.cfg.Node.Offers(), "/offers", in)
 	})
 	route(a, huma.Operation{
 		OperationID: "tasks", Method: http.MethodGet, Path: "/tasks", Summary: "Tasks of this node, newest first",

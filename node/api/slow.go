@@ -25,8 +25,15 @@ func inTime(grace time.Duration, next http.Handler) http.Handler {
 			return
 		}
 		b := &timedBody{ReadCloser: r.Body, control: http.NewResponseController(w), until: time.Now().Add(grace)}
-		r.Body = b
-		next.ServeHTTP(w, r)
+		// The server reads on by itself before it answers, if nobody else does.
+		if b.control.SetReadDeadline(b.until) != nil {
+			return // the connection has gone
+		}
+		// A copy, so that the server still finds its own body, and closes the
+		// connection when that was not read to its end.
+		timed := *r
+		timed.Body = b
+		next.ServeHTTP(w, &timed)
 		if !b.read {
 			_ = b.control.SetReadDeadline(time.Now().Add(restWithin)) // the connection has gone
 		}

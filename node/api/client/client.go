@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -50,12 +51,12 @@ func (c *Client) Status(ctx context.Context) (api.Status, error) {
 
 // Peers returns the peers that are connected or have an offer.
 func (c *Client) Peers(ctx context.Context) ([]api.Peer, error) {
-	return get[[]api.Peer](ctx, c, "/peers")
+	return all[api.Peer](ctx, c, "/peers")
 }
 
 // Offers returns every offer that the node knows, its own included.
 func (c *Client) Offers(ctx context.Context) ([]api.Offer, error) {
-	return get[[]api.Offer](ctx, c, "/offers")
+	return all[api.Offer](ctx, c, "/offers")
 }
 
 // Ping measures a round trip to the peer whose ID begins with prefix.
@@ -105,7 +106,7 @@ func (c *Client) SetRules(ctx context.Context, rules map[string]string) (api.Don
 
 // OffersFor returns the offers that the node knows, usable or not for one task.
 func (c *Client) OffersFor(ctx context.Context, prefix string) ([]api.Offer, error) {
-	return get[[]api.Offer](ctx, c, taskPath(prefix)+"/offers")
+	return all[api.Offer](ctx, c, taskPath(prefix)+"/offers")
 }
 
 // Settings returns every value that the user may decide, and where it was.
@@ -199,7 +200,7 @@ func (c *Client) Missing(ctx context.Context, digests []string) ([]string, error
 
 // Data returns what the node keeps for its network.
 func (c *Client) Data(ctx context.Context) ([]api.AddedData, error) {
-	return get[[]api.AddedData](ctx, c, "/data")
+	return all[api.AddedData](ctx, c, "/data")
 }
 
 // AddData has the node keep data, whose blobs it has.
@@ -262,6 +263,27 @@ func call[T any](ctx context.Context, c *Client, method, path string, body []byt
 	return decode[T](answer)
 }
 
+// all returns an array with its parts, of which each names the next in its header.
+func all[T any](ctx context.Context, c *Client, path string) ([]T, error) {
+	list := []T{}
+	for path != "" {
+		res, err := c.send(ctx, http.MethodGet, path, "", nil, nil)
+		if err != nil {
+			return nil, err
+		}
+		part, err := decode[[]T](res.Body)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, part...)
+		next, _, more := strings.Cut(strings.TrimPrefix(res.Header.Get("Link"), "<"), ">")
+		if path = ""; more && len(part) > 0 {
+			path = strings.TrimPrefix(next, "/api/v1")
+		}
+	}
+	return list, nil
+}
+
 func decode[T any](body io.ReadCloser) (v T, err error) {
 	defer body.Close()
 	if err := json.NewDecoder(body).Decode(&v); err != nil {
@@ -273,10 +295,20 @@ func decode[T any](body io.ReadCloser) (v T, err error) {
 // do sends a request and returns the answer's body, which the caller closes. It
 // turns the answer of a failure into its error.
 func (c *Client) do(ctx context.Context, method, path, contentType string, body io.Reader) (io.ReadCloser, error) {
+	res, err := c.send(ctx, method, path, contentType, body, nil)
+	if err != nil {
+		return nil, err
+	}
+	return res.Body, nil
+}
+
+// send is do for who wants the headers too, or has some.
+func (c *Client) send(ctx context.Context, method, path, contentType string, body io.Reader, header http.Header) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, base+path, body)
 	if err != nil {
 		return nil, fmt.Errorf("make request: %w", err)
 	}
+	maps.Copy(req.Header, header)
 	if body != nil {
 		req.Header.Set("Content-Type", contentType)
 	}
@@ -285,7 +317,7 @@ func (c *Client) do(ctx context.Context, method, path, contentType string, body 
 		return nil, c.unreachable(ctx, err)
 	}
 	if res.StatusCode < http.StatusBadRequest {
-		return res.Body, nil
+		return res, nil
 	}
 	defer res.Body.Close()
 	p := new(api.Problem)

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/spare-network/spare/node/api"
 	"github.com/spare-network/spare/protocol"
 )
 
@@ -25,12 +24,6 @@ const (
 type Event struct {
 	Kind string          // hello, reset, status, peers, task, job or donation; empty: nothing has changed
 	Data json.RawMessage // as the API has it
-}
-
-// PeerChange is what has changed among peers: an event of the kind peers.
-type PeerChange struct {
-	Changed []api.Peer `json:"changed"`
-	Gone    []string   `json:"gone"`
 }
 
 // Events calls each with what changes at the node, until ctx ends, the node goes,
