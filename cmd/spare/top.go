@@ -22,6 +22,8 @@ import (
 const (
 	topTasks = 500 // newest tasks that are shown, and
 	topJobs  = 200 // jobs
+	// topTotals is how many requesters' totals are known.
+	topTotals = 100
 	// topAgain is how long after the node has gone it is looked for again.
 	topAgain = time.Second
 	// topGuestsEvery is how often guests and figures are asked for, which no event tells of.
@@ -165,6 +167,9 @@ func pollTop(ctx context.Context, c *client.Client, send func(tea.Msg)) {
 		ask, cancel := context.WithTimeout(ctx, topWithin)
 		if f, err := c.Process(ask); err == nil {
 			send(f)
+		}
+		if g, err := c.Guests(ask, topTotals, ""); err == nil {
+			send(g)
 		}
 		cancel()
 		select {

@@ -37,7 +37,7 @@ func newTopScene(width, height int) *topScene {
 		s.orders = append(s.orders, o)
 		return topAnswer{o, "why  done on 12D3KooWHdiAxVd8: nearest\n\nand more", s.fails}
 	})
-	s.tell(tea.WindowSizeMsg{Width: width, Height: height}, topAllOf(), topHeard(topNow))
+	s.tell(tea.WindowSizeMsg{Width: width, Height: height}, topAllOf(), topGuestsOf(), topHeard(topNow))
 	return s
 }
 
@@ -58,6 +58,16 @@ func topAllOf() topAll {
 	}
 	all.jobs = []api.Job{{ID: "jjjjjjjjjj", Name: "render.wasm", State: "running", Tasks: 10_000, Passed: 4200, Failed: 3, Submitted: api.Time(topNow.Add(-30 * time.Second))}}
 	return all
+}
+
+func topGuestsOf() api.Guests {
+	ended, since, exit, wall := api.Time(topNow.Add(-time.Minute)), api.Time(topNow.Add(-2*time.Minute)), int32(1), 61_500.0
+	return api.Guests{
+		Now:     []api.Guest{{Requester: apitest.Other, Name: "theirs.wasm\x1b[2J", Task: "gggggggggg", State: "running", Since: since, WallMS: &wall, Gas: 3e9}},
+		Lately:  []api.Guest{{Requester: apitest.Other, Name: "old.wasm", Task: "hhhhhhhhhh", State: "failed", Since: since, Ended: &ended, Exit: &exit, WallMS: &wall, Gas: 1e9}},
+		Totals:  []api.GuestTotal{{Requester: apitest.Other, Requesters: 1, Tasks: 12, WallMS: 3_600_000, Gas: 5e12}},
+		Donated: api.Donated{Tasks: 12, CoreMS: 3_600_000, Gas: 5e12, Since: api.Time(topNow.Add(-48 * time.Hour))},
+	}
 }
 
 // tell has the model told, and does what it then wants but wait for the clock.
@@ -108,6 +118,9 @@ func (s *topScene) plain() string {
 }
 
 func TestTopScreens(t *testing.T) {
+	local := time.Local
+	time.Local = time.UTC
+	defer func() { time.Local = local }()
 	hour := func(s *topScene) { s.tell(topTick(topNow.Add(20 * time.Second))) }
 	for _, test := range []struct {
 		name          string
@@ -116,6 +129,10 @@ func TestTopScreens(t *testing.T) {
 	}{
 		{"node", 80, 24, func(s *topScene) {
 			s.tell(client.Process{CPU: time.Second, ResidentBytes: 40 << 20, At: topNow}, client.Process{CPU: 1010 * time.Millisecond, ResidentBytes: 41 << 20, At: topNow.Add(2 * time.Second)})
+		}},
+		{"node-why", 80, 24, func(s *topScene) {
+			s.donation.Asked.LastRefusal = nil // whose age is by another clock
+			s.press("enter")
 		}},
 		{"node-end", 80, 24, func(s *topScene) { s.press("end") }},
 		{"node-narrow", 40, 12, func(*topScene) {}},
@@ -127,6 +144,10 @@ func TestTopScreens(t *testing.T) {
 		{"work-narrow", 40, 10, func(s *topScene) { s.press("3", "down", "down") }},
 		{"task", 80, 24, func(s *topScene) { s.press("3", "end", "enter") }},
 		{"task-sideways", 40, 10, func(s *topScene) { s.press("3", "end", "enter", "right", "down") }},
+		{"guests", 80, 12, func(s *topScene) { s.press("4") }},
+		{"guests-narrow", 40, 8, func(s *topScene) { s.press("4") }},
+		{"guests-none", 80, 12, func(s *topScene) { s.press("4").tell(api.Guests{}) }},
+		{"guest", 80, 20, func(s *topScene) { s.press("4", "enter") }},
 		{"filter", 80, 12, func(s *topScene) { s.press("3", "/", "s", "e", "x", "backspace", "v", "enter") }},
 		{"filter-none", 80, 12, func(s *topScene) { s.press("3", "/", "z", "z") }},
 		{"cancel", 80, 12, func(s *topScene) { s.press("3", "down", "c") }},
@@ -162,7 +183,7 @@ func TestTopScreens(t *testing.T) {
 func TestTopFits(t *testing.T) {
 	for width := 1; width < 140; width += 3 {
 		for _, height := range []int{1, 5, 6, 7, 24} {
-			for _, keys := range [][]string{{"1"}, {"2"}, {"3"}, {"2", "enter"}, {"3", "enter", "right"}, {"?"}, {"3", "c"}, {"p"}, {"/", "x"}} {
+			for _, keys := range [][]string{{"1"}, {"2"}, {"3"}, {"4"}, {"4", "enter"}, {"2", "enter"}, {"3", "enter", "right"}, {"?"}, {"3", "c"}, {"p"}, {"/", "x"}} {
 				s := newTopScene(width, height).press(keys...)
 				lines := s.screen()
 				if height >= 6 && width >= 20 && len(lines) != height || len(lines) > height {

@@ -18,6 +18,7 @@ const (
 	topNode = iota
 	topPeers
 	topWork
+	topGuests
 	topViews
 )
 
@@ -48,6 +49,7 @@ type topModel struct {
 	peers    map[string]api.Peer
 	tasks    map[string]api.Task
 	jobs     map[string]api.Job
+	guests   api.Guests
 	process  [2]client.Process // the one before and the last
 	heard    time.Time
 	lost     string // why the node does not answer; empty while it does
@@ -152,6 +154,8 @@ func (m *topModel) learn(msg tea.Msg) {
 	case api.Job:
 		m.jobs[v.ID] = v
 		forget(m.jobs, topJobs, func(j api.Job) api.Time { return j.Submitted })
+	case api.Guests:
+		m.guests = v
 	case client.Process:
 		m.process[0], m.process[1] = m.process[1], v
 	}
@@ -327,8 +331,11 @@ func (m *topModel) tell() tea.Cmd {
 	switch {
 	case !ok:
 		return nil
+	case m.view == topNode:
+		m.sheet = &topSheet{title: "why, and by which rules", lines: linesOf(m.tellNode())}
+		return nil
 	case row.tells != nil:
-		m.sheet = &topSheet{title: row.kind + " " + row.id, lines: linesOf(row.tells())}
+		m.sheet = &topSheet{title: row.kind + " " + row.cells[0], lines: linesOf(row.tells())}
 		return nil
 	default:
 		return m.order(topOrder{verb: "tell", kind: row.kind, id: row.id})
@@ -374,6 +381,8 @@ func (m *topModel) list() {
 		all = m.peerRows()
 	case topWork:
 		all = m.workRows()
+	case topGuests:
+		all = m.guestRows()
 	}
 	filter := strings.ToLower(m.filter)
 	rows := all[:0]

@@ -34,6 +34,11 @@ var (
 	}
 )
 
+var topGuestColumns = []topColumn{
+	{"REQUESTER", 16, 0, false}, {"PROGRAM", 12, 1, true}, {"STATE", 12, 0, true}, {"TIME", 9, 2, false}, {"GAS", 8, 4, false},
+	{"AGE", 4, 3, false}, {"TASK", 10, 5, false},
+}
+
 // bar is how much of something is there, in so many characters.
 func bar(part, whole uint64, width int) string {
 	full := 0
@@ -102,6 +107,55 @@ func tellPeer(p *api.Peer) string {
 	}...))
 }
 
+// guestRows are of what runs here for others, then of what has.
+func (m *topModel) guestRows() (rows []topRow) {
+	for i, g := range slices.Concat(m.guests.Now, m.guests.Lately) {
+		state, took, since := g.State, "", g.Since
+		switch {
+		case g.Exit != nil && *g.Exit != 0:
+			state += fmt.Sprintf(", exit %d", *g.Exit)
+		case g.Code != "":
+			state += ", " + g.Code
+		}
+		if g.WallMS != nil {
+			took = millis(g.WallMS)
+		}
+		if g.Ended != nil {
+			since = *g.Ended
+		}
+		rows = append(rows, topRow{
+			// One task may have run here more than once.
+			id: fmt.Sprintf("%s %s %d", g.Requester, g.Task, time.Time(g.Since).UnixMilli()), kind: "guest", ended: i >= len(m.guests.Now),
+			tells: func() string { return m.tellGuest(&g) },
+			cells: []string{shortPeer(g.Requester), g.Name, state, took, amount(g.Gas), m.age(since), g.Task},
+		})
+	}
+	return rows
+}
+
+// tellGuest is all that is known of a guest, and of its requester.
+func (m *topModel) tellGuest(g *api.Guest) string {
+	rows := [][]string{
+		{"requester", g.Requester},
+		{"program", g.Name},
+		{"task", g.Task},
+		{"module", g.Module},
+		{"state", g.State},
+		{"why", g.Code},
+		{"since", clock(&g.Since)},
+		{"ended", clock(g.Ended)},
+		{"gas", amount(g.Gas)},
+	}
+	for _, t := range m.guests.Totals {
+		if t.Requester == g.Requester {
+			rows = append(rows, []string{"its total", fmt.Sprintf("%d tasks, %s, %s gas", t.Tasks, (time.Duration(t.WallMS) * time.Millisecond).Round(time.Second), amount(t.Gas))})
+		}
+	}
+	return textOf(append(rows,
+		[]string{"donated to all", donatedText(m.guests.Donated)},
+		[]string{"to have no more", "spare block " + shortPeer(g.Requester)}))
+}
+
 // textOf is a table as text.
 func textOf(rows [][]string) string {
 	var b bytes.Buffer
@@ -165,12 +219,11 @@ func (m *topModel) nodeRows() (rows []topRow) {
 			rows = append(rows, topRow{cells: []string{name, line}})
 		}
 	}
-	n := nodeWhy{Donation: m.donation, Running: s.Running, Slots: s.Slots, Queued: s.Queued, PeersConnected: s.PeersConnected}
 	add("takes tasks", takesTasks(s.Donate))
 	if s.Donate.Until != nil {
 		add("until", clock(s.Donate.Until))
 	}
-	add("why", n.because(s.Donate.State))
+	add("why", m.why().Why)
 	add("slots", fmt.Sprintf("%s %d of %d running, %d waiting", bar(uint64(s.Running), uint64(s.Slots), 10), s.Running, s.Slots, s.Queued))
 	add("node uses", m.uses())
 	add("workers", fmt.Sprintf("%d, %d busy, %s", s.Sandbox.Workers, s.Sandbox.Busy, size(s.Sandbox.MemoryBytes)))
@@ -197,6 +250,23 @@ func (m *topModel) nodeRows() (rows []topRow) {
 		add("refused", fmt.Sprintf("%s %s ago: %s: %s", shortPeer(r.Peer), m.age(r.At), r.Code, r.Message))
 	}
 	return rows
+}
+
+// tellNode is why the node runs tasks of others or none, and what it gives.
+func (m *topModel) tellNode() string {
+	n := m.why()
+	var b bytes.Buffer
+	_ = printNodeWhy(&b, n) // a buffer takes all
+	b.WriteString("\n")
+	_ = printDonation(&b, m.donation)
+	return b.String()
+}
+
+func (m *topModel) why() nodeWhy {
+	s := &m.status
+	n := nodeWhy{Donation: m.donation, Running: s.Running, Slots: s.Slots, Queued: s.Queued, PeersConnected: s.PeersConnected}
+	n.Why = n.because(s.Donate.State)
+	return n
 }
 
 // uses is what the node's own process takes.

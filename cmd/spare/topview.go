@@ -20,7 +20,7 @@ const (
 	topStale = 15 * time.Second
 
 	topHelp = `tab, right      the next view           shift+tab, left   the one before
-1 2 3           a view by its number
+1 2 3 4         a view by its number
 up, down, j k   another line            pgup, pgdown      a page
 home, end       the first, the last
 enter           tell more of the line: of a task, why it is where it is
@@ -102,20 +102,26 @@ func (m *topModel) headLine() string {
 }
 
 func (m *topModel) tabLine() string {
-	names := []string{"1 Node", fmt.Sprintf("2 Peers %d", len(m.peers)), fmt.Sprintf("3 Work %d", len(m.tasks)+len(m.jobs))}
+	names := []string{
+		"1 Node", fmt.Sprintf("2 Peers %d", len(m.peers)),
+		fmt.Sprintf("3 Work %d", len(m.tasks)+len(m.jobs)), fmt.Sprintf("4 Guests %d", len(m.guests.Now)),
+	}
+	need := 0
+	for _, name := range names {
+		need += len(name) + 2
+	}
 	var b strings.Builder
-	left := m.width
 	for i, name := range names {
-		name = " " + name + " "
-		if left -= len(name); left < 0 {
-			break
+		if need > m.width && i != m.view { // where there is no room numbers must do
+			name = name[:1]
 		}
+		name = " " + name + " "
 		if i == m.view {
 			name = reversed(name)
 		}
 		b.WriteString(name)
 	}
-	return b.String()
+	return ansi.Truncate(b.String(), m.width, "")
 }
 
 // sayLine is for what is asked, typed or said.
@@ -163,10 +169,7 @@ func (m *topModel) bodyLines() []string {
 	if m.view == topNode {
 		return m.nodeLines(rows)
 	}
-	columns := topPeerColumns
-	if m.view == topWork {
-		columns = topWorkColumns
-	}
+	columns := [topViews][]topColumn{topPeers: topPeerColumns, topWork: topWorkColumns, topGuests: topGuestColumns}[m.view]
 	which := columnsFor(columns, m.width)
 	head := make([]string, len(columns))
 	for i, c := range columns {
@@ -206,6 +209,8 @@ func (m *topModel) empty() string {
 		return fmt.Sprintf("no line has %q", m.filter)
 	case m.view == topPeers:
 		return "no peers yet: 'spare up --bootstrap ADDRESS' joins a network"
+	case m.view == topGuests:
+		return "nothing of others runs here, or has lately; view 1 says why"
 	default:
 		return "no tasks yet: 'spare run PROGRAM' runs one"
 	}
