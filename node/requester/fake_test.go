@@ -33,6 +33,7 @@ type fakeProvider struct {
 	run    func(x *exchangeWithFake)
 	load   *protocol.Load
 	speed  float64
+	labels map[string]string
 	mu     sync.Mutex
 	frozen bool                                  // neither beats nor answers
 	tells  bool                                  // its beats name what it has been asked to run, as honest ones do
@@ -313,9 +314,10 @@ type world struct {
 
 	discovering func(context.Context) // what Discover does; nil: nothing
 
-	mu     sync.Mutex
-	broken map[peer.ID]bool // cannot be dialled
-	opened map[peer.ID][]*protocol.Conn
+	mu      sync.Mutex
+	broken  map[peer.ID]bool // cannot be dialled
+	blocked []peer.ID
+	opened  map[peer.ID][]*protocol.Conn
 
 	received map[peer.ID]uint64 // gas
 }
@@ -368,7 +370,7 @@ func inWorld(t *testing.T, providers []*fakeProvider, f func(t *testing.T, w *wo
 func (w *world) start() {
 	r, err := New(Config{
 		Self: w.self, Key: w.key, Ledger: w, NetworkID: testNetwork, Book: w.book, Network: w, Journal: w.journal,
-		Blobs: w.store.Blobs(), Standings: w.store, Logger: slog.New(slog.DiscardHandler),
+		Blobs: w.store.Blobs(), Standings: w.store, Blocked: w.isBlocked, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -385,7 +387,7 @@ func (w *world) offer(p *fakeProvider) {
 		Provider: p.id.String(), Sequence: uint64(time.Now().UnixNano()), TtlMs: 600_000,
 		MemoryBytes: 1 << 30, OutputBytes: protocol.MaxOutput, WallMs: uint64(protocol.MaxWall.Milliseconds()),
 		Gas: protocol.MaxGas, FileBytes: protocol.MaxFileBytes, Files: protocol.MaxFiles, ModuleBytes: protocol.MaxModule,
-		Speed: p.speed, Profile: protocol.Profile, Load: p.load,
+		Speed: p.speed, Profile: protocol.Profile, Load: p.load, Labels: p.labels,
 	}
 	so, err := protocol.SignOffer(testNetwork, p.key, o)
 	if err != nil {
