@@ -12,6 +12,7 @@ TASKS     ?= 3000000
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 GOBUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+DIST      ?= bin/dist
 PLATFORMS := linux/amd64 linux/arm64 darwin/arm64 windows/amd64
 
 # Tools are pinned here and not in go.mod, so that they never bend the
@@ -19,6 +20,8 @@ PLATFORMS := linux/amd64 linux/arm64 darwin/arm64 windows/amd64
 GOFUMPT     := $(GO) run mvdan.cc/gofumpt@v0.12.0
 GOLANGCI    := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 WAZERO      := github.com/tetratelabs/wazero/cmd/wazero@v1.12.0
+# The last one without MSIX, whose libraries no package here is made by.
+NFPM        := $(GO) run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 GOVULNCHECK := $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # Debian's clang keeps the WASI headers and libraries where it finds them.
@@ -28,7 +31,7 @@ CFLAGS_WASI := -std=c11 -O2 -Wall -Wextra -Werror -Wl,--strip-all
 EXAMPLES    := testnet/examples
 GO_EXAMPLES := $(patsubst $(EXAMPLES)/%/main.go,%,$(wildcard $(EXAMPLES)/*/main.go))
 C_EXAMPLES  := $(notdir $(basename $(wildcard $(EXAMPLES)/*/*.c)))
-SCRIPTS     := .ci/run $(wildcard testnet/*.sh)
+SCRIPTS     := .ci/run $(wildcard testnet/*.sh) .dist/build .dist/postinst .dist/prerm .dist/postrm
 
 .PHONY: help
 help: ## show this list
@@ -154,6 +157,15 @@ cross: ## compile for every platform
 		echo "$$p"; \
 		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -trimpath -o /dev/null ./cmd/spare; \
 	done
+
+.PHONY: dist
+dist: ## build archives, deb, rpm and their checksums into DIST (bin/dist) (1 min)
+	@GO="$(GO)" NFPM="$(NFPM)" VERSION="$(VERSION)" LDFLAGS="$(LDFLAGS)" PLATFORMS="$(PLATFORMS)" .dist/build $(DIST)
+
+.PHONY: image
+image: build ## build an image of a container by DOCKER (docker, podman or buildah)
+	@rm -rf bin/image && mkdir -p bin/image/home && cp bin/spare bin/image/
+	$(or $(DOCKER),docker) build -t spare -f .dist/Dockerfile bin/image
 
 .PHONY: vuln
 vuln: ## look for known vulnerabilities; needs the vulnerability database

@@ -63,7 +63,8 @@ of its own; who is in the group 'spare' may use it, without a home of theirs.`,
 
 func newServiceInstall(h *home) *cobra.Command {
 	var s service
-	var show, machine bool
+	var machine bool
+	show := choice{"", []string{"service", "slice"}}
 	cmd := &cobra.Command{
 		Use:   "install [-- FLAGS OF spare up]",
 		Short: "Install the service, and start it",
@@ -72,7 +73,8 @@ func newServiceInstall(h *home) *cobra.Command {
   spare service install -- --listen /ip4/0.0.0.0/tcp/4001
 
 What is installed already is replaced, and started again. --print shows on Linux
-the unit, with the reason for each of its lines, and changes nothing.`,
+the unit, with the reason for each of its lines, or that of its slice, and changes
+nothing.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if n := cmd.ArgsLenAtDash(); n > 0 || n < 0 && len(args) > 0 {
 				return usage(cmd, "%q is one argument too many: flags of 'spare up' come after --", args[0])
@@ -81,7 +83,8 @@ the unit, with the reason for each of its lines, and changes nothing.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.BoolVar(&show, "print", false, "print the unit, and install nothing")
+	flags.Var(&show, "print", "print the unit, and install nothing")
+	flags.Lookup("print").NoOptDefVal = show.of[0]
 	flags.BoolVar(&machine, "system", false, "for the machine and not for yourself; so it is for root")
 	flags.StringVar(&s.group, "socket-group", "spare", "`NAME` of the group of users who may use the machine's node")
 	flags.StringVar(&s.program, "program", "", "`PATH` of spare on the machine that runs it (default this program)")
@@ -90,8 +93,8 @@ the unit, with the reason for each of its lines, and changes nothing.`,
 			return err
 		}
 		s.flags = args
-		if show {
-			text, err := s.text()
+		if show.word != "" {
+			text, err := s.text(show.word)
 			if err != nil {
 				return err
 			}

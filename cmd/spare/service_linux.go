@@ -71,7 +71,7 @@ func (s *service) install(ctx context.Context) (done [][]string, err error) {
 			done = append(done, []string{"made user", systemUser})
 		}
 	}
-	unit, err := s.text()
+	unit, err := s.text("service")
 	if err != nil {
 		return done, err
 	}

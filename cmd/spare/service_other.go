@@ -33,7 +33,7 @@ func (s *service) mayChange() error {
 }
 
 // text fails: what a unit is elsewhere, the library writes.
-func (s *service) text() (string, error) {
+func (s *service) text(string) (string, error) {
 	return "", protocol.Errorf(protocol.CodeUsage, "there is a unit to print only on Linux").WithHint("leave --print away")
 }
 

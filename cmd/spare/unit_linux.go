@@ -14,12 +14,15 @@ const (
 	optionsFile = "/etc/default/spare"
 )
 
-// text is the unit of the service, for systemd.
+// text is the unit of the service, or of its slice, for systemd.
 //
 // Its comments are the reasons for its lines, so that who reads a unit on a machine
 // finds them there. What is missing is as deliberate: the jail of workers starts
 // user namespaces of its own in what systemd leaves, see node/sandbox/jail.
-func (s *service) text() (string, error) {
+func (s *service) text(kind string) (string, error) {
+	if kind == "slice" {
+		return sliceText, nil
+	}
 	var words []string
 	for _, w := range s.command() {
 		if strings.ContainsAny(w, "\n\r\x00") {
