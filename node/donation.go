@@ -55,7 +55,9 @@ func (n *Node) donorChanged() {
 		n.provider.Resize(c.Slots, queuePerSlot*c.Slots, c.MemoryBytes)
 	}
 	n.provider.NoteAvailability()
-	if s := n.donor.State(); s.HandOver {
+	s := n.donor.State()
+	n.sandbox.Hold(s.Hold, n.self)
+	if s.HandOver {
 		n.provider.HandOver(s.Reason)
 	}
 }

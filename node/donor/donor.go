@@ -237,7 +237,7 @@ func (d *Donor) follow(now time.Time, resized bool) Stance {
 	d.stance = decide(now, d.decides, d.allowed, d.seen)
 	s := d.stance
 	d.mu.Unlock()
-	same := s.Availability == before.Availability && s.HandOver == before.HandOver
+	same := s.Availability == before.Availability && s.HandOver == before.HandOver && s.Hold == before.Hold
 	if same && !resized {
 		return s
 	}

@@ -14,6 +14,9 @@ type Stance struct {
 	// HandOver says that what runs here for others is to go to another machine,
 	// and not only that nothing new comes.
 	HandOver bool
+	// Hold says that it is to stand still meanwhile: programs of the owner's want
+	// the CPUs at this moment.
+	Hold bool
 }
 
 // Pause is the owner's word that nothing of others runs.
@@ -33,6 +36,7 @@ type sight struct {
 	since  time.Time // when it began to be busy
 	active bool      // still, not only a moment ago
 	blind  bool      // what programs use is not known
+	wants  bool      // programs want the CPUs at this moment
 	place  place
 }
 
@@ -47,8 +51,9 @@ type place struct {
 const placeEvery = 10 * time.Second
 
 // handOverAfter is how long an owner must be at work before what runs here is
-// stopped: until then it only has the lowest priority, since a short while costs
-// less than doing it all again elsewhere.
+// handed over: until then it stands still while his programs want the CPUs, and
+// has the lowest priority when they do not, since a short while costs less than
+// doing it all again elsewhere.
 const handOverAfter = 10 * time.Second
 
 // decide says what follows from all of it. The owner's word comes first.
@@ -77,7 +82,7 @@ func decide(now time.Time, r record, a Allowance, seen sight) Stance {
 	case seen.busy:
 		return Stance{
 			Availability: protocol.OwnerBusy, Reason: seen.reason,
-			HandOver: seen.active && now.Sub(seen.since) >= handOverAfter,
+			HandOver: seen.active && now.Sub(seen.since) >= handOverAfter, Hold: seen.wants,
 		}
 	default:
 		reason := seen.reason

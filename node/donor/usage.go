@@ -102,7 +102,7 @@ func (w *watch) sight() sight {
 	case !w.busy:
 		return sight{reason: "donating, " + use + "; pauses when that is " + limit + " or more for a while"}
 	case w.quiet.IsZero():
-		return sight{busy: true, active: true, since: w.since, reason: "paused, " + use + ", the limit is " + limit}
+		return sight{busy: true, active: true, wants: true, since: w.since, reason: "paused, " + use + ", the limit is " + limit}
 	default:
 		reason := fmt.Sprintf("paused until other programs use less than %s for %v; they use %.0f %% now", limit, w.idle, 100*w.share)
 		return sight{busy: true, since: w.since, reason: reason}

@@ -103,6 +103,8 @@ type Pool struct {
 	live    map[*process]struct{}
 	mean    time.Duration // moving average of guest times
 	counts  counts
+	still   bool        // guests are to stand still
+	but     peer.ID     // those of this one are not
 	sweeper *time.Timer // gives up idle workers; nil while there are none
 }
 

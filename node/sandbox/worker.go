@@ -20,7 +20,8 @@ type worker struct {
 	ready     bool
 	discarded bool
 	calls     []*call
-	bytes     int // of their requests
+	bytes     int       // of their requests
+	held      time.Time // since when its process stands still; zero: it does not
 	idleSince time.Time
 
 	pending []byte // requests to be written
@@ -46,6 +47,7 @@ func (w *worker) begin(p *Pool, now time.Time) {
 	c := w.calls[0]
 	c.started = now
 	w.arm(p, now, w.deadline())
+	w.hold(p, now)
 }
 
 // deadline is when to look at w again: when its first call must have ended,
@@ -114,6 +116,9 @@ func (p *Pool) overdue(w *worker) {
 	}
 	now := time.Now()
 	c := w.calls[0]
+	if !w.held.IsZero() && c.gone.IsZero() {
+		return // it is looked at again when it goes on
+	}
 	end := c.mustEnd()
 	if c.announce && now.Sub(c.started) >= patience {
 		c.nudge(&a)

@@ -156,6 +156,12 @@ func Kill(p *os.Process) {
 	_ = syscall.Kill(-p.Pid, syscall.SIGKILL) // mostly there is nobody
 }
 
+// Hold has p stand still until [GoOn].
+func Hold(p *os.Process) error { return p.Signal(syscall.SIGSTOP) }
+
+// GoOn has p run again.
+func GoOn(p *os.Process) error { return p.Signal(syscall.SIGCONT) }
+
 // openExecutable opens the file of this process's own program, which stays the
 // same when an upgrade replaces it on disk.
 func openExecutable() (*os.File, error) { return os.Open("/proc/self/exe") }

@@ -36,6 +36,12 @@ func Kill(p *os.Process) {
 	_ = syscall.Kill(-p.Pid, syscall.SIGKILL) // mostly there is nobody
 }
 
+// Hold has p stand still until [GoOn].
+func Hold(p *os.Process) error { return p.Signal(syscall.SIGSTOP) }
+
+// GoOn has p run again.
+func GoOn(p *os.Process) error { return p.Signal(syscall.SIGCONT) }
+
 // keepFiles does nothing: what Go opens is not inherited.
 func keepFiles() {}
 

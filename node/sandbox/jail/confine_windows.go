@@ -63,6 +63,12 @@ func (g *ground) close() error {
 // Kill kills p. It can have started nothing.
 func Kill(p *os.Process) { _ = p.Kill() } // it may have ended by itself
 
+// Hold fails: there is no call for it that is told of.
+func Hold(*os.Process) error { return errors.ErrUnsupported }
+
+// GoOn fails as Hold does.
+func GoOn(*os.Process) error { return errors.ErrUnsupported }
+
 // keepFiles does nothing: what Go opens is not inherited.
 func keepFiles() {}
 
