@@ -139,6 +139,12 @@ func TestE2EOwnersDecide(t *testing.T) {
 	if a := shown.Attempts[0]; a.State != "refused" || !strings.Contains(a.Reason, "E-HANDED-OVER: closed by its schedule") {
 		t.Errorf("the first attempt is %+v", a)
 	}
+	owner.signal(t, syscall.SIGKILL)
+	await(t, "the provider is gone again", func() bool { return syscall.Kill(owner.PID, 0) != nil })
+	owner.restart(t)
+	if now := ask[takes](t, owner, "status").Donate; now.State != "paused" || !strings.Contains(now.Reason, "closed by its schedule") {
+		t.Errorf("after a restart its schedule is %+v", now)
+	}
 	must(owner, "donate", "set", "--when", "default")
 }
 
