@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -118,6 +119,55 @@ func TestConfigThatCannotBe(t *testing.T) {
 				t.Errorf("the error is %v, want %q and a hint", err, c.want)
 			}
 		})
+	}
+}
+
+// Each key says what it wants to each kind of value that it is not, in words for
+// people and not in those of the program.
+func TestConfigOfEachWrongType(t *testing.T) {
+	wrong := map[string]string{
+		"true": "got true", "1.5": "got the number 1.5", "'nonsense'": `got "nonsense"`, "1979-05-27": "got a date or time",
+		"07:32:00": "got a date or time", "[1]": "got a list", "[[]]": "got a list", "{ a = 1 }": "got a section",
+	}
+	programs := []string{"struct", "int64", "float64", "map[", "interface", "nmarshal", "decode", "Duration", "strconv", "parse", "%!"}
+	cfg := node.Default()
+	for _, key := range settings(&cfg) {
+		for value, got := range wrong {
+			cfg := node.Default()
+			err := applyConfig(&cfg, []byte(key.key+" = "+value+"\n"))
+			if err == nil {
+				t.Errorf("%s may be %s", key.key, value)
+				continue
+			}
+			if want := key.key + ": wants " + key.wants + ", " + got; err.Message != want || err.Code != protocol.CodeConfig || err.Hint == "" {
+				t.Errorf("%s = %s: %v, want %q and a hint", key.key, value, err, want)
+			}
+		}
+	}
+	for name, text := range map[string]string{
+		"a number without end":    "[limits]\nfiles = 99999999999999999999999\n",
+		"a text without an end":   "[donate]\ncpu = '50%\n",
+		"no value":                "[donate]\ncpu =\n",
+		"no key":                  "[donate]\n= '50%'\n",
+		"two on a line":           "[donate]\ncpu = '50%' slots = 2\n",
+		"a section twice":         "[donate]\n[donate]\n",
+		"a section and a key":     "donate = 1\n[donate]\ncpu = 1\n",
+		"no text at all":          "\xff\xfe\x00",
+		"a byte that is no UTF-8": "[donate]\nwhen = '\xff'\n",
+		"an escape of nothing":    "[donate]\nwhen = \"\\z\"\n",
+		"a date of nobody":        "[donate]\nwhen = 1979-13-41\n",
+		"yaml":                    "donate:\n  cpu: 50%\n",
+	} {
+		cfg := node.Default()
+		err := applyConfig(&cfg, []byte(text))
+		if err == nil || err.Code != protocol.CodeConfig || err.Hint == "" {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		t.Logf("%s: %s", name, err.Message)
+		if i := slices.IndexFunc(programs, func(word string) bool { return strings.Contains(err.Message, word) }); i >= 0 {
+			t.Errorf("%s: the message says %q: %s", name, programs[i], err.Message)
+		}
 	}
 }
 
