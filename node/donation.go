@@ -48,6 +48,8 @@ func (n *Node) told() (protocol.Availability, string) {
 func (n *Node) donorChanged() {
 	n.following.Lock() // what is newest is done last
 	defer n.following.Unlock()
+	s := n.donor.State()
+	n.sandbox.Hold(s.Hold, n.self) // before all else: the owner waits
 	n.bound()
 	c := n.donor.Capacity()
 	if slots, memory := n.provider.Given(); slots != c.Slots || memory != c.MemoryBytes {
@@ -55,8 +57,6 @@ func (n *Node) donorChanged() {
 		n.provider.Resize(c.Slots, queuePerSlot*c.Slots, c.MemoryBytes)
 	}
 	n.provider.NoteAvailability()
-	s := n.donor.State()
-	n.sandbox.Hold(s.Hold, n.self)
 	if s.HandOver {
 		n.provider.HandOver(s.Reason)
 	}

@@ -3,8 +3,9 @@
 // keeps what the owner has decided: rules by flags, while the node runs, and in
 // config.toml, of which the first that says something holds, and a pause.
 //
-// It is the only reader of the host's idleness and of what it runs on. It must not run tasks, talk to
-// peers or decide where a task goes, and imports no room but protocol.
+// It is the only reader of the host's idleness, of what it runs on and of how hot
+// it is. It must not run tasks, talk to peers or decide where a task goes, and
+// imports no room but protocol.
 //
 // # Why the total minus our own
 //
@@ -16,8 +17,14 @@
 // # What cannot be known
 //
 // Only Linux tells the CPU time of all processes in a way that is read here.
-// Elsewhere a node that was told to donate when idle donates always, and says
-// that it does not know; of the battery likewise. Whether a keyboard is in use,
-// and how hot the machine is, is not looked at. Several nodes on one machine are strangers to each
-// other: each sees the guests of the others as an owner at work.
+// Elsewhere a node that was told to donate when idle donates whatever programs do,
+// and says so; of the battery and of the heat likewise. Whether somebody is at the
+// machine is known of terminals and of keyboards and mice at a PS/2 controller or
+// by USB on Linux, and by the system's own word on Windows, but for services, and
+// on macOS. What is unknown is shown as unknown, and keeps nobody from donating.
+// logind's idle hint is not asked: many desktops never set it, and who believed
+// it would wait for ever.
+//
+// Several nodes on one machine are strangers to each other: each sees the guests of
+// the others as an owner at work.
 package donor
