@@ -91,7 +91,7 @@ func (n *Node) Puts() int {
 func (n *Node) Touched() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.puts > 0 || len(n.tasks) > 0 || len(n.added) > 0 || n.paused.State != "" || n.cpu != ""
+	return n.puts > 0 || len(n.tasks) > 0 || len(n.added) > 0 || n.paused.State != "" || n.cpu != "" || len(n.who.Blocked)+len(n.who.Allowed) > 0
 }
 
 // Put stores a blob.
