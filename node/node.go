@@ -280,7 +280,7 @@ func (r records) Task(prefix string) (*protocol.Task, error) {
 }
 
 func (n *Node) openMesh(cfg mesh.Config) (err error) {
-	cfg.Key, cfg.Secret = n.key, n.secret
+	cfg.Key, cfg.Secret, cfg.Metrics = n.key, n.secret, n.api.Metrics()
 	if cfg.Remembered, err = n.store.Peers(); err != nil {
 		return err
 	}

@@ -88,6 +88,22 @@ func (c Code) ExitStatus() int {
 	}
 }
 
+// Known reports whether c is one of this package: a peer may say any.
+func (c Code) Known() bool {
+	switch c {
+	case CodeBadRequest, CodeUsage, CodeFile, CodeConfig, CodeNotFound, CodeAmbiguous,
+		CodeBadModule, CodeImport, CodeBuild, CodeToolchain, CodeRuntime, CodeNoNode,
+		CodeGroup, CodeService, CodeHomeInUse, CodeSocketPath, CodeAddress, CodeNetwork,
+		CodeForeign, CodeNoPeers, CodeNoOffers, CodeBusy, CodeRefused, CodeBlocked,
+		CodeHandedOver, CodeReplay, CodeTimeout, CodeOutputLimit, CodeMemoryLimit, CodeFileLimit,
+		CodeGasLimit, CodeDepthLimit, CodeTrap, CodeWorker, CodeBlob, CodeLost,
+		CodeDiverged, CodeQuorum, CodeCancelled, CodeShutdown, CodeInternal:
+		return true
+	default:
+		return false
+	}
+}
+
 // EndsGuest reports whether c is how a guest can end other than by itself. All
 // but [CodeTimeout], which depends on the machine's speed, every provider would
 // say of it.

@@ -113,3 +113,54 @@ func TestEventsOfThePage(t *testing.T) {
 	}
 	http.DefaultClient.CloseIdleConnections()
 }
+
+func TestFiguresAreShown(t *testing.T) {
+	_, c := serve(t)
+	_, _, b := c.do("GET", "/metrics", "")
+	for _, line := range []string{
+		`spare_tasks_ended_total{end="passed"} 7`, `spare_tasks_ended_total{end="E-LOST"} 1`,
+		`spare_leases_granted_total 11`, `spare_leases_refused_total{code="E-BUSY"} 3`, `spare_failovers_total 1`,
+		`spare_guest_leases_granted_total 3`, `spare_guest_leases_refused_total{code="E-REFUSED"} 1`,
+		`spare_gossip_received_total{verdict="accepted"} 9`, `spare_gossip_sent_total 4`, `spare_jobs_open 1`,
+		`spare_rtt_seconds_bucket{le="0.001"} 2`, `spare_rtt_seconds_bucket{le="+Inf"} 6`, `spare_rtt_seconds_sum 3`,
+		`spare_donation_state{state="open"} 1`, `spare_donation_state{state="paused"} 0`,
+	} {
+		if !strings.Contains(string(b), line+"\n") {
+			t.Errorf("no %s", line)
+		}
+	}
+	if strings.Contains(string(b), "12D3") {
+		t.Error("a label has a peer's ID: there may be any number of them")
+	}
+	if code, _, b := c.do("GET", "/debug/pprof/goroutine?debug=1", ""); code != http.StatusOK || !strings.Contains(string(b), "goroutine profile") {
+		t.Errorf("profiles: %d", code)
+	}
+}
+
+func TestArraysArePaged(t *testing.T) {
+	_, c := serve(t)
+	req, err := http.NewRequestWithContext(t.Context(), "GET", "http://spare/api/v1/offers?limit=1", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	want := `</api/v1/offers?after=` + apitest.Self + `&limit=1>; rel="next"`
+	if got := res.Header.Get("Link"); got != want {
+		t.Errorf("next is %s, want %s", got, want)
+	}
+	if _, _, b := c.do("GET", "/api/v1/offers?limit=1&after="+apitest.Self, ""); !strings.HasPrefix(string(b), `[{"provider":"`+apitest.Other) {
+		t.Errorf("the second part is %s", b)
+	}
+	if _, _, b := c.do("GET", "/api/v1/offers?after="+apitest.Other, ""); string(b) != "[]\n" {
+		t.Errorf("after the last comes %s", b)
+	}
+	for path, want := range map[string]int{"/peers?after=x": 404, "/offers?limit=0": 422, "/data?limit=1001": 422, "/data?after=x": 404} {
+		if code, _, b := c.do("GET", "/api/v1"+path, ""); code != want {
+			t.Errorf("%s: %d %s", path, code, b)
+		}
+	}
+}

@@ -198,11 +198,12 @@ func (s *Server) jobRoutes(a huma.API) {
 		if err != nil {
 			return nil, err
 		}
-		cells, of, err := s.cfg.Jobs.Cells(j.Id, in.From, maxCells)
+		from := max(in.From, 1)
+		cells, of, err := s.cfg.Jobs.Cells(j.Id, from, maxCells)
 		if err != nil {
 			return nil, err
 		}
-		return &reply[JobCells]{JobCells{Of: of, From: max(in.From, 1), Cells: string(cells)}}, nil
+		return &reply[JobCells]{JobCells{Of: of, From: from, Cells: string(cells)}}, nil
 	})
 	lines := map[string]*huma.MediaType{linesType: {Schema: a.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[JobEvent](), true, "")}}
 	route(a, huma.Operation{

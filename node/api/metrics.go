@@ -3,18 +3,18 @@ package api
 import (
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// newMetrics returns what answers /metrics on the socket, and the same below the
-// API's prefix for who has a session, with a registry of its own.
-func newMetrics(node Node) http.Handler {
-	r := prometheus.NewRegistry()
-	r.MustRegister(newStatusCollector(node), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
+// serveMetrics returns what answers /metrics, and the same below the API's prefix,
+// where the page's cookie is sent.
+func serveMetrics(r *prometheus.Registry, node Node) http.Handler {
+	r.MustRegister(newStatusCollector(node), newFiguresCollector(node), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})
 }
 
 // statusCollector shows the node's [Status], read once for each scrape, to

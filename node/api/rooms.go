@@ -112,6 +112,8 @@ type Owner interface {
 // Node tells about the node and its neighbours.
 type Node interface {
 	Status() Status
+	// Figures counts what the node has done since it was started.
+	Figures() Figures
 	// Peers returns the peers that are connected or have an offer, without
 	// the node itself.
 	Peers() []Peer

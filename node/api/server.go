@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/spare-network/spare/protocol"
@@ -54,16 +55,18 @@ type Server struct {
 	page   net.Listener // nil when there is no dashboard
 	door   *door
 
-	metrics http.Handler
-	feed    *feed
-	self    func() string // the node's peer ID
+	registry *prometheus.Registry
+	metrics  http.Handler
+	feed     *feed
+	self     func() string // the node's peer ID
 }
 
 // New opens the socket and, if wanted, the dashboard's address. The caller
 // holds the lock of the home, so that an old socket file is nobody's. It
 // returns a [protocol.Error] when a path or an address cannot be used.
 func New(cfg Config) (*Server, error) {
-	s := &Server{cfg: cfg, door: newDoor(cfg.Token), metrics: newMetrics(cfg.Node)}
+	s := &Server{cfg: cfg, door: newDoor(cfg.Token), registry: prometheus.NewRegistry()}
+	s.metrics = serveMetrics(s.registry, cfg.Node)
 	s.feed = newFeed(s.glance(), cfg.Logger)
 	s.self = sync.OnceValue(func() string { return cfg.Node.Status().Peer }) // which never changes
 	if cfg.Dashboard != "" && cfg.Token == "" {
@@ -80,6 +83,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	return s, nil
 }
+
+// Metrics takes collectors whose figures /metrics shows beside the API's own.
+func (s *Server) Metrics() prometheus.Registerer { return s.registry }
 
 // Close gives up the listeners of a Server that is not running.
 func (s *Server) Close() error {

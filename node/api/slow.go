@@ -35,7 +35,7 @@ func inTime(grace time.Duration, next http.Handler) http.Handler {
 		timed.Body = b
 		next.ServeHTTP(w, &timed)
 		if !b.read {
-			_ = b.control.SetReadDeadline(time.Now().Add(restWithin)) // the connection has gone
+			_ = b.control.SetReadDeadline(time.Now().Add(min(grace, restWithin))) // the connection has gone
 		}
 	})
 }

@@ -251,6 +251,13 @@ func (j *Jobs) begin(record *protocol.Job) (*protocol.Job, error) {
 	return r.snapshot(), nil
 }
 
+// Open is how many jobs are under way.
+func (j *Jobs) Open() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.open)
+}
+
 // running returns a job that is under way, or nil.
 func (j *Jobs) running(id protocol.TaskID) *running {
 	select {

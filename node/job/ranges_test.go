@@ -438,3 +438,106 @@ func TestTaskThatWasNotRunHasAnEnd(t *testing.T) {
 		t.Errorf("when one was run of those that its rule had left it ends as %v", again)
 	}
 }
+
+func TestCellsTellHowEachTaskStands(t *testing.T) {
+	w := newWorld(t)
+	hold := make(chan struct{})
+	w.run = func(ctx context.Context, args []string) (int32, protocol.Code) {
+		switch args[0] {
+		case "2":
+			return 1, ""
+		case "3":
+			return 125, protocol.CodeLost
+		case "4":
+			return 134, protocol.CodeTrap
+		case "6":
+			select {
+			case <-hold:
+			case <-ctx.Done():
+			}
+		}
+		return 0, ""
+	}
+	j := w.submission(numbers(8)...)
+	j.Rules.InFlight = 1
+	id := w.submit(j)
+	cells := func(from uint64, most int) string {
+		t.Helper()
+		c, of, err := w.jobs.Cells(string(id[:4]), from, most)
+		if err != nil || of != 8 {
+			t.Fatalf("of %d: %v", of, err)
+		}
+		return string(c)
+	}
+	until := time.Now().Add(time.Minute)
+	for cells(1, 100) != "pfsfprww" && time.Now().Before(until) {
+		time.Sleep(time.Millisecond)
+	}
+	if err := w.jobs.Cancel(id, protocol.Ranges{{First: 8, Last: 8}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		from uint64
+		most int
+		want string
+	}{{0, 100, "pfsfprwc"}, {1, 3, "pfs"}, {6, 2, "rw"}, {8, 5, "c"}, {9, 5, ""}, {1 << 40, 5, ""}} {
+		if got := cells(c.from, c.most); got != c.want {
+			t.Errorf("%d from %d on are %q, want %q", c.most, c.from, got, c.want)
+		}
+	}
+	close(hold)
+	w.end(id)
+	if got := cells(1, 100); got != "pfsfpppc" {
+		t.Errorf("at its end: %q", got)
+	}
+	// What is run again has no result that counts.
+	hold = make(chan struct{})
+	w.run = func(ctx context.Context, _ []string) (int32, protocol.Code) {
+		select {
+		case <-hold:
+		case <-ctx.Done():
+		}
+		return 0, ""
+	}
+	if _, err := w.jobs.Again(t.Context(), id, protocol.Ranges{{First: 2, Last: 3}}, false); err != nil {
+		t.Fatal(err)
+	}
+	for cells(1, 100) != "prwfpppc" && time.Now().Before(until) {
+		time.Sleep(time.Millisecond)
+	}
+	if got := cells(1, 100); got != "prwfpppc" {
+		t.Errorf("run again: %q", got)
+	}
+	close(hold)
+	w.end(id)
+	if got := cells(1, 100); got != "pppfpppc" {
+		t.Errorf("after that: %q", got)
+	}
+}
+
+func TestWhoWatchesIsToldOfJobs(t *testing.T) {
+	w := newWorld(t)
+	var mu sync.Mutex
+	told := map[protocol.TaskID]int{}
+	stop := w.jobs.Watch(func(id protocol.TaskID) {
+		mu.Lock()
+		defer mu.Unlock()
+		told[id]++
+	})
+	id := w.submit(w.submission(numbers(5)...))
+	w.end(id)
+	stop()
+	mu.Lock()
+	n := told[id]
+	mu.Unlock()
+	if n < 6 {
+		t.Errorf("told %d times", n)
+	}
+	other := w.submit(w.submission(numbers(5)...))
+	w.end(other)
+	mu.Lock()
+	defer mu.Unlock()
+	if told[other] > 0 {
+		t.Error("it is told on")
+	}
+}

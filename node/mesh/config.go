@@ -7,6 +7,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/spare-network/spare/market"
 	"github.com/spare-network/spare/protocol"
@@ -26,6 +27,8 @@ type Config struct {
 
 	Book   *market.Book
 	Logger *slog.Logger
+	// Metrics takes libp2p's own collectors; nil: they are not made.
+	Metrics prometheus.Registerer
 }
 
 // Default returns a Config that listens on loopback only, with TCP and QUIC on

@@ -46,6 +46,8 @@ type gossip struct {
 	// already, and who then does not pass it on keeps it from others.
 	passed *lru.Cache[peer.ID, uint64]
 
+	figures judgements
+
 	mu     sync.Mutex
 	latest []byte // this node's own offer
 	heard  int    // neighbours in the topic when it was published
@@ -80,7 +82,10 @@ func newGossip(h host.Host, id protocol.NetworkID, book *market.Book, connected 
 		return nil, err
 	}
 	err = ps.RegisterTopicValidator(name, func(_ context.Context, _ peer.ID, m *pubsub.Message) pubsub.ValidationResult {
-		return g.judge(time.Now(), m.GetFrom(), m.Data)
+		if m.GetFrom() == g.self {
+			return pubsub.ValidationAccept // its own, which is counted when it is published
+		}
+		return g.figures.note(g.judge(time.Now(), m.GetFrom(), m.Data))
 	})
 	if err != nil {
 		return nil, err
@@ -213,6 +218,7 @@ func (m *Mesh) Publish(ctx context.Context, so *protocol.SignedOffer) error {
 	if err := m.gossip.publish(ctx, data); err != nil {
 		return fmt.Errorf("publish offer: %w", err)
 	}
+	m.gossip.figures.published.Add(1)
 	return nil
 }
 

@@ -80,6 +80,9 @@ func openHost(cfg Config, g *gate) (host.Host, error) {
 		libp2p.DisableIdentifyAddressDiscovery(),
 		libp2p.DisableMetrics(),
 	}
+	if cfg.Metrics != nil {
+		options[len(options)-1] = libp2p.PrometheusRegisterer(cfg.Metrics)
+	}
 	if len(cfg.Announce) > 0 {
 		options = append(options, libp2p.AddrsFactory(func([]multiaddr.Multiaddr) []multiaddr.Multiaddr { return cfg.Announce }))
 	}

@@ -29,6 +29,7 @@ const (
 type rtts struct {
 	mu      sync.Mutex
 	windows *simplelru.LRU[peer.ID, []time.Duration]
+	spread  Histogram // of all round trips since the start
 }
 
 func newRTTs() *rtts {
@@ -47,6 +48,7 @@ func (r *rtts) add(p peer.ID, rtt time.Duration) {
 		w = slices.Delete(w, 0, 1)
 	}
 	r.windows.Add(p, append(w, rtt))
+	r.note(rtt)
 }
 
 func (r *rtts) min(p peer.ID) (time.Duration, bool) {

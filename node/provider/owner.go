@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"maps"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -18,7 +19,8 @@ const maxHanded = 4096
 // replicas.
 type Asked struct {
 	Taken, Refused, HandedOver uint64
-	Last                       Refusal // zero: none was refused
+	Refusals                   map[protocol.Code]uint64 // by their codes, which are this package's own
+	Last                       Refusal                  // zero: none was refused
 }
 
 // Refusal is a replica that was not taken.
@@ -33,7 +35,9 @@ type Refusal struct {
 func (p *Provider) Asked() Asked {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.asked
+	asked := p.asked
+	asked.Refusals = maps.Clone(asked.Refusals)
+	return asked
 }
 
 // noteAsked notes what was answered to another node that asked for a replica. It
@@ -45,6 +49,10 @@ func (p *Provider) noteAsked(a *account, refusal *protocol.Refusal) {
 		p.asked.Taken++
 	default:
 		p.asked.Refused++
+		if p.asked.Refusals == nil {
+			p.asked.Refusals = make(map[protocol.Code]uint64)
+		}
+		p.asked.Refusals[protocol.Code(refusal.Code)]++
 		p.asked.Last = Refusal{a.peer, protocol.Code(refusal.Code), refusal.Message, time.Now()}
 	}
 }

@@ -279,6 +279,7 @@ func (c *conductor) handle(ev event) (*protocol.Result, error) {
 	switch ev.kind {
 	case evLeased:
 		a.leased(ev.state)
+		c.r.figures.lease()
 		c.pauses, c.refusals = 0, 0
 		c.r.refusers.forget(a.provider)
 		return c.step(a, market.Leased)
@@ -328,6 +329,7 @@ func (c *conductor) refused(a *attempt, ev event) (*protocol.Result, error) {
 	if a.claims > 0 && ev.refusal.Code == string(protocol.CodeNotFound) {
 		return c.lose(a, errForgotten)
 	}
+	c.r.figures.refuse(protocol.Code(ev.refusal.Code))
 	c.r.pool.forget(a.provider)
 	if ev.refusal.Code == string(protocol.CodeBlocked) {
 		return c.refusedEver(a, ev)
@@ -411,6 +413,7 @@ func (c *conductor) lose(a *attempt, err error) (*protocol.Result, error) {
 	case c.failures >= maxFailures, c.losses >= maxLosses:
 		return nil, final(protocol.CodeLost, "%d attempts failed, the last one: %s", c.failures+c.losses, protocol.SafeText(err.Error()))
 	}
+	c.r.figures.failover()
 	return c.step(a, what)
 }
 

@@ -128,6 +128,7 @@ type Requester struct {
 	moves     gate
 	pool      pool
 	watcher   atomic.Pointer[func(protocol.TaskID)]
+	figures   figures
 
 	mu       sync.Mutex
 	tasks    map[protocol.TaskID]*task

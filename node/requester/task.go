@@ -272,6 +272,7 @@ func (t *task) conclude(result *protocol.Result, err error) {
 		record.Reason = result.Message
 		record.EndedUnixMs = time.Now().UnixMilli()
 	})
+	t.r.figures.end(result)
 	t.saving.Lock()
 	defer t.saving.Unlock()
 	if t.part {

@@ -10,6 +10,15 @@ import (
 	"github.com/spare-network/spare/protocol"
 )
 
+// Figures are always the same.
+func (n *Node) Figures() api.Figures {
+	return api.Figures{
+		TasksEnded: map[string]uint64{"passed": 7, "failed": 2, "E-LOST": 1}, LeasesGranted: 11, LeasesRefused: map[string]uint64{"E-BUSY": 3}, Failovers: 1,
+		GuestsTaken: 3, GuestsRefused: map[string]uint64{"E-REFUSED": 1}, OffersSent: 4, OffersReceived: map[string]uint64{"accepted": 9},
+		RTT: api.Spread{Bounds: []time.Duration{time.Millisecond, time.Second}, Counts: []uint64{2, 5}, Count: 6, Sum: 3 * time.Second}, Jobs: 1,
+	}
+}
+
 // Status is always the same.
 func (n *Node) Status() api.Status {
 	return api.Status{
