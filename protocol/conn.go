@@ -28,6 +28,8 @@ const (
 	// writeTimeout bounds the write of one piece to a peer that does not read.
 	writeTimeout = 10 * time.Second
 	maxPiece     = 64 << 10
+	// readAhead is how much is read at once of what a stream has, in bytes.
+	readAhead = 16 << 10
 	// maxPending bounds the bytes that wait behind a write under way; beyond
 	// it Send blocks, so that a slow peer slows its writers, not the memory.
 	maxPending = 4 << 20
@@ -63,7 +65,7 @@ type Conn struct {
 // NewConn frames stream, whose other end is remote. No message larger than max
 // bytes is received or sent. libp2p has authenticated remote by then.
 func NewConn(stream Stream, remote peer.ID, max int) *Conn {
-	c := &Conn{remote: remote, stream: stream, r: bufio.NewReaderSize(stream, 16<<10), max: max}
+	c := &Conn{remote: remote, stream: stream, r: bufio.NewReaderSize(stream, min(max+binary.MaxVarintLen32, readAhead)), max: max}
 	c.room.L = &c.mu
 	return c
 }

@@ -133,6 +133,8 @@ func (m *Mesh) attend(ctx context.Context, p peer.ID) {
 			every = bootstrapProbeEvery
 		}
 	}
+	var kept echoes
+	defer kept.close()
 	n, failed, pulled := greetProbes, 0, false
 	for ctx.Err() == nil && m.connected(p) {
 		if !pulled {
@@ -143,7 +145,7 @@ func (m *Mesh) attend(ctx context.Context, p peer.ID) {
 			}
 			m.lookAround()
 		}
-		if err := m.probeConnected(ctx, p, n); err == nil {
+		if err := kept.probe(ctx, m, p, n); err == nil {
 			n, failed = 1, 0
 			m.remember(p) // it is still there, and may have moved
 			sleep(ctx, every*3/4+rand.N(every/2))
@@ -171,17 +173,6 @@ func (m *Mesh) remember(p peer.ID) {
 	}
 	addrs = multiaddr.Unique(append(addrs, m.host.Peerstore().Addrs(p)...))
 	m.cfg.Remember(peer.AddrInfo{ID: p, Addrs: addrs})
-}
-
-func (m *Mesh) probeConnected(ctx context.Context, p peer.ID, n int) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(n+1)*echoTimeout)
-	defer cancel()
-	c, err := m.openConnected(ctx, p, protocol.EchoStream)
-	if err != nil {
-		return err
-	}
-	_, err = m.probe(ctx, c, n)
-	return err
 }
 
 // keepBootstrap restores the connection to b whenever it is lost: at once when

@@ -2,7 +2,9 @@ package mesh
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -23,6 +25,9 @@ const (
 	maxEchoes = 32
 	// echoTimeout bounds each of them.
 	echoTimeout = 5 * time.Second
+	// echoIdle is how long a stream may wait for the next: longer than the time
+	// between two probes.
+	echoIdle = 2 * probeEvery
 )
 
 // rtts are the latest round trips to each peer.
@@ -114,13 +119,20 @@ func (m *Mesh) listed(p peer.ID) bool {
 	return ok
 }
 
-// probe measures n round trips on c, which it closes, and returns the last.
+// probe measures n round trips on c, which is new and which it closes, and returns
+// the last.
 func (m *Mesh) probe(ctx context.Context, c *protocol.Conn, n int) (rtt time.Duration, err error) {
-	stop := context.AfterFunc(ctx, c.Reset)
-	defer stop()
 	defer c.Close()
 	// The first echo also negotiates the stream, and is not counted.
-	for i := range n + 1 {
+	return m.echo(ctx, c, 0, n+1)
+}
+
+// echo makes the echoes from one number up to another, each of which but 0 is
+// counted as a round trip, and returns the last.
+func (m *Mesh) echo(ctx context.Context, c *protocol.Conn, from, to int) (rtt time.Duration, err error) {
+	stop := context.AfterFunc(ctx, c.Reset)
+	defer stop()
+	for i := from; i < to; i++ {
 		if err := c.SetReadDeadline(time.Now().Add(echoTimeout)); err != nil {
 			return 0, err
 		}
@@ -141,12 +153,55 @@ func (m *Mesh) probe(ctx context.Context, c *protocol.Conn, n int) (rtt time.Dur
 	return rtt, nil
 }
 
+// echoes is a stream to a connected member that is kept for the next probe: to open
+// one anew costs as much as two further probes, and a node with nothing to do does
+// little else.
+type echoes struct {
+	c    *protocol.Conn // nil: none
+	used int            // echoes so far
+}
+
+// probe measures n round trips to p.
+func (e *echoes) probe(ctx context.Context, m *Mesh, p peer.ID, n int) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(n+1)*echoTimeout)
+	defer cancel()
+	if e.c != nil && e.used+n <= maxEchoes {
+		_, err := m.echo(ctx, e.c, e.used, e.used+n)
+		if e.used += n; err == nil {
+			return nil
+		}
+		e.close()
+		var slow net.Error
+		if ctx.Err() != nil || errors.As(err, &slow) && slow.Timeout() {
+			return err
+		}
+		// The peer has ended the stream, as it may.
+	}
+	e.close()
+	c, err := m.openConnected(ctx, p, protocol.EchoStream)
+	if err != nil {
+		return err
+	}
+	e.c, e.used = c, n+1
+	if _, err = m.echo(ctx, c, 0, n+1); err != nil {
+		e.close()
+	}
+	return err
+}
+
+func (e *echoes) close() {
+	if e.c != nil {
+		e.c.Close()
+		e.c = nil
+	}
+}
+
 // serveEcho sends back what comes.
 func serveEcho(_ context.Context, c *protocol.Conn) {
 	defer c.Close()
 	for range maxEchoes {
 		echo := new(protocol.Echo)
-		if c.SetReadDeadline(time.Now().Add(echoTimeout)) != nil || c.Recv(echo) != nil || c.Send(echo) != nil {
+		if c.SetReadDeadline(time.Now().Add(echoIdle)) != nil || c.Recv(echo) != nil || c.Send(echo) != nil {
 			return
 		}
 	}
