@@ -31,6 +31,14 @@ func (s *Server) donation() Donation {
 	return d
 }
 
+// taskOffersInput names its fields itself: huma does not look into what is embedded
+// and not exported.
+type taskOffersInput struct {
+	ID    string `path:"id" doc:"Beginning of a task's ID, or JOB/INDEX for a task of a job, with %2F for the slash"`
+	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"1000"`
+	After string `query:"after" maxLength:"128" doc:"What the last one that is known is called; only those after it are listed"`
+}
+
 // ownerRoutes change what this node does for others.
 func (s *Server) ownerRoutes(a huma.API) {
 	route(a, huma.Operation{
@@ -45,15 +53,12 @@ func (s *Server) ownerRoutes(a huma.API) {
 	})
 	route(a, huma.Operation{
 		OperationID: "task-offers", Method: http.MethodGet, Path: "/tasks/{id}/offers", Summary: "Who could run the task now, and why not when not",
-	}, func(_ context.Context, in *struct {
-		taskInput
-		pageInput
-	}) (*part[Offer], error) {
+	}, func(_ context.Context, in *taskOffersInput) (*part[Offer], error) {
 		t, err := s.find(in.ID)
 		if err != nil {
 			return nil, err
 		}
-		return cutOffers(s.cfg.Node.OffersFor(t), "/tasks/"+url.PathEscape(t.Id)+"/offers", &in.pageInput)
+		return cutOffers(s.cfg.Node.OffersFor(t), "/tasks/"+url.PathEscape(t.Id)+"/offers", &pageInput{in.Limit, in.After})
 	})
 	route(a, huma.Operation{
 		OperationID: "settings", Method: http.MethodGet, Path: "/settings", Summary: "Every value that the user may decide, and where it was",
