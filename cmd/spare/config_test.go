@@ -133,6 +133,9 @@ func TestConfigOfEachWrongType(t *testing.T) {
 	cfg := node.Default()
 	for _, key := range settings(&cfg) {
 		for value, got := range wrong {
+			if key.key == "api.socket-group" && value == "'nonsense'" {
+				continue // which a group may be called
+			}
 			cfg := node.Default()
 			err := applyConfig(&cfg, []byte(key.key+" = "+value+"\n"))
 			if err == nil {
