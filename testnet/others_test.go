@@ -155,7 +155,19 @@ func steer(t *testing.T, requester, berlin, gpu, paris *node) {
 // requester's owner a provider, each while a task runs there.
 func blockInTheMiddle(t *testing.T, nodes []*node) {
 	requester, program := nodes[0], cModule(t, "primes")
-	const limit, want = "1000000000", "50847534\n" // a few seconds of an idle core, more of a busy one
+	// As many primes as take a few seconds, on this machine as it is now.
+	requester.must(t, "run", "--remote", program, "--", "10000000")
+	wall := requester.lastTask(t).WallMS
+	if wall == nil || *wall <= 0 {
+		t.Fatal("the sample took no time")
+	}
+	limit, want := "10000000", "664579\n"
+	if *wall < 3000 {
+		limit, want = "100000000", "5761455\n"
+	}
+	if *wall < 300 {
+		limit, want = "1000000000", "50847534\n"
+	}
 
 	// moved has a task run at the site, does something once it runs, and returns the
 	// task, which its user has seen nothing of.
