@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -59,6 +60,7 @@ func (v view) Status() api.Status {
 			Peer: r.Peer.String(), Code: string(r.Code), Message: protocol.SafeText(r.Message), At: api.Time(r.When),
 		})
 	}
+	s.Coordinate = viewPlace(v.network.Place(v.self))
 	s.Sandbox = v.workers()
 	total := v.ledger.total()
 	s.ServedGas, s.ReceivedGas = total.Served, total.Received
@@ -91,7 +93,7 @@ func (v view) Peers() []api.Peer {
 	now := time.Now()
 	list, access := []api.Peer{}, v.accessNow()
 	for _, p := range v.network.Peers() {
-		out := api.Peer{Labels: viewLabels(nil), Peer: p.ID.String(), Connected: p.Connected, RTTMS: millis(p.RTT, p.RTTKnown), Transport: p.Transport, Inbound: p.Inbound}
+		out := api.Peer{Labels: viewLabels(nil), Peer: p.ID.String(), Connected: p.Connected, RTTMS: millis(p.RTT, p.RTTKnown), Transport: p.Transport, Inbound: p.Inbound, Coordinate: viewPlace(p.Place, p.Placed)}
 		for _, a := range p.Addrs {
 			out.Addrs = append(out.Addrs, protocol.SafeText(a.String()))
 		}
@@ -183,6 +185,15 @@ func (v view) Ping(ctx context.Context, id string) (time.Duration, error) {
 		return 0, protocol.Errorf(protocol.CodeBadRequest, "%.80q is not a peer ID", id).WithHint("'spare peers' lists them")
 	}
 	return v.network.Ping(ctx, p)
+}
+
+// viewPlace is a place on the map of round trips for JSON.
+func viewPlace(c market.Coordinate, known bool) *api.Coordinate {
+	if !known {
+		return nil
+	}
+	round := func(x float64) float64 { return math.Round(1000*x) / 1000 } // microseconds
+	return &api.Coordinate{X: round(c.X), Y: round(c.Y), Height: round(c.Height), Error: round(c.Error)}
 }
 
 // millis is a round trip for JSON: unknown is null, never 0.

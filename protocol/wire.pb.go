@@ -4095,6 +4095,7 @@ func (*BookPull) Descriptor() ([]byte, []int) {
 type Echo struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	At            *Coordinate            `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"` // in the answer: where the node says that it is
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4136,6 +4137,82 @@ func (x *Echo) GetSequence() uint64 {
 	return 0
 }
 
+func (x *Echo) GetAt() *Coordinate {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// Coordinate is a place in the plane whose distances are round trips.
+type Coordinate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	XMs           float64                `protobuf:"fixed64,1,opt,name=x_ms,json=xMs,proto3" json:"x_ms,omitempty"`
+	YMs           float64                `protobuf:"fixed64,2,opt,name=y_ms,json=yMs,proto3" json:"y_ms,omitempty"`
+	HeightMs      float64                `protobuf:"fixed64,3,opt,name=height_ms,json=heightMs,proto3" json:"height_ms,omitempty"`
+	Error         float64                `protobuf:"fixed64,4,opt,name=error,proto3" json:"error,omitempty"` // relative
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Coordinate) Reset() {
+	*x = Coordinate{}
+	mi := &file_protocol_wire_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Coordinate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Coordinate) ProtoMessage() {}
+
+func (x *Coordinate) ProtoReflect() protoreflect.Message {
+	mi := &file_protocol_wire_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Coordinate.ProtoReflect.Descriptor instead.
+func (*Coordinate) Descriptor() ([]byte, []int) {
+	return file_protocol_wire_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *Coordinate) GetXMs() float64 {
+	if x != nil {
+		return x.XMs
+	}
+	return 0
+}
+
+func (x *Coordinate) GetYMs() float64 {
+	if x != nil {
+		return x.YMs
+	}
+	return 0
+}
+
+func (x *Coordinate) GetHeightMs() float64 {
+	if x != nil {
+		return x.HeightMs
+	}
+	return 0
+}
+
+func (x *Coordinate) GetError() float64 {
+	if x != nil {
+		return x.Error
+	}
+	return 0
+}
+
 // WorkerRequest is one message from node to worker.
 type WorkerRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4149,7 +4226,7 @@ type WorkerRequest struct {
 
 func (x *WorkerRequest) Reset() {
 	*x = WorkerRequest{}
-	mi := &file_protocol_wire_proto_msgTypes[50]
+	mi := &file_protocol_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4161,7 +4238,7 @@ func (x *WorkerRequest) String() string {
 func (*WorkerRequest) ProtoMessage() {}
 
 func (x *WorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[50]
+	mi := &file_protocol_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4174,7 +4251,7 @@ func (x *WorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerRequest.ProtoReflect.Descriptor instead.
 func (*WorkerRequest) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{50}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *WorkerRequest) GetId() uint64 {
@@ -4227,7 +4304,7 @@ type WorkerReply struct {
 
 func (x *WorkerReply) Reset() {
 	*x = WorkerReply{}
-	mi := &file_protocol_wire_proto_msgTypes[51]
+	mi := &file_protocol_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4239,7 +4316,7 @@ func (x *WorkerReply) String() string {
 func (*WorkerReply) ProtoMessage() {}
 
 func (x *WorkerReply) ProtoReflect() protoreflect.Message {
-	mi := &file_protocol_wire_proto_msgTypes[51]
+	mi := &file_protocol_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4252,7 +4329,7 @@ func (x *WorkerReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerReply.ProtoReflect.Descriptor instead.
 func (*WorkerReply) Descriptor() ([]byte, []int) {
-	return file_protocol_wire_proto_rawDescGZIP(), []int{51}
+	return file_protocol_wire_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *WorkerReply) GetId() uint64 {
@@ -4634,9 +4711,16 @@ const file_protocol_wire_proto_rawDesc = "" +
 	"\x03mac\x18\x01 \x01(\fR\x03mac\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\"\n" +
 	"\n" +
-	"\bBookPull\"\"\n" +
+	"\bBookPull\"H\n" +
 	"\x04Echo\x12\x1a\n" +
-	"\bsequence\x18\x01 \x01(\x04R\bsequence\"j\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12$\n" +
+	"\x02at\x18\x02 \x01(\v2\x14.spare.v1.CoordinateR\x02at\"e\n" +
+	"\n" +
+	"Coordinate\x12\x11\n" +
+	"\x04x_ms\x18\x01 \x01(\x01R\x03xMs\x12\x11\n" +
+	"\x04y_ms\x18\x02 \x01(\x01R\x03yMs\x12\x1b\n" +
+	"\theight_ms\x18\x03 \x01(\x01R\bheightMs\x12\x14\n" +
+	"\x05error\x18\x04 \x01(\x01R\x05error\"j\n" +
 	"\rWorkerRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\fR\x04spec\x12\x12\n" +
@@ -4704,7 +4788,7 @@ func file_protocol_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_protocol_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_protocol_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_protocol_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_protocol_wire_proto_goTypes = []any{
 	(Verify)(0),           // 0: spare.v1.Verify
 	(Where)(0),            // 1: spare.v1.Where
@@ -4761,9 +4845,10 @@ var file_protocol_wire_proto_goTypes = []any{
 	(*Proof)(nil),         // 52: spare.v1.Proof
 	(*BookPull)(nil),      // 53: spare.v1.BookPull
 	(*Echo)(nil),          // 54: spare.v1.Echo
-	(*WorkerRequest)(nil), // 55: spare.v1.WorkerRequest
-	(*WorkerReply)(nil),   // 56: spare.v1.WorkerReply
-	nil,                   // 57: spare.v1.Offer.LabelsEntry
+	(*Coordinate)(nil),    // 55: spare.v1.Coordinate
+	(*WorkerRequest)(nil), // 56: spare.v1.WorkerRequest
+	(*WorkerReply)(nil),   // 57: spare.v1.WorkerReply
+	nil,                   // 58: spare.v1.Offer.LabelsEntry
 }
 var file_protocol_wire_proto_depIdxs = []int32{
 	5,  // 0: spare.v1.File.blob:type_name -> spare.v1.Blob
@@ -4795,7 +4880,7 @@ var file_protocol_wire_proto_depIdxs = []int32{
 	19, // 26: spare.v1.Evidence.receipts:type_name -> spare.v1.Receipt
 	4,  // 27: spare.v1.Load.availability:type_name -> spare.v1.Availability
 	22, // 28: spare.v1.Offer.load:type_name -> spare.v1.Load
-	57, // 29: spare.v1.Offer.labels:type_name -> spare.v1.Offer.LabelsEntry
+	58, // 29: spare.v1.Offer.labels:type_name -> spare.v1.Offer.LabelsEntry
 	26, // 30: spare.v1.Ask.run:type_name -> spare.v1.Run
 	30, // 31: spare.v1.Ask.cancel:type_name -> spare.v1.Cancel
 	31, // 32: spare.v1.Ask.probe:type_name -> spare.v1.Probe
@@ -4824,12 +4909,13 @@ var file_protocol_wire_proto_depIdxs = []int32{
 	47, // 55: spare.v1.TreeReply.grant:type_name -> spare.v1.Grant
 	7,  // 56: spare.v1.Listing.files:type_name -> spare.v1.File
 	49, // 57: spare.v1.AddedList.added:type_name -> spare.v1.Added
-	42, // 58: spare.v1.WorkerReply.file:type_name -> spare.v1.FileHeader
-	59, // [59:59] is the sub-list for method output_type
-	59, // [59:59] is the sub-list for method input_type
-	59, // [59:59] is the sub-list for extension type_name
-	59, // [59:59] is the sub-list for extension extendee
-	0,  // [0:59] is the sub-list for field type_name
+	55, // 58: spare.v1.Echo.at:type_name -> spare.v1.Coordinate
+	42, // 59: spare.v1.WorkerReply.file:type_name -> spare.v1.FileHeader
+	60, // [60:60] is the sub-list for method output_type
+	60, // [60:60] is the sub-list for method input_type
+	60, // [60:60] is the sub-list for extension type_name
+	60, // [60:60] is the sub-list for extension extendee
+	0,  // [0:60] is the sub-list for field type_name
 }
 
 func init() { file_protocol_wire_proto_init() }
@@ -4862,7 +4948,7 @@ func file_protocol_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_protocol_wire_proto_rawDesc), len(file_protocol_wire_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   53,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -58,6 +58,16 @@ type Status struct {
 	ReceivedGas    uint64            `json:"received_gas" doc:"What others have run for this node, likewise"`
 	Donated        Donated           `json:"donated" doc:"What has run here for others, by this node's own count"`
 	Labels         map[string]string `json:"labels" doc:"What its owner says of the machine, such as site=berlin"`
+	Coordinate     *Coordinate       `json:"coordinate" doc:"Where this node is on the map of round trips; null when nothing was measured yet"`
+}
+
+// Coordinate is a place in a plane whose distances are round trips. The two
+// heights are added to the distance of two places.
+type Coordinate struct {
+	X      float64 `json:"x_ms"`
+	Y      float64 `json:"y_ms"`
+	Height float64 `json:"height_ms"`
+	Error  float64 `json:"error" doc:"Of the round trips that it tells, relative; 1.5 at most"`
 }
 
 // Donate says whether a node takes tasks of others, and why.
@@ -137,6 +147,7 @@ type Peer struct {
 	Labels       map[string]string `json:"labels" doc:"What its owner says of the machine, such as site=berlin"`
 	Access       string            `json:"access" doc:"allowed or blocked when this node's owner has said so; empty otherwise"`
 	Refuses      string            `json:"refuses" doc:"What it said when it lately refused to have anything to do with this node; empty when it has not"`
+	Coordinate   *Coordinate       `json:"coordinate" doc:"Where it says that it is on the map of round trips; null when unknown"`
 }
 
 // Offer is what one provider gives, as this node knows it now.

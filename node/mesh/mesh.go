@@ -41,6 +41,7 @@ type Mesh struct {
 	exchange  *swarm.Exchange
 	budget    *swarm.Budget
 	rtts      *rtts
+	places    *places
 	taken     *lru.Cache[protocol.Digest, struct{}] // offers that pulls have brought
 	calls     calls
 	tags      atomic.Uint64 // of protected streams, see conn
@@ -53,6 +54,8 @@ type Peer struct {
 	Connected bool
 	RTT       time.Duration // see [Mesh.RTT]
 	RTTKnown  bool
+	Place     market.Coordinate // see [Mesh.Place]
+	Placed    bool
 	Addrs     []multiaddr.Multiaddr
 	Transport string // of its connection, by its protocol's name in multiaddrs; empty without one
 	Inbound   bool   // it has connected to this node, not this node to it
@@ -77,7 +80,7 @@ func New(cfg Config) (*Mesh, error) {
 	m := &Mesh{
 		cfg: cfg, self: self, net: cfg.Secret.ID(), bootstrap: bootstrap,
 		book: cfg.Book, log: cfg.Logger,
-		gate: newGate(h, cfg.Logger), rtts: newRTTs(), thin: make(chan struct{}, 1), budget: swarm.NewBudget(),
+		gate: newGate(h, cfg.Logger), rtts: newRTTs(), places: newPlaces(), thin: make(chan struct{}, 1), budget: swarm.NewBudget(),
 	}
 	if m.taken, err = lru.New[protocol.Digest, struct{}](protocol.MaxBookOffers); err != nil {
 		return nil, fmt.Errorf("mesh: %w", err)
@@ -99,7 +102,7 @@ func New(cfg Config) (*Mesh, error) {
 		m.host.Peerstore().AddAddrs(p.ID, p.Addrs, peerstore.TempAddrTTL)
 	}
 	m.Handle(protocol.BookStream, m.serveBook)
-	m.Handle(protocol.EchoStream, serveEcho)
+	m.Handle(protocol.EchoStream, m.serveEcho)
 	return m, nil
 }
 
@@ -183,6 +186,7 @@ func (m *Mesh) Peers() []Peer {
 		}
 		rtt, known := m.RTT(id)
 		p := Peer{ID: id, Connected: m.connected(id), RTT: rtt, RTTKnown: known, Addrs: m.host.Peerstore().Addrs(id)}
+		p.Place, p.Placed = m.Place(id)
 		if conns := m.host.Network().ConnsToPeer(id); len(conns) > 0 {
 			p.Transport, p.Inbound = transportOf(conns[0].RemoteMultiaddr()), conns[0].Stat().Direction == network.DirInbound
 		}

@@ -141,7 +141,7 @@ func TestStarFillsAllBooks(t *testing.T) {
 	eventually(t, "a full mesh with known round trips", func() bool {
 		peers := late.Peers()
 		for _, p := range peers {
-			if !p.Connected || !p.RTTKnown || p.RTT <= 0 || len(p.Addrs) == 0 {
+			if !p.Connected || !p.RTTKnown || p.RTT <= 0 || !p.Placed || len(p.Addrs) == 0 {
 				return false
 			}
 		}

@@ -148,6 +148,7 @@ func (m *Mesh) echo(ctx context.Context, c *protocol.Conn, from, to int) (rtt ti
 		}
 		if rtt = time.Since(sent); i > 0 {
 			m.rtts.add(c.Peer(), rtt)
+			m.locate(c.Peer(), echo.At)
 		}
 	}
 	return rtt, nil
@@ -196,12 +197,16 @@ func (e *echoes) close() {
 	}
 }
 
-// serveEcho sends back what comes.
-func serveEcho(_ context.Context, c *protocol.Conn) {
+// serveEcho sends back what comes, and where this node is.
+func (m *Mesh) serveEcho(_ context.Context, c *protocol.Conn) {
 	defer c.Close()
 	for range maxEchoes {
 		echo := new(protocol.Echo)
-		if c.SetReadDeadline(time.Now().Add(echoIdle)) != nil || c.Recv(echo) != nil || c.Send(echo) != nil {
+		if c.SetReadDeadline(time.Now().Add(echoIdle)) != nil || c.Recv(echo) != nil {
+			return
+		}
+		echo.At = m.place()
+		if c.Send(echo) != nil {
 			return
 		}
 	}
