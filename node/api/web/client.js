@@ -1,33 +1,69 @@
 // Asks the node. The header proves that the request is the page's own.
 
 const base = "/api/v1";
+const headers = { "X-Spare": "1" };
 
 /** What the node answered instead of data. */
 export class Problem extends Error {
-  /** @param {number} status @param {{detail?: string, hint?: string}} body */
+  /** @param {number} status @param {{detail?: string, hint?: string, code?: string}} body */
   constructor(status, body) {
     super(body.detail ?? `the node answered ${status}`);
     this.status = status;
+    this.code = body.code ?? "";
     this.hint = body.hint ?? "";
   }
 }
 
-/**
- * @param {string} path
- * @param {RequestInit} [init]
- */
-async function ask(path, init = {}) {
+/** @param {string} path @param {RequestInit} [init] */
+export async function request(path, init = {}) {
   const answer = await fetch(base + path, {
-    ...init,
-    headers: { "X-Spare": "1", "Content-Type": "application/json" },
-    credentials: "same-origin",
-    cache: "no-store",
-    signal: AbortSignal.timeout(5000),
+    credentials: "same-origin", cache: "no-store", ...init, headers: { ...headers, ...init.headers },
   });
   if (!answer.ok) {
     throw new Problem(answer.status, await answer.json().catch(() => ({})));
   }
+  return answer;
+}
+
+/** @param {string} path @param {RequestInit} [init] @returns {Promise<any>} */
+async function json(path, init) {
+  const answer = await request(path, { signal: AbortSignal.timeout(10_000), ...init });
   return answer.status === 204 ? null : answer.json();
+}
+
+/** All of an array that comes in parts. @param {string} path @returns {Promise<any[]>} */
+export async function list(path) {
+  const all = [];
+  for (let at = path; ;) {
+    const answer = await request(at, { signal: AbortSignal.timeout(10_000) });
+    all.push(...await answer.json());
+    const next = /<\/api\/v1([^>]+)>; rel="next"/.exec(answer.headers.get("Link") ?? "");
+    if (next === null) {
+      return all;
+    }
+    at = next[1];
+  }
+}
+
+export const get = (/** @type {string} */ path) => json(path);
+
+export const post = (/** @type {string} */ path, /** @type {unknown} */ body = undefined) =>
+  json(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: body === undefined ? undefined : JSON.stringify(body) });
+
+/** The beginning of raw bytes as text, and whether there is more. @param {string} path @param {number} most */
+export async function text(path, most) {
+  const leaving = new AbortController();
+  const answer = await request(path, { signal: AbortSignal.any([leaving.signal, AbortSignal.timeout(10_000)]) });
+  const reader = answer.body?.pipeThrough(new TextDecoderStream()).getReader();
+  let said = "";
+  for (;;) {
+    const { done, value } = (await reader?.read()) ?? { done: true, value: "" };
+    said += value ?? "";
+    if (done || said.length > most) {
+      leaving.abort();
+      return { text: said.slice(0, most), more: said.length > most };
+    }
+  }
 }
 
 /** Swaps the code of the link for a session and takes it out of the address bar. */
@@ -37,11 +73,13 @@ export async function enter() {
     return;
   }
   history.replaceState(null, "", location.pathname);
-  await ask("/session", { method: "POST", body: JSON.stringify({ code }) });
+  await post("/session", { code });
 }
 
-/** Everything that the page shows, at one moment. */
-export async function snapshot() {
-  const [status, peers, page] = await Promise.all([ask("/status"), ask("/peers"), ask("/tasks?limit=50")]);
-  return { status, peers, tasks: page.tasks };
+/** What is to be told of an error. @param {unknown} error */
+export function explain(error) {
+  if (error instanceof Problem) {
+    return error.hint ? `${error.message}; ${error.hint}` : error.message;
+  }
+  return "the node does not answer; start it with 'spare up'";
 }

@@ -1,65 +1,113 @@
-import { Problem, enter, snapshot } from "./client.js";
-import * as view from "./view.js";
+// The frame around the views: where in the page one is, how fresh it is, and
+// what is wrong when it is not.
 
-const period = 2000; // ms between two questions to the node
-const staleAfter = 10; // seconds
+import { enter, explain } from "./client.js";
+import { clock, duration } from "./format.js";
+import { html, render } from "./html.js";
+import { follow, listen, stale, store } from "./store.js";
+import "./guests.js";
+import "./job.js";
+import "./network.js";
+import "./overview.js";
+import "./peers.js";
+import "./settings.js";
+import "./task.js";
+import "./tasks.js";
+
+/** Views by the first word of the address, in the order of the menu; those without a name are not in it. */
+const views = [
+  { at: "", name: "Overview", tag: "spare-overview" },
+  { at: "peers", name: "Peers", tag: "spare-peers", count: () => Object.keys(store.snapshot?.peers ?? {}).length },
+  { at: "tasks", name: "Tasks", tag: "spare-tasks" },
+  { at: "network", name: "Network", tag: "spare-network" },
+  { at: "guests", name: "Guests", tag: "spare-guests", count: () => store.snapshot?.status.running ?? 0 },
+  { at: "settings", name: "Settings", tag: "spare-settings" },
+  { at: "task", name: "", tag: "spare-task", within: "tasks" },
+  { at: "job", name: "", tag: "spare-job", within: "tasks" },
+];
 
 /** Element by id; the page has all that are asked for. */
 const at = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
-let fresh = 0; // when the data on the page was asked for
-let complaint = "";
 let refused = ""; // why the link opened nothing
+let here = views[0];
 
-async function refresh() {
-  try {
-    const data = await snapshot();
-    fresh = Date.now();
-    complaint = "";
-    document.title = `spare ${data.status.network}`;
-    at("node").replaceChildren(view.node(data.status, fresh));
-    at("peers").replaceChildren(view.peers(data.peers));
-    at("tasks").replaceChildren(view.tasks(data.tasks, fresh));
-    at("main").hidden = false;
-  } catch (error) {
-    // Without a session, what became of the link says more.
-    complaint = (error instanceof Problem && error.status === 401 && refused) || explain(error);
+/** Shows the view that the address names. */
+function show() {
+  const [, first = "", ...rest] = location.hash.replace(/^#main$/, "#/").split("/");
+  here = views.find((v) => v.at === first) ?? views[0];
+  const view = /** @type {import("./view.js").View} */ (document.createElement(here.tag));
+  view.path = decodeURIComponent(rest.join("/"));
+  const old = at("main").firstElementChild;
+  at("main").replaceChildren(view);
+  scrollTo(0, 0);
+  if (old?.tagName.startsWith("SPARE-")) {
+    at("main").focus({ preventScroll: true }); // so that what follows is read from its beginning
   }
+  frame();
 }
 
-/** @param {unknown} error */
-function explain(error) {
-  if (error instanceof Problem) {
-    return error.hint ? `${error.message}; ${error.hint}` : error.message;
+const themes = ["auto", "light", "dark"];
+
+/** @param {string} theme */
+function setTheme(theme) {
+  if (theme === "auto") {
+    localStorage.removeItem("theme");
+    delete document.documentElement.dataset.theme;
+  } else {
+    localStorage.setItem("theme", theme);
+    document.documentElement.dataset.theme = theme;
   }
-  return "the node does not answer; start it with 'spare up'";
+  dispatchEvent(new Event("theme"));
+  frame();
 }
 
-function showAge() {
-  const age = (Date.now() - fresh) / 1000;
-  at("age").textContent = fresh === 0 ? "" : `as of ${view.duration(age)} ago`;
-  const banner = at("stale");
-  banner.hidden = complaint === "" && (fresh === 0 || age < staleAfter);
-  const said = complaint || "this is old";
-  if (banner.textContent !== said) {
-    banner.textContent = said;
+function frame() {
+  const { snapshot, down, fresh } = store;
+  const chosen = document.documentElement.dataset.theme ?? "auto";
+  document.title = `${here.name ? `${here.name} · ` : ""}spare${snapshot ? ` ${snapshot.status.network}` : ""}`;
+  render(html`${views.filter((v) => v.name !== "").map((v) => html`<a href="${`#/${v.at}`}"
+    aria-current="${v === here ? "page" : v.at === here.within ? "true" : null}">${v.name}${v.count && snapshot ? html`<span class="count">${v.count()}</span>` : null}</a>`)}`, at("nav"));
+  const seconds = Math.max(0, (Date.now() - fresh) / 1000);
+  render(html`<p id="age" class="${stale() ? "old" : "live"}">${fresh === 0 ? "no data yet" : stale() ? `data is ${duration(seconds)} old` : `live, ${duration(seconds)} ago`}</p>
+    <fieldset class="segments"><legend class="aside">Colours</legend>${themes.map((theme) => html`<label><input type="radio" name="theme" value="${theme}"
+      .checked="${theme === chosen}" @change="${() => setTheme(theme)}"><span>${theme}</span></label>`)}</fieldset>`, at("foot"));
+  document.body.classList.toggle("stale", snapshot !== null && stale());
+  render(banner(down, fresh), at("banner"));
+}
+
+/** @param {typeof store.down} down @param {number} fresh */
+function banner(down, fresh) {
+  if (down === null && (fresh === 0 || !stale())) {
+    return html``;
   }
+  if (down?.status === 401) {
+    return html`<p class="stale"><strong>This browser has no session with the node.</strong> ${refused ? `${refused}.` : "A session ends when the node does."}
+      <code>spare dashboard</code> opens this page anew; this tab goes on by itself then.</p>`;
+  }
+  const asOf = fresh === 0 ? "" : `What is shown is as of ${clock(fresh)}. `;
+  if (down !== null && down.status !== 0) {
+    return html`<p class="stale"><strong>The node refuses this page.</strong> ${down.why}. ${asOf}</p>`;
+  }
+  return html`<p class="stale"><strong>${down === null ? "Nothing has come from the node for a while." : "The node does not answer."}</strong>
+    ${asOf}<code>spare up</code> starts it; this page goes on by itself when it is back.</p>`;
 }
 
 async function run() {
+  const theme = localStorage.getItem("theme") ?? "auto";
+  if (themes.includes(theme)) {
+    setTheme(theme);
+  }
   try {
     await enter();
   } catch (error) {
-    complaint = refused = explain(error);
+    refused = explain(error);
   }
-  for (;;) {
-    if (!document.hidden) {
-      await refresh();
-      showAge();
-    }
-    await new Promise((wake) => setTimeout(wake, period));
-  }
+  listen(frame);
+  setInterval(() => document.hidden || frame(), 1000);
+  addEventListener("hashchange", show);
+  show();
+  follow();
 }
 
-setInterval(showAge, 1000);
 run();

@@ -1,181 +1,244 @@
-// Turns data into elements. Text only ever becomes text nodes, so that no name
-// or reason of a stranger is read as markup.
+// What all views share: how they follow the store, and small pieces of markup.
+
+import { explain } from "./client.js";
+import { duration } from "./format.js";
+import { html, render } from "./html.js";
+import { listen, now, store } from "./store.js";
+
+/** @typedef {import("./html.js").Markup} Markup */
+
+/** A view of the page, or a piece of one that follows the store. */
+export class View extends HTMLElement {
+  /** What follows the view's name in the address. */
+  path = "";
+  /** Why the last thing asked for was not done. */
+  problem = "";
+  /** @type {Array<() => void>} */
+  #ends = [];
+  #due = false;
+
+  connectedCallback() {
+    this.#ends.push(listen(() => this.changed()));
+    this.opened();
+    this.changed();
+  }
+
+  disconnectedCallback() {
+    this.#ends.forEach((end) => end());
+    this.#ends = [];
+  }
+
+  opened() {}
+
+  /** @returns {Markup} */
+  draw() {
+    return html``;
+  }
+
+  /** Has the view drawn anew soon, once for however many changes. */
+  changed() {
+    if (this.#due) {
+      return;
+    }
+    this.#due = true;
+    requestAnimationFrame(() => {
+      this.#due = false;
+      if (this.isConnected && store.snapshot !== null) {
+        render(this.draw(), this);
+      }
+    });
+  }
+
+  /**
+   * Does something now and again and again while the view is to be seen.
+   * @param {number} pause ms between an end and the next begin
+   * @param {() => Promise<unknown>} what
+   */
+  every(pause, what) {
+    let over = false;
+    let due = 0;
+    const once = async () => {
+      const well = document.hidden || await this.attempt(what);
+      if (!over) {
+        due = window.setTimeout(once, well ? pause : Math.min(pause, 1000));
+      }
+    };
+    this.#ends.push(() => { over = true; clearTimeout(due); });
+    once();
+  }
+
+  /** Does something that may fail, shows why it has, and tells whether not. @param {() => Promise<unknown>} what */
+  async attempt(what) {
+    try {
+      await what();
+      this.problem = "";
+    } catch (error) {
+      this.problem = explain(error);
+    }
+    this.changed();
+    return this.problem === "";
+  }
+
+  /** The width of the view in pixels, which pictures are drawn to. */
+  width = 0;
+
+  /** Has the view drawn anew when its width changes. */
+  measure() {
+    const watch = new ResizeObserver(() => {
+      if (this.clientWidth !== this.width) {
+        this.width = this.clientWidth;
+        this.changed();
+      }
+    });
+    watch.observe(this);
+    this.#ends.push(() => watch.disconnect());
+    this.width = this.clientWidth;
+  }
+
+  /** The line that says why something was not done. */
+  complaint() {
+    return this.problem === "" || store.down !== null ? null : html`<p class="complaint" role="alert">${this.problem}</p>`;
+  }
+}
+
+/** The age of a moment, which goes on by itself. */
+class Age extends HTMLElement {
+  /** @type {Set<Age>} */
+  static all = new Set();
+  #since = 0;
+  #shown = "";
+
+  /** @param {string|number|null} moment */
+  set since(moment) {
+    this.#since = typeof moment === "string" ? Date.parse(moment) : moment ?? 0;
+    this.tick();
+  }
+
+  connectedCallback() {
+    Age.all.add(this);
+    this.tick();
+  }
+
+  disconnectedCallback() {
+    Age.all.delete(this);
+  }
+
+  tick() {
+    const seconds = (now() - this.#since) / 1000;
+    const text = this.hasAttribute("left") ? duration(-seconds) : duration(seconds);
+    if (this.#shown !== text) {
+      this.textContent = this.#shown = text;
+    }
+  }
+}
+customElements.define("spare-age", Age);
+setInterval(() => document.hidden || Age.all.forEach((age) => age.tick()), 1000);
+
+export const age = (/** @type {string} */ moment) => html`<spare-age .since="${moment}" title="${new Date(moment).toLocaleString()}"></spare-age>`;
+export const left = (/** @type {string} */ moment) => html`<spare-age left .since="${moment}" title="${`until ${new Date(moment).toLocaleString()}`}"></spare-age>`;
+
+/** What tells a peer apart: IDs begin alike, and the command line shows sixteen letters. */
+export const short = (/** @type {string} */ id) => (id.startsWith("12D3KooW") ? `…${id.slice(8, 16)}` : id.slice(0, 12));
+
+export const peerName = (/** @type {string} */ id) =>
+  (id === store.snapshot?.status.peer ? html`<span class="id" title="${id}">this node</span>` :
+    html`<a class="id" href="${`#/peers/${id}`}" title="${id}">${short(id)}</a>`);
+
+export const unknown = () => html`<span class="faint">unknown</span>`;
+
+const words = /** @type {Record<string, [string, string]>} */ ({
+  open: ["good", "open"], full: ["warn", "full"], paused: ["warn", "paused"], "owner-busy": ["warn", "owner busy"],
+  queued: ["rest", "queued"], fetching: ["work", "fetching"], compiling: ["work", "compiling"], running: ["work", "running"],
+  committed: ["work", "committed"], done: ["good", "done"], refused: ["bad", "refused"], lost: ["bad", "lost"],
+  "handed-over": ["rest", "handed over"], unreachable: ["bad", "unreachable"], cancelled: ["rest", "cancelled"], failed: ["bad", "failed"], passed: ["good", "passed"],
+});
+
+/** A state: a shape, a colour and a word. */
+export function state(/** @type {string} */ word, /** @type {string} */ kind = words[word]?.[0] ?? "rest") {
+  return html`<span class="${`state ${kind}`}">${words[word]?.[1] ?? word}</span>`;
+}
+
+/** The end of a task in a few words. @param {import("./types.js").Task} t */
+export function outcome(t) {
+  if (t.error) {
+    return state(t.error.code, "bad");
+  }
+  return t.state === "done" && t.exit_code !== 0 && t.exit_code !== null ? state(`exit ${t.exit_code}`, "warn") : state(t.state);
+}
+
+/** What stands where there is nothing yet, and says how there will be. @param {string} title @param {unknown} text */
+export const empty = (title, text) => html`<div class="empty"><strong>${title}</strong><p>${text}</p></div>`;
+
+/** A command line that can be copied. @param {string} line */
+export const command = (line) => html`<span class="command"><code>${line}</code><button type="button" class="quiet" aria-label="Copy this command"
+  @click="${(/** @type {Event} */ e) => copy(e, line)}">Copy</button></span>`;
+
+/** @param {Event} event @param {string} line */
+async function copy(event, line) {
+  const button = /** @type {HTMLButtonElement} */ (event.currentTarget);
+  try {
+    await navigator.clipboard.writeText(line);
+    button.textContent = "Copied";
+  } catch {
+    button.textContent = "Select it";
+  }
+  setTimeout(() => { button.textContent = "Copy"; }, 1500);
+}
 
 /**
- * @param {string} tag
- * @param {Record<string, string>} attributes
- * @param {...(Node|string)} children
+ * A part of a whole as a bar, beside the numbers. What is above the whole is full.
+ * @param {number} part @param {number} of
  */
-function element(tag, attributes, ...children) {
-  const e = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    e.setAttribute(name, value);
+export const bar = (part, of) => html`<svg class="${`bar${of > 0 && part >= of ? " full" : ""}`}" aria-hidden="true" preserveAspectRatio="none" viewBox="0 0 100 1">
+  <rect class="trough" width="100" height="1"></rect><rect class="fill" width="${of > 0 ? Math.min(100, (100 * part) / of) : 0}" height="1"></rect></svg>`;
+
+/**
+ * Has the arrow keys go from mark to mark in a picture, of which only one is a
+ * stop of the tabulator.
+ * @param {KeyboardEvent} event
+ */
+export function rove(event) {
+  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, Home: -Infinity, End: Infinity }[event.key];
+  const marks = /** @type {SVGElement[]} */ ([.../** @type {Element} */ (event.currentTarget).querySelectorAll(".mark")]);
+  const at = marks.indexOf(/** @type {any} */ (event.target));
+  if (step === undefined || at < 0) {
+    return;
   }
-  e.append(...children);
-  return e;
+  event.preventDefault();
+  marks[Math.min(marks.length - 1, Math.max(0, at + step))].focus();
 }
 
-/** Control and formatting characters of strangers would reorder our text. */
-const plain = (/** @type {unknown} */ text) => String(text ?? "").replace(/[\p{Cc}\p{Cf}]/gu, " ");
-
-const text = (/** @type {unknown} */ value, style = "") => element("span", style ? { class: style } : {}, plain(value));
-
-const peerName = (/** @type {string} */ id) => element("span", { class: "id", title: plain(id) }, plain(id).slice(0, 16));
-
-const unknown = () => text("unknown", "faint");
-
-const ms = (/** @type {number|null} */ value) => (value === null ? unknown() : text(figure(value.toFixed(value < 10 ? 2 : 0), "ms")));
-
-/** A number and its unit stay on one line. */
-const figure = (/** @type {number|string} */ value, /** @type {string} */ unit) => `${value}\u00a0${unit}`;
-
-/** @param {number} bytes */
-function size(bytes) {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  let i = 0;
-  while (bytes >= 1024 && i < units.length - 1) {
-    bytes /= 1024;
-    i++;
-  }
-  return figure(Number(bytes.toFixed(1)), units[i]);
-}
-
-/** An amount of gas. @param {number} gas */
-function amount(gas) {
-  const units = ["", "K", "M", "G", "T", "P", "E"];
-  let i = 0;
-  while (gas >= 1000 && i < units.length - 1) {
-    gas /= 1000;
-    i++;
-  }
-  return figure(Number(gas.toFixed(2)), units[i]).trim();
-}
-
-/** @param {number} seconds */
-export function duration(seconds) {
-  if (seconds < 60) {
-    return figure(Math.max(0, Math.floor(seconds)), "s");
-  }
-  if (seconds < 3600) {
-    return figure(Math.floor(seconds / 60), "min");
-  }
-  return seconds < 48 * 3600 ? figure(Math.floor(seconds / 3600), "h") : figure(Math.floor(seconds / 86400), "days");
-}
-
-const since = (/** @type {string} */ moment, /** @type {number} */ now) => duration((now - Date.parse(moment)) / 1000);
-
-/** What a peer says about taking tasks, in words and a colour. */
-const takes = (/** @type {string} */ state) => ({
-  open: text("yes", "good"),
-  full: text("no, it is full", "warn"),
-  paused: text("no, it is paused", "warn"),
-  "owner-busy": text("no, its owner is busy", "warn"),
-}[state] ?? text(state));
+/**
+ * @typedef {{ head: string, number?: boolean, cell: (row: any) => unknown, by?: (row: any) => number|string|null }} Column
+ */
 
 /**
  * A table whose cells also carry their heads, for screens too narrow for it.
- * @param {string[]} heads a head that begins with # is of numbers
- * @param {(Node|string)[][]} rows
- * @param {string} empty
+ * Heads of columns that can be sorted by are buttons.
+ * @param {string} caption
+ * @param {Column[]} columns
+ * @param {any[]} rows
+ * @param {{ key: (row: any) => string, sort?: {by: string, down: boolean}, onsort?: (by: string) => void, current?: string }} how
  */
-function table(heads, rows, empty) {
-  if (rows.length === 0) {
-    return element("p", { class: "faint" }, empty);
+export function table(caption, columns, rows, how) {
+  const { sort, onsort } = how;
+  const by = columns.find((c) => c.head === sort?.by)?.by;
+  if (by !== undefined) {
+    const sign = sort?.down ? -1 : 1;
+    rows = rows.toSorted((a, b) => {
+      const x = by(a);
+      const y = by(b);
+      if (x === null || y === null) { // what is unknown stands last
+        return Number(x === null) - Number(y === null);
+      }
+      return x < y ? -sign : x > y ? sign : 0;
+    });
   }
-  const names = heads.map((h) => h.replace("#", ""));
-  const style = heads.map((h) => (h.startsWith("#") ? { class: "number" } : {}));
-  return element("table", {},
-    element("thead", {}, element("tr", {}, ...names.map((name, i) => element("th", { scope: "col", ...style[i] }, name)))),
-    element("tbody", {}, ...rows.map((cells) => element("tr", {}, ...cells.map((c, i) => element("td", { "data-head": names[i], ...style[i] }, c))))));
-}
-
-/** How many layers hold, and by name those that do not. @param {any[]} list */
-function layers(list) {
-  const open = list.filter((l) => !l.in_force);
-  const said = text(`${list.length - open.length} of ${list.length} layers in force`, open.some((l) => l.required) ? "bad" : "");
-  return open.length === 0 ? said : element("span", {}, said, text(`, without ${open.map((l) => l.name).join(", ")}`, "faint"));
-}
-
-/** @param {any} s @param {number} now */
-export function node(s, now) {
-  const facts = [
-    ["Peer", element("span", { class: "id" }, plain(s.peer))],
-    ["Network", text(s.network)],
-    ["Takes tasks", element("span", {}, takes(s.donate.state), text(`: ${s.donate.reason} (--donate ${s.donate.mode})`, "faint"),
-      text(s.donate.until === null ? "" : `, for ${duration((Date.parse(s.donate.until) - now) / 1000)} more`))],
-    ["Running", text(`${s.running} of ${s.slots} slots, ${s.queued} waiting`)],
-    ["Memory for a task", text(size(s.memory_bytes))],
-    ["Speed", text(s.speed.toFixed(2))],
-    ["Peers", text(`${s.peers_connected} connected, ${s.peers_known} with an offer`)],
-    ["Workers", text(`${s.sandbox.workers}, ${s.sandbox.busy} busy, ${size(s.sandbox.memory_bytes)}`)],
-    ["Sandbox", layers(s.sandbox.layers)],
-    ["Stored", text(`${s.blobs.count} blobs, ${size(s.blobs.bytes)}`)],
-    ["Up for", text(since(s.started, now))],
-    ["Version", text(s.version)],
-  ];
-  const list = element("dl", {}, ...facts.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
-  if (s.refused.length === 0) {
-    return list;
-  }
-  const refused = table(["Refused peer", "When", "Why"],
-    s.refused.map((/** @type {any} */ r) => [peerName(r.peer), text(`${since(r.at, now)}\u00a0ago`), text(`${r.code}: ${r.message}`, "bad")]), "");
-  return element("div", {}, list, refused);
-}
-
-/** @param {any[]} list */
-export function peers(list) {
-  const order = [...list].sort((a, b) => (a.rtt_ms ?? Infinity) - (b.rtt_ms ?? Infinity) || (a.peer < b.peer ? -1 : 1));
-  return table(["Peer", "Link", "#Round trip", "#Load", "#Speed", "#Memory", "Takes tasks", "#Offer age"],
-    order.map((p) => [
-      peerName(p.peer),
-      p.connected ? text("connected", "good") : text("not connected", "faint"),
-      ms(p.rtt_ms),
-      p.offer_age_ms === null ? unknown() : text(`${p.inflight} of ${p.slots}`),
-      p.offer_age_ms === null ? unknown() : text(p.speed.toFixed(2)),
-      p.offer_age_ms === null ? unknown() : text(size(p.memory_bytes)),
-      p.offer_age_ms === null ? unknown() : takes(p.availability),
-      p.offer_age_ms === null ? text("no offer", "faint") : text(duration(p.offer_age_ms / 1000)),
-    ]),
-    "No peer is known yet. Start another node with 'spare up --bootstrap ADDRESS'; the address is in 'spare status'.");
-}
-
-/** @param {any} t */
-function outcome(t) {
-  if (t.exit_code === null) {
-    return element("span", {}, text(t.state), " ", text(t.reason, "faint"));
-  }
-  if (t.state === "cancelled") {
-    return text(t.state, "faint");
-  }
-  if (t.error) {
-    return element("span", {}, text(`${t.state}, ${t.error.code}`, "bad"), " ", text(t.error.message, "faint"));
-  }
-  // A program may end as it likes: that is not a failure of spare's.
-  const end = t.exit_code === 0 ? text(t.state, "good") : text(`${t.state}, exit ${t.exit_code}`, "warn");
-  return element("span", {}, end, " ", text(t.reason, "faint"));
-}
-
-/** @param {any} t */
-function attempts(t) {
-  if (t.attempts.length === 0) {
-    return text(t.exit_code === null ? "none yet" : "none", "faint");
-  }
-  return element("ol", {}, ...t.attempts.map((/** @type {any} */ a) => element("li", { value: String(a.attempt) },
-    peerName(a.provider), " ", text(a.state, a.state === "done" ? "good" : ["lost", "refused"].includes(a.state) ? "bad" : ""),
-    " ", ms(a.rtt_ms), " ", text(a.reason, "faint"))));
-}
-
-/** @param {any[]} list @param {number} now */
-export function tasks(list, now) {
-  return table(["Task", "Program", "State", "#Age", "#Guest time", "#Gas", "Attempts"],
-    list.map((t) => [
-      element("span", { class: "id" }, plain(t.id)),
-      text(t.name),
-      outcome(t),
-      text(since(t.submitted, now)),
-      t.wall_ms === null ? text("") : ms(t.wall_ms),
-      t.gas === null ? text("") : text(amount(t.gas)),
-      attempts(t),
-    ]),
-    "No task yet. Try 'spare run prog.wasm'.");
+  return html`<div class="table"><table><caption class="aside">${caption}</caption><thead><tr>${columns.map((c) => html`<th scope="col" class="${c.number && "number"}"
+      aria-sort="${c.head === sort?.by ? (sort?.down ? "descending" : "ascending") : null}">${c.by && onsort ?
+        html`<button type="button" @click="${() => onsort(c.head)}">${c.head}</button>` : c.head}</th>`)}</tr></thead>
+    <tbody>${rows.map((row) => ({
+      ...html`<tr class="${how.current === how.key(row) && "current"}" data-key="${how.key(row)}">${columns.map((c) => html`<td class="${c.number && "number"}" data-head="${c.head}"><div>${c.cell(row)}</div></td>`)}</tr>`,
+      key: how.key(row),
+    }))}</tbody></table></div>`;
 }

@@ -1,0 +1,79 @@
+// A map of the network as round trips make it: near is quick.
+
+import { ms, plural } from "./format.js";
+import { html, keyed, svg } from "./html.js";
+import { store } from "./store.js";
+import { outline, radius } from "./peers.js";
+import { View, command, empty, peerName, rove, short, state, table, unknown } from "./view.js";
+
+/** @typedef {import("./types.js").Peer} Peer @typedef {import("./types.js").Coordinate} Coordinate */
+
+const mostDrawn = 200; // peers; with more, only the table
+
+/** What coordinates tell of the round trip between two, in ms. @param {Coordinate} a @param {Coordinate} b */
+export const told = (a, b) => Math.hypot(a.x_ms - b.x_ms, a.y_ms - b.y_ms) + a.height_ms + b.height_ms;
+
+class Network extends View {
+  sort = { by: "Told by the map", down: false };
+
+  opened() {
+    this.measure();
+  }
+
+  draw() {
+    const { status: s, peers } = /** @type {import("./types.js").Snapshot} */ (store.snapshot);
+    const all = Object.values(peers);
+    const own = s.coordinate ?? null;
+    const placed = all.filter((p) => p.coordinate);
+    const columns = [
+      { head: "Peer", by: (/** @type {Peer} */ p) => p.peer, cell: (/** @type {Peer} */ p) => peerName(p.peer) },
+      { head: "Takes tasks", by: (/** @type {Peer} */ p) => p.availability, cell: (/** @type {Peer} */ p) => (p.availability ? state(p.availability) : html`<span class="faint">no offer</span>`) },
+      { head: "Round trip", number: true, by: (/** @type {Peer} */ p) => p.rtt_ms, cell: (/** @type {Peer} */ p) => (p.rtt_ms === null ? unknown() : ms(p.rtt_ms)) },
+      { head: "Told by the map", number: true, by: (/** @type {Peer} */ p) => (own && p.coordinate ? told(own, p.coordinate) : null), cell: (/** @type {Peer} */ p) => (own && p.coordinate ? ms(told(own, p.coordinate)) : unknown()) },
+      { head: "Place", number: true, cell: (/** @type {Peer} */ p) => (p.coordinate ? `${p.coordinate.x_ms.toFixed(2)}, ${p.coordinate.y_ms.toFixed(2)}` : unknown()) },
+      { head: "Height", number: true, by: (/** @type {Peer} */ p) => p.coordinate?.height_ms ?? null, cell: (/** @type {Peer} */ p) => (p.coordinate ? ms(p.coordinate.height_ms) : unknown()) },
+      { head: "Error", number: true, by: (/** @type {Peer} */ p) => p.coordinate?.error ?? null, cell: (/** @type {Peer} */ p) => (p.coordinate ? `${Math.round(100 * p.coordinate.error)} %` : unknown()) },
+    ];
+    return html`<h1>Network</h1>
+      ${all.length === 0 ? empty("This node is alone.", html`Once there are peers, this is a map of them. ${command(`spare up --bootstrap ${s.addrs[0] ?? "ADDRESS"}`)} on another machine joins it here.`) :
+        html`<p class="lead">${plural(placed.length + (own ? 1 : 0), "place")} known, of ${plural(all.length + 1, "node")}. Near is quick: each node reckons its place from round trips that it has measured; what others say of theirs is believed for this map only.</p>
+        ${own === null || placed.length === 0 ? empty("No place is known yet.", "A place is reckoned from the first round trips, which are measured every 15 seconds.") :
+          placed.length > mostDrawn ? html`<p class="faint">More than ${mostDrawn} peers are told apart better in the table.</p>` : html`<figure>
+          <figcaption>Distance on the map and both heights make the round trip. A ring is how far a place may be off.</figcaption>${map(own, placed, this.width)}</figure>`}
+        ${table("Places of peers", columns, all, { key: (p) => p.peer, sort: this.sort, onsort: (by) => { this.sort = { by, down: this.sort.by === by && !this.sort.down }; this.changed(); } })}`}`;
+  }
+}
+customElements.define("spare-network", Network);
+
+/** The place in the middle of some. @param {number[]} list */
+const middle = (list) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)] ?? 0;
+
+/** @param {Coordinate} own @param {Peer[]} placed @param {number} width */
+function map(own, placed, width) {
+  const w = Math.max(280, width - 2);
+  const h = Math.min(560, Math.max(320, 0.6 * w));
+  const marks = placed.map((p) => {
+    const c = /** @type {Coordinate} */ (p.coordinate);
+    return { p, x: c.x_ms - own.x_ms, y: c.y_ms - own.y_ms, ring: c.error * told(own, c) };
+  });
+  const ownRing = own.error * middle(marks.map((m) => told(own, /** @type {Coordinate} */ (m.p.coordinate))));
+  // One that is far off, or says so, must not shrink the others to a dot.
+  const far = [...marks].map((m) => Math.hypot(m.x, m.y)).sort((a, b) => a - b);
+  const extent = Math.max(1e-3, Math.min(far.at(-1) ?? 1, 4 * (middle(far) || far.at(-1) || 1)));
+  const scale = (Math.min(w, h) / 2 - 40) / extent;
+  const at = (/** @type {number} */ v, /** @type {number} */ size) => Math.max(14, Math.min(size - 14, size / 2 + v * scale));
+  const circles = [1, 2, 5, 10, 20, 50, 100, 200, 500].flatMap((m) => [m / 1000, m, m / 100]).filter((r) => r * scale > 36 && r * scale < w / 2).sort((a, b) => a - b);
+  const shown = circles.filter((r, i) => i === 0 || r * scale - circles[i - 1] * scale > 30);
+  const order = marks.sort((a, b) => Math.hypot(a.x, a.y) - Math.hypot(b.x, b.y));
+  return html`<svg class="plot" role="group" aria-label="Map of the network; arrow keys go from one peer to the next" width="${w}" height="${h}" viewBox="${`0 0 ${w} ${h}`}" @keydown="${rove}">
+    <rect class="ground" width="${w}" height="${h}" rx="8"></rect>
+    ${shown.map((r) => svg`<g><circle class="grid" cx="${w / 2}" cy="${h / 2}" r="${r * scale}"></circle><text class="tick" x="${w / 2}" y="${h / 2 - r * scale - 4}" text-anchor="middle">${ms(r)}</text></g>`)}
+    ${order.map((m) => keyed(m.p.peer, svg`<circle class="error" cx="${at(m.x, w)}" cy="${at(m.y, h)}" r="${Math.min(w, Math.max(3, m.ring * scale))}"></circle>`))}
+    <circle class="error own" cx="${w / 2}" cy="${h / 2}" r="${Math.min(w, Math.max(3, ownRing * scale))}"></circle>
+    <g transform="${`translate(${w / 2} ${h / 2})`}"><path class="dot own" d="M0,-9L2.6,-2.6L9,0L2.6,2.6L0,9L-2.6,2.6L-9,0L-2.6,-2.6Z"></path><text class="name" y="24" text-anchor="middle">this node</text></g>
+    ${order.map((m, i) => keyed(m.p.peer, svg`<a class="mark" href="${`#/peers/${m.p.peer}`}" tabindex="${i === 0 ? 0 : -1}" aria-label="${`${short(m.p.peer)}, round trip ${m.p.rtt_ms === null ? "unknown" : ms(m.p.rtt_ms)}`}"
+      transform="${`translate(${at(m.x, w).toFixed(1)} ${at(m.y, h).toFixed(1)})`}"><title>${`${short(m.p.peer)}, round trip ${m.p.rtt_ms === null ? "unknown" : ms(m.p.rtt_ms)}`}</title>
+      <path class="${`dot ${{ open: "good", full: "warn", paused: "warn", "owner-busy": "warn" }[m.p.availability] ?? "rest"}`}" d="${outline(m.p.availability, Math.min(12, radius(m.p.slots)))}"></path></a>`))}
+    ${order.length > 40 ? null : order.map((m) => keyed(m.p.peer, svg`<text class="name" aria-hidden="true" x="${at(m.x, w)}" y="${at(m.y, h) + radius(m.p.slots) + 14}" text-anchor="middle">${short(m.p.peer)}</text>`))}
+  </svg>`;
+}
