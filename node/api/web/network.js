@@ -59,15 +59,16 @@ function map(own, placed, width) {
   const ownRing = own.error * middle(marks.map((m) => told(own, /** @type {Coordinate} */ (m.p.coordinate))));
   // One that is far off, or says so, must not shrink the others to a dot.
   const far = [...marks].map((m) => Math.hypot(m.x, m.y)).sort((a, b) => a - b);
-  const extent = Math.max(1e-3, Math.min(far.at(-1) ?? 1, 4 * (middle(far) || far.at(-1) || 1)));
+  const spread = Math.min(far.at(-1) ?? 1, 4 * (middle(far) || far.at(-1) || 1));
+  const extent = Math.max(1e-3, spread, 1.1 * middle(marks.map((m) => m.ring))); // rings are to be seen as well
   const scale = (Math.min(w, h) / 2 - 40) / extent;
   const at = (/** @type {number} */ v, /** @type {number} */ size) => Math.max(14, Math.min(size - 14, size / 2 + v * scale));
   const circles = [1, 2, 5, 10, 20, 50, 100, 200, 500].flatMap((m) => [m / 1000, m, m / 100]).filter((r) => r * scale > 36 && r * scale < w / 2).sort((a, b) => a - b);
   const shown = circles.filter((r, i) => i === 0 || r * scale - circles[i - 1] * scale > 30);
   const order = marks.sort((a, b) => Math.hypot(a.x, a.y) - Math.hypot(b.x, b.y));
-  return html`<svg class="plot" role="group" aria-label="Map of the network; arrow keys go from one peer to the next" width="${w}" height="${h}" viewBox="${`0 0 ${w} ${h}`}" @keydown="${rove}">
+  return html`<svg class="plot map" role="group" aria-label="Map of the network; arrow keys go from one peer to the next" width="${w}" height="${h}" viewBox="${`0 0 ${w} ${h}`}" @keydown="${rove}">
     <rect class="ground" width="${w}" height="${h}" rx="8"></rect>
-    ${shown.map((r) => svg`<g><circle class="grid" cx="${w / 2}" cy="${h / 2}" r="${r * scale}"></circle><text class="tick" x="${w / 2}" y="${h / 2 - r * scale - 4}" text-anchor="middle">${ms(r)}</text></g>`)}
+    ${shown.map((r) => svg`<g><circle class="grid" cx="${w / 2}" cy="${h / 2}" r="${r * scale}"></circle><text class="tick" x="${w / 2}" y="${h / 2 - r * scale - 4}" text-anchor="middle">${Number(r.toPrecision(1))} ms</text></g>`)}
     ${order.map((m) => keyed(m.p.peer, svg`<circle class="error" cx="${at(m.x, w)}" cy="${at(m.y, h)}" r="${Math.min(w, Math.max(3, m.ring * scale))}"></circle>`))}
     <circle class="error own" cx="${w / 2}" cy="${h / 2}" r="${Math.min(w, Math.max(3, ownRing * scale))}"></circle>
     <g transform="${`translate(${w / 2} ${h / 2})`}"><path class="dot own" d="M0,-9L2.6,-2.6L9,0L2.6,2.6L0,9L-2.6,2.6L-9,0L-2.6,-2.6Z"></path><text class="name" y="24" text-anchor="middle">this node</text></g>
