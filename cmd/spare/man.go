@@ -118,10 +118,15 @@ func general(b *bytes.Buffer) {
 	entry(b, "~/.local/share/spare/config.toml", "what the owner decides; spare never writes it")
 	b.WriteString(".SH EXIT STATUS\n")
 	for _, one := range [][2]string{
-		{"0", "it went well"}, {"1", "spare doctor has found something that is bad"}, {"2", "the command line cannot be"},
-		{"124", "a time limit was reached"}, {"125", "spare or the network failed, or a limit was reached"},
-		{"126", "the program is no valid module"}, {"127", "there is no such program, task or peer"},
-		{"130", "interrupted"}, {"134", "the program trapped"},
+		{"0", "it went well"},
+		{"1", "spare doctor has found something that is bad"},
+		{"2", "the command line cannot be"},
+		{"124", "a time limit was reached"},
+		{"125", "spare or the network failed, or a limit was reached"},
+		{"126", "the program is no valid module"},
+		{"127", "there is no such program, task or peer"},
+		{"130", "interrupted"},
+		{"134", "the program trapped"},
 	} {
 		entry(b, one[0], one[1])
 	}

@@ -51,10 +51,14 @@ func topAllOf() topAll {
 		api.Peer{Peer: "12D3KooWFar", Connected: true, RTTMS: &rtt, Trusted: true, Trust: "\x1b[31mred\nand 名前 wide names that are long"},
 		api.Peer{Peer: "12D3KooWUnknown", Trust: "new"})
 	all.tasks = []api.Task{
-		{ID: "aaaaaaaaaa", Name: "seven.wasm", State: "done", ExitCode: &seven, WallMS: &wall, Submitted: api.Time(topNow.Add(-2 * time.Minute)), Ended: &ended,
-			Attempts: []api.Attempt{{Attempt: 1, Provider: apitest.Other, State: "done"}}},
-		{ID: "bbbbbbbbbb", Name: "\x1b]0;title\x07block.wasm", State: "running", Submitted: api.Time(topNow.Add(-time.Hour)),
-			Attempts: []api.Attempt{{Attempt: 1, Provider: apitest.Self, Self: true, State: "running"}}},
+		{
+			ID: "aaaaaaaaaa", Name: "seven.wasm", State: "done", ExitCode: &seven, WallMS: &wall, Submitted: api.Time(topNow.Add(-2 * time.Minute)), Ended: &ended,
+			Attempts: []api.Attempt{{Attempt: 1, Provider: apitest.Other, State: "done"}},
+		},
+		{
+			ID: "bbbbbbbbbb", Name: "\x1b]0;title\x07block.wasm", State: "running", Submitted: api.Time(topNow.Add(-time.Hour)),
+			Attempts: []api.Attempt{{Attempt: 1, Provider: apitest.Self, Self: true, State: "running"}},
+		},
 	}
 	all.jobs = []api.Job{{ID: "jjjjjjjjjj", Name: "render.wasm", State: "running", Tasks: 10_000, Passed: 4200, Failed: 3, Submitted: api.Time(topNow.Add(-30 * time.Second))}}
 	return all

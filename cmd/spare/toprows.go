@@ -25,18 +25,35 @@ type topColumn struct {
 
 var (
 	topPeerColumns = []topColumn{
-		{"PEER", 16, 0, false}, {"LINK", 4, 2, false}, {"RTT", 9, 1, false}, {"LOAD", 13, 1, false}, {"TAKES TASKS", 11, 3, false},
-		{"SPEED", 5, 5, false}, {"MEMORY", 8, 6, false}, {"BALANCE", 9, 7, false}, {"TRUST", 12, 4, true},
+		{"PEER", 16, 0, false},
+		{"LINK", 4, 2, false},
+		{"RTT", 9, 1, false},
+		{"LOAD", 13, 1, false},
+		{"TAKES TASKS", 11, 3, false},
+		{"SPEED", 5, 5, false},
+		{"MEMORY", 8, 6, false},
+		{"BALANCE", 9, 7, false},
+		{"TRUST", 12, 4, true},
 	}
 	topWorkColumns = []topColumn{
-		{"ID", 10, 0, false}, {"STATE", 12, 0, true}, {"PROGRESS", 13, 1, false}, {"PROGRAM", 14, 2, true}, {"WHERE", 16, 3, false},
-		{"AGE", 4, 4, false}, {"TIME", 9, 5, false},
+		{"ID", 10, 0, false},
+		{"STATE", 12, 0, true},
+		{"PROGRESS", 13, 1, false},
+		{"PROGRAM", 14, 2, true},
+		{"WHERE", 16, 3, false},
+		{"AGE", 4, 4, false},
+		{"TIME", 9, 5, false},
 	}
 )
 
 var topGuestColumns = []topColumn{
-	{"REQUESTER", 16, 0, false}, {"PROGRAM", 12, 1, true}, {"STATE", 12, 0, true}, {"TIME", 9, 2, false}, {"GAS", 8, 4, false},
-	{"AGE", 4, 3, false}, {"TASK", 10, 5, false},
+	{"REQUESTER", 16, 0, false},
+	{"PROGRAM", 12, 1, true},
+	{"STATE", 12, 0, true},
+	{"TIME", 9, 2, false},
+	{"GAS", 8, 4, false},
+	{"AGE", 4, 3, false},
+	{"TASK", 10, 5, false},
 }
 
 // bar is how much of something is there, in so many characters.
