@@ -147,6 +147,11 @@ func (s *service) uninstall(ctx context.Context, purge bool) (done [][]string, e
 		if err := run(ctx, "userdel", systemUser); err != nil {
 			return done, err
 		}
+		if _, err := user.LookupGroup(systemUser); err == nil { // which userdel leaves while others are in it
+			if err := run(ctx, "groupdel", systemUser); err != nil {
+				return done, err
+			}
+		}
 		done = append(done, []string{"removed user", systemUser})
 	}
 	return done, nil
@@ -217,7 +222,10 @@ func makeUser(ctx context.Context) (made bool, err error) {
 	if _, err := user.Lookup(systemUser); err == nil {
 		return false, nil
 	}
-	return true, run(ctx, "useradd", "--system", "--user-group", "--home-dir", systemHome, "--no-create-home",
+	if err := run(ctx, "groupadd", "--system", "--force", systemUser); err != nil {
+		return false, err
+	}
+	return true, run(ctx, "useradd", "--system", "--gid", systemUser, "--home-dir", systemHome, "--no-create-home",
 		"--shell", "/usr/sbin/nologin", "--comment", "spare's node", systemUser)
 }
 
