@@ -106,22 +106,26 @@ func TestShortageNamesLabels(t *testing.T) {
 		want    string
 	}{
 		{
-			"nobody has it", []string{"site=oslo"},
+			"nobody has it",
+			[]string{"site=oslo"},
 			[]market.Entry{berlin, paris, entry("c", site("paris"))},
 			"3 peers known, none has site=oslo: there are gpu=no (3), site=paris (2), site=berlin (1)",
 		},
 		{
-			"each has one", []string{"site=paris", "rack"},
+			"each has one",
+			[]string{"site=paris", "rack"},
 			[]market.Entry{paris, entry("c", func(o *protocol.Offer) { o.Labels = map[string]string{"rack": "a"} })},
 			"2 peers known, none has rack and site=paris together: there are gpu=no (1), rack=a (1), site=paris (1)",
 		},
 		{
-			"nobody has labels", []string{"site=oslo", "gpu!=yes"},
+			"nobody has labels",
+			[]string{"site=oslo", "gpu!=yes"},
 			[]market.Entry{entry("a", nil), entry(self, nil)},
 			"this node and 1 peer known, none has site=oslo: nobody has labels",
 		},
 		{
-			"who has it gives too little", []string{"site=berlin"},
+			"who has it gives too little",
+			[]string{"site=berlin"},
 			[]market.Entry{small, paris},
 			"2 peers known, none can run it: gives at most 1 files, the task may use 100 (1); has site=paris, the task wants site=berlin (1)",
 		},

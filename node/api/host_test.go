@@ -58,8 +58,14 @@ func TestAccessIsOrdered(t *testing.T) {
 		}
 	}
 	for _, x := range []struct{ path, body string }{
-		{"block", `{}`}, {"block", `{"all":true}`}, {"block", `{"peer":"` + apitest.Self + `"}`}, {"block", `{"peer":1}`}, {"block", ``},
-		{"allow", `{"peer":"` + who + `","all":true}`}, {"allow", `{"peer":"` + who + `","why":"x"}`}, {"allow", `{"peer":"` + who + `","for":"ever"}`},
+		{"block", `{}`},
+		{"block", `{"all":true}`},
+		{"block", `{"peer":"` + apitest.Self + `"}`},
+		{"block", `{"peer":1}`},
+		{"block", ``},
+		{"allow", `{"peer":"` + who + `","all":true}`},
+		{"allow", `{"peer":"` + who + `","why":"x"}`},
+		{"allow", `{"peer":"` + who + `","for":"ever"}`},
 	} {
 		if code, _, b := c.do("POST", "/api/v1/access/"+x.path, x.body); code != http.StatusBadRequest && code != http.StatusUnprocessableEntity {
 			t.Errorf("%s %s: %d %s", x.path, x.body, code, b)
