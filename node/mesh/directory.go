@@ -75,8 +75,8 @@ func newDirectory(h host.Host, id protocol.NetworkID) (*directory, error) {
 		// With the defaults, and one peer in five silently dead, advertising
 		// takes 5 to 10 s instead of 0.15.
 		dht.BucketSize(8),
-		// Each refresh asks all peers several times over: every 30 s it was half of
-		// what an idle node among 50 did. Connections tell sooner who has gone.
+		// Each refresh asks all peers several times over, which a node with nothing
+		// to do need not do twice a minute: connections tell sooner who has gone.
 		dht.RoutingTableRefreshPeriod(2*time.Minute),
 		dht.RoutingTableRefreshQueryTimeout(3*time.Second),
 		dht.Datastore(newBoundedRecords()),
