@@ -146,8 +146,9 @@ func bootMachine(t *testing.T) *machine {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	var how error
+	ended := make(chan struct{})
+	go func() { how = cmd.Wait(); close(ended) }()
 	m := new(machine)
 	t.Cleanup(func() {
 		if m.leader > 0 {
@@ -163,9 +164,8 @@ func bootMachine(t *testing.T) *machine {
 	})
 	await(t, "the machine has booted", func() bool {
 		select {
-		case err := <-ended:
-			ended <- err
-			t.Skipf("this machine cannot boot another: %v\n%s", err, said.Bytes())
+		case <-ended:
+			t.Skipf("this machine cannot boot another: %v\n%s", how, said.Bytes())
 		default:
 		}
 		children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", cmd.Process.Pid)) // not yet

@@ -192,7 +192,7 @@ func (e *echoes) probe(ctx context.Context, m *Mesh, p peer.ID, n int) error {
 
 func (e *echoes) close() {
 	if e.c != nil {
-		e.c.Close()
+		_ = e.c.Close() // the peer sees it end, or is gone
 		e.c = nil
 	}
 }

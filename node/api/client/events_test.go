@@ -43,10 +43,10 @@ func TestEventsTellWhatChanges(t *testing.T) {
 		t.Errorf("cancelled: %v", err)
 	}
 
-	ended := make(chan error, 1)
+	ended := make(chan struct{})
 	err = c.Events(t.Context(), func(e client.Event) error {
 		if e.Kind == "hello" {
-			go func() { stop(); ended <- nil }()
+			go func() { stop(); close(ended) }()
 		}
 		return nil
 	})
