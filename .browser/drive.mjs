@@ -4,6 +4,7 @@
 import { readFileSync } from "node:fs";
 import http from "node:http";
 import { createRequire } from "node:module";
+import os from "node:os";
 import path from "node:path";
 import process from "node:process";
 import readline from "node:readline";
@@ -241,13 +242,19 @@ await part("eight tabs", async () => {
 
 await part("a job of 10,000 tasks is painted in under 1 s", async () => {
   const took = [];
+  const cdp = await ctx.newCDPSession(page);
+  await cdp.send("Performance.enable", { timeDomain: "threadTicks" });
   for (let i = 0; i < 8 && !(Math.min(...took) < 1000); i++) { // other work of this machine only delays
     await page.goto("about:blank");
     await page.goto(`${origin}/#/job/${bigJob}`);
     took.push(Number(await (await page.waitForFunction(() => /** @type {any} */ (window).painted)).jsonValue()));
   }
-  console.log(`first paint of 10,000 cells after ${took.map((ms) => ms.toFixed(0)).join(", ")} ms`);
-  check(Math.min(...took) < 1000, `the first paint comes after ${Math.min(...took).toFixed(0)} ms`);
+  const { metrics } = await cdp.send("Performance.getMetrics");
+  // Other work of this machine makes the one longer, and hardly the other.
+  const cpu = 1000 * (metrics.find((m) => m.name === "TaskDuration")?.value ?? Infinity);
+  console.log(`first paint of 10,000 cells after ${took.map((ms) => ms.toFixed(0)).join(", ")} ms, ${cpu.toFixed(0)} ms of CPU`);
+  const busy = os.loadavg()[0] > 2 * os.cpus().length;
+  check(Math.min(...took) < 1000 || (busy && cpu < 1000), `the first paint comes after ${Math.min(...took).toFixed(0)} ms`);
   check(await page.evaluate(() => /** @type {HTMLCanvasElement} */ (document.querySelector("spare-grid canvas")).height > 100), "the grid has no cells");
   await page.screenshot({ path: path.join(shots, "job-10000.png") });
   await sound(page);
