@@ -27,6 +27,7 @@ class Job extends View {
   /** @type {import("./types.js").Job|null} */
   job = null;
   cells = "";
+  alone = true;
   /** @type {Task[]} */
   rows = [];
   shown = ""; // the letter whose tasks are listed; all when empty
@@ -40,17 +41,21 @@ class Job extends View {
   }
 
   async refresh() {
-    if (this.job === null || this.#round !== store.round) {
-      this.#round = store.round;
-      this.job = await get(`/jobs/${encodeURIComponent(this.path)}`);
+    const path = `/jobs/${encodeURIComponent(this.path)}`;
+    let cells = "";
+    if (this.job === null) { // what is seen first is asked for at once
+      const [of, first] = await Promise.all([get(path), get(`${path}/cells?from=1`)]);
+      [this.job, cells] = [of, first.cells];
+    } else if (this.#round !== store.round) {
+      this.job = await get(path);
     }
+    this.#round = store.round;
     const job = /** @type {import("./types.js").Job} */ (this.job);
     this.job = store.jobs.get(job.id) ?? job; // which is told when a task begins, too
     if (this.job === this.#seen) {
       return;
     }
     const seen = this.job;
-    let cells = "";
     while (cells.length < Math.min(seen.tasks, mostCells)) {
       const part = await get(`/jobs/${seen.id}/cells?from=${cells.length + 1}`);
       if (part.cells === "") {

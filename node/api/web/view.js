@@ -11,6 +11,8 @@ import { listen, now, store } from "./store.js";
 export class View extends HTMLElement {
   /** What follows the view's name in the address. */
   path = "";
+  /** Whether it can be drawn before the snapshot is there. */
+  alone = false;
   /** Why the last thing asked for was not done. */
   problem = "";
   /** @type {Array<() => void>} */
@@ -43,7 +45,7 @@ export class View extends HTMLElement {
     this.#due = true;
     requestAnimationFrame(() => {
       this.#due = false;
-      if (this.isConnected && store.snapshot !== null) {
+      if (this.isConnected && (this.alone || store.snapshot !== null)) {
         render(this.draw(), this);
       }
     });
