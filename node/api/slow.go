@@ -57,7 +57,7 @@ func (b *timedBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.ReadCloser.Read(p)
 	b.until = b.until.Add(time.Duration(n) * time.Second / bodyRate)
-	if err == io.EOF && !b.read { //nolint:errorlint // io.Reader returns it as it is
+	if err == io.EOF && !b.read {
 		b.read = true
 		// Left behind, it would end a task that is followed.
 		_ = b.control.SetReadDeadline(time.Time{}) // the connection has gone

@@ -267,7 +267,7 @@ func call[T any](ctx context.Context, c *Client, method, path string, body []byt
 func all[T any](ctx context.Context, c *Client, path string) ([]T, error) {
 	list := []T{}
 	for path != "" {
-		res, err := c.send(ctx, http.MethodGet, path, "", nil, nil)
+		res, err := c.send(ctx, http.MethodGet, path, "", nil, nil) //nolint:bodyclose // decode closes it
 		if err != nil {
 			return nil, err
 		}
