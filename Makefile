@@ -164,7 +164,7 @@ dist: ## build archives, deb, rpm and their checksums into DIST (bin/dist) (1 mi
 
 .PHONY: image
 image: build ## build an image of a container by DOCKER (docker, podman or buildah)
-	@rm -rf bin/image && mkdir -p bin/image/home && cp bin/spare bin/image/
+	@rm -rf bin/image && mkdir -p bin/image && mkdir -m 700 bin/image/home && cp bin/spare bin/image/
 	$(or $(DOCKER),docker) build -t spare -f .dist/Dockerfile bin/image
 
 .PHONY: vuln

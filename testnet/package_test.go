@@ -146,9 +146,12 @@ func bootMachine(t *testing.T) *machine {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var how error
 	ended := make(chan struct{})
-	go func() { how = cmd.Wait(); close(ended) }()
+	var how error // read when it has ended
+	go func() {
+		how = cmd.Wait()
+		close(ended)
+	}()
 	m := new(machine)
 	t.Cleanup(func() {
 		if m.leader > 0 {
