@@ -23,6 +23,9 @@ import (
 
 func TestMain(m *testing.M) {
 	sandbox.WorkerMain()
+	if err := os.Setenv("TZ", "UTC"); err != nil { // before the first time is shown
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){"spare": main})
 }
 

@@ -122,9 +122,6 @@ func (s *topScene) plain() string {
 }
 
 func TestTopScreens(t *testing.T) {
-	local := time.Local
-	time.Local = time.UTC
-	defer func() { time.Local = local }()
 	hour := func(s *topScene) { s.tell(topTick(topNow.Add(20 * time.Second))) }
 	for _, test := range []struct {
 		name          string

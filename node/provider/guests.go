@@ -90,14 +90,14 @@ func programOf(s *protocol.Spec) string {
 // noteStay tells of a replica that was started and has ended. It is called
 // without mu, once for each, when its outcome is settled.
 func (p *Provider) noteStay(r *replica, o *protocol.Outcome) {
-	if p.cfg.Ended == nil || r.account.self {
+	if p.cfg.Ended == nil || r.account.self || r.running.IsZero() && r.ctx.Err() != nil { // cancelled before it ran
 		return
 	}
 	s := Stay{
 		Requester: r.account.peer, Task: r.task, Name: r.name, Module: r.module,
 		Began: r.running, Ended: r.ended, Gas: r.gas.Load(), Code: protocol.Code(o.Code),
 	}
-	if s.Began.IsZero() { // it was cancelled before
+	if s.Began.IsZero() { // it could not be run
 		s.Began = s.Ended
 	}
 	s.Wall = s.Ended.Sub(s.Began)

@@ -86,7 +86,7 @@ func (p *Provider) cancel(r *replica, cause error) {
 func (p *Provider) setState(r *replica, state protocol.State) {
 	p.mu.Lock()
 	r.state = state
-	if state == protocol.StateRunning && r.running.IsZero() && r.phase == phaseRunning {
+	if state == protocol.StateRunning && r.running.IsZero() && r.phase == phaseRunning && r.ctx.Err() == nil {
 		r.running = time.Now()
 		p.guests++
 		p.since += r.running.UnixMilli()
