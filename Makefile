@@ -145,7 +145,7 @@ testnet: build ## start N (5) nodes and leave them running; testnet/down.sh ends
 
 .PHONY: e2e
 e2e: build ## run the slow scenarios against real node processes
-	SPARE_BIN=$(CURDIR)/bin/spare $(GO) test -tags e2e -count=1 -timeout 20m -v ./testnet/
+	SPARE_BIN=$(CURDIR)/bin/spare $(GO) test -tags e2e -count=1 -timeout 40m -v ./testnet/
 
 .PHONY: sim
 sim: ## show what verifying is worth among liars, in virtual time, TASKS (3000000) each (5 min)

@@ -13,7 +13,7 @@ import (
 // placed by it.
 type Coordinate struct {
 	X, Y, Height float64 // milliseconds
-	Error        float64 // relative, of the round trips that it tells; 0: not known
+	Error        float64 // relative, of the round trips that it tells
 }
 
 const (
@@ -34,7 +34,7 @@ func Origin() Coordinate { return Coordinate{Height: leastHeight, Error: mostErr
 // Valid reports whether c may be of an honest node.
 func (c Coordinate) Valid() bool {
 	return math.Abs(c.X) <= mostMS && math.Abs(c.Y) <= mostMS && // neither of which a NaN is
-		c.Height >= leastHeight && c.Height <= mostMS && c.Error > 0 && c.Error <= mostError
+		c.Height >= leastHeight && c.Height <= mostMS && c.Error >= leastMS && c.Error <= mostError
 }
 
 // RoundTrip is what c and o tell of the round trip between them, in milliseconds.
@@ -51,11 +51,12 @@ func (c Coordinate) Moved(o Coordinate, rtt time.Duration, rng *rand.Rand) Coord
 	wrong := math.Abs(told-measured) / measured
 	c.Error = min(mostError, max(leastMS, c.Error+learning*weight*(wrong-c.Error)))
 
-	force := learning * weight * (measured - told)
+	// No further than what was measured: o may be of somebody who draws all maps awry.
+	force := min(measured, max(-measured, learning*weight*(measured-told)))
 	dx, dy := c.X-o.X, c.Y-o.Y
 	if apart := math.Hypot(dx, dy); apart > leastMS {
 		dx, dy = dx/apart, dy/apart
-		c.Height += force * (c.Height + o.Height) / apart
+		c.Height += force * min(1, (c.Height+o.Height)/apart)
 	} else { // in any direction
 		dy, dx = math.Sincos(2 * math.Pi * rng.Float64())
 	}

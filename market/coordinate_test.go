@@ -72,3 +72,24 @@ func TestCoordinatesOfLiars(t *testing.T) {
 		}
 	}
 }
+
+// Whatever one peer says of itself, it moves nobody further than it is away.
+func TestNobodyIsMovedFarByOne(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 10_000 {
+		c := Coordinate{X: rng.Float64() * 100, Y: rng.Float64() * 100, Height: 1 + rng.Float64()*10, Error: 0.1 + rng.Float64()}
+		o := Coordinate{
+			X: c.X + 2*leastMS*rng.Float64(), Y: (2*rng.Float64() - 1) * mostMS, Height: leastHeight + rng.Float64()*(mostMS-leastHeight),
+			Error: leastMS,
+		}
+		if rng.IntN(2) == 0 {
+			o.Y = c.Y
+		}
+		rtt := time.Duration(1 + rng.IntN(int(100*time.Millisecond)))
+		away := max(leastMS, float64(rtt)/float64(time.Millisecond))
+		to := c.Moved(o, rtt, rng)
+		if moved := math.Hypot(to.X-c.X, to.Y-c.Y); moved > 1.01*away || math.Abs(to.Height-c.Height) > 1.01*away {
+			t.Fatalf("%s away at %+v, it moves from %+v to %+v", rtt, o, c, to)
+		}
+	}
+}

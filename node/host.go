@@ -153,6 +153,7 @@ func (h host) Change(c api.AccessChange) (api.Access, error) {
 	h.provider.Expel()
 	if c.Verb == api.Block {
 		h.requester.Leave(c.Peer)
+		h.network.Exchange().Drop(c.Peer)
 	}
 	return h.accessNow(), nil
 }

@@ -205,6 +205,7 @@ func TestE2EOwnerAtWork(t *testing.T) {
 		}
 	}
 	gone := time.Now()
+	awaitQuiet(t)
 	await(t, "it donates again", func() bool { now, _ := state(); return now == "open" })
 	t.Logf("it donates again %v after the owner has gone, idle time %v", time.Since(gone).Round(10*time.Millisecond), idle)
 	if took := time.Since(gone); took < idle {

@@ -254,6 +254,25 @@ func TestFetchEndsWhenItsOriginStartsAgain(t *testing.T) {
 	}
 }
 
+// Nothing more comes from who is dropped in the middle of a fetch.
+func TestWhoIsDroppedSendsNothingMore(t *testing.T) {
+	blob, tree := randomBlob(t, 20*protocol.LeafSize)
+	nodes := clique(t, 2)
+	slow := whole(blob, tree)
+	slow.pace = 20 * time.Millisecond
+	nodes[0].Exchange().Share("a", tree, slow).Open(nodes[1].Self(), time.Now().Add(time.Hour))
+	got := empty(tree)
+	f := nodes[1].Exchange().NewFetch(nodes[1].Exchange().Share("a", tree, got), got.missing(), 0, got.put)
+	f.Add(nodes[0].Self(), true)
+	done := make(chan error, 1)
+	go func() { done <- f.Run(t.Context()) }()
+	eventually(t, "the first leaf", func() bool { return len(got.missing()) < len(tree.Leaves) })
+	nodes[1].Exchange().Drop(nodes[0].Self())
+	if err := <-done; !errors.Is(err, swarm.ErrNoSource) {
+		t.Errorf("fetch: %v", err)
+	}
+}
+
 // What was wanted of a blob that has been closed since is not sent when a blob
 // of another scope brings it.
 func TestWantsDoNotOutliveTheirShare(t *testing.T) {

@@ -105,7 +105,7 @@ func (p *Provider) handOver(causeOf func(requester peer.ID) *protocol.Error) {
 			if r.ended.IsZero() {
 				p.asked.HandedOver++
 				p.handed.Add(r.nonce, cause)
-				r.cancel(cause) // before the slot of another is free for it
+				r.cancel(cause)                        // before the slot of another is free for it
 				p.wg.Go(func() { p.cancel(r, cause) }) // one who takes no answers holds up no other
 			}
 		}

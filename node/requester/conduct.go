@@ -161,7 +161,7 @@ var errFinal = errors.New("no further attempt would help")
 func (c *conductor) pause(err error) (*protocol.Result, error) {
 	code := protocol.CodeOf(err)
 	mayChange := code == protocol.CodeBusy || time.Now().Before(c.settled) ||
-		slices.ContainsFunc(slices.Collect(maps.Values(c.excluded)), passing)
+		slices.ContainsFunc(slices.Collect(maps.Keys(c.excluded)), c.mayPass)
 	runs := slices.ContainsFunc(c.attempts, (*attempt).runs)
 	switch {
 	case errors.Is(err, errFinal):
@@ -184,7 +184,7 @@ func (c *conductor) pause(err error) (*protocol.Result, error) {
 	if c.pauses++; c.pauses == 1 {
 		c.pausedAt = time.Now()
 	}
-	maps.DeleteFunc(c.excluded, func(_ peer.ID, why string) bool { return passing(why) })
+	maps.DeleteFunc(c.excluded, func(p peer.ID, _ string) bool { return c.mayPass(p) })
 	if !runs {
 		c.update(func(record *protocol.Task) {
 			record.State = protocol.StateQueued
@@ -257,9 +257,15 @@ const (
 	whyVoted   = "it has been asked for this result"
 )
 
-// passing reports whether a reason to exclude a peer may pass.
-func passing(why string) bool {
-	return why != whyWrong && why != whyRunning && why != whyVoted && why != whyFails && !refuses(why)
+// mayPass reports whether the reason to exclude a peer may pass. That it runs
+// nothing of this node does when its refusal is forgotten.
+func (c *conductor) mayPass(p peer.ID) bool {
+	switch why := c.excluded[p]; why {
+	case whyWrong, whyRunning, whyVoted, whyFails:
+		return false
+	default:
+		return !refuses(why) || c.r.Refuses(p) == ""
+	}
 }
 
 // begin opens an attempt with a candidate. Another attempt of the same task is
@@ -267,7 +273,11 @@ func passing(why string) bool {
 // not even then.
 func (c *conductor) begin(candidate market.Candidate) {
 	c.excluded[candidate.Provider] = whyRunning
-	c.newAttempt(candidate).begin()
+	a := c.newAttempt(candidate)
+	a.begin()
+	if c.r.Blocked(a.provider) != "" { // since it was ranked: Leave may not have seen the attempt
+		c.r.wg.Go(func() { a.send(event{kind: evBlocked}) })
+	}
 }
 
 // handle moves one attempt on. It returns what [conductor.do] does.

@@ -33,7 +33,7 @@ func (c *conductor) arbitrate(todo market.Todo) (*protocol.Result, error) {
 	if slices.ContainsFunc(c.attempts, func(a *attempt) bool { return a.provider == c.r.cfg.Self && !a.over }) {
 		return nil, c.start(todo.Start) // it is at it
 	}
-	if why, no := c.excluded[c.r.cfg.Self]; no && passing(why) {
+	if why, no := c.excluded[c.r.cfg.Self]; no && c.mayPass(c.r.cfg.Self) {
 		return nil, protocol.Errorf(protocol.CodeBusy, "answers differ, and this node is to settle it: %s", why)
 	}
 	need := c.need(1)

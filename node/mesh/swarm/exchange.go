@@ -139,6 +139,9 @@ func (x *Exchange) Deny(denied func(peer.ID) bool) {
 	x.denied = denied
 }
 
+// Drop has no fetch that is under way take anything more from a peer.
+func (x *Exchange) Drop(p peer.ID) { x.each(func(f *Fetch) { f.drop(p) }) }
+
 // begin has a fetch told of what comes, until it is forgotten.
 func (x *Exchange) begin(f *Fetch) {
 	x.mu.Lock()
@@ -222,7 +225,7 @@ func (r *receiver) PeerConnected(peer.ID) {}
 func (r *receiver) PeerDisconnected(p peer.ID) {
 	x := (*Exchange)(r)
 	x.server.PeerDisconnected(p)
-	x.each(func(f *Fetch) { f.drop(p) })
+	x.Drop(p)
 }
 
 // noScores keeps no account of peers: [market.Turns] judges them, by other means.
