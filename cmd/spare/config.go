@@ -71,7 +71,7 @@ func settings(cfg *node.Config) []setting {
 		{donor.RuleWhen, `windows such as "mon-fri 19:00-07:00, sat, sun"`, setRule(cfg, donor.RuleWhen), nil},
 		{donor.RuleBattery, `"pause" or "ignore"`, setRule(cfg, donor.RuleBattery), nil},
 		{donor.RuleHot, `"pause" or "ignore"`, setRule(cfg, donor.RuleHot), nil},
-		{donor.RuleNet, `bytes per second such as "10MB/s", of at least 1MB/s, or "all"`, setRule(cfg, donor.RuleNet), nil},
+		{donor.RuleNet, `bytes per second such as "10MB/s", of at least 4MiB/s, or "all"`, setRule(cfg, donor.RuleNet), nil},
 	}
 }
 

@@ -56,9 +56,10 @@ const (
 	maxDisk = 1 << 50
 	minIdle = time.Second
 	maxIdle = 24 * time.Hour
-	// minNet is the slowest that others take for a machine that works, in bytes
-	// per second: see [protocol.SlowestTransfer].
-	minNet  = 1_000_000
+	// minNet is so many bytes per second that four transfers which share them are
+	// still no slower than what others take for a machine that works: see
+	// [protocol.SlowestTransfer].
+	minNet  = 4 * protocol.SlowestTransfer
 	maxNet  = 1 << 50
 	maxText = 1 << 10 // of one rule's value
 )
@@ -82,7 +83,7 @@ func rules() []rule {
 		{RuleWhen, scheduleWants, "always", readWhen},
 		{RuleBattery, `"pause" or "ignore"`, "pause", readBattery},
 		{RuleHot, `"pause" or "ignore"`, "pause", readHot},
-		{RuleNet, `bytes per second of at least 1MB/s, such as "10MB/s", or "all"`, "all", readNet},
+		{RuleNet, `bytes per second of at least 4MiB/s, such as "10MB/s", or "all"`, "all", readNet},
 	}
 }
 

@@ -25,7 +25,7 @@ func TestRules(t *testing.T) {
 		{RuleWhen, "always sat mon-fri,sun 22:00-06:00", "never , 22:00 someday"},
 		{RuleBattery, "pause ignore", "yes no Pause"},
 		{RuleHot, "pause ignore", "yes no 80"},
-		{RuleNet, "all 1MB/s 10MB/s 1GiB 1000000", "0 no 999999 10 1e3MB/s -1MB/s 10MB/m 2PiB /s"},
+		{RuleNet, "all 4MiB/s 10MB/s 1GiB 4194304", "0 no 4194303 4MB/s 10 1e3MB/s -1MB/s 10MB/m 2PiB /s"},
 		{"donate.all", "", "50%"},
 	} {
 		for _, text := range strings.Fields(c.can) {
@@ -205,5 +205,26 @@ func TestSupplies(t *testing.T) {
 	}
 	if got := readSupplies(supply("x/type=Mains")); got.words() == powerUnknown.words() {
 		t.Error("what can be read is unknown")
+	}
+}
+
+// What may end while the machine is paused does not compete with its owner.
+func TestWhatMayEndStandsStill(t *testing.T) {
+	now := time.Now()
+	working, away := sight{busy: true, active: true, wants: true, since: now}, sight{}
+	for name, c := range map[string]struct {
+		pause Pause
+		seen  sight
+		hold  bool
+	}{
+		"the owner's programs want the CPUs": {Pause{Finish: true}, working, true},
+		"somebody is there, and wants none":  {Pause{Finish: true}, sight{busy: true, since: now}, false},
+		"nobody is there":                    {Pause{Finish: true}, away, false},
+		"what runs is handed over":           {Pause{}, working, false},
+	} {
+		got := decide(now, record{Pause: &c.pause}, Allowance{Idle: UsualIdle}, c.seen)
+		if got.Hold != c.hold || got.Availability != protocol.Paused {
+			t.Errorf("%s: %+v", name, got)
+		}
 	}
 }

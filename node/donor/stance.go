@@ -68,7 +68,7 @@ func decide(now time.Time, r record, a Allowance, seen sight) Stance {
 		if pause.Finish {
 			reason += "; what runs already may end"
 		}
-		return Stance{Availability: protocol.Paused, Reason: reason, Until: pause.Until, HandOver: !pause.Finish}
+		return Stance{Availability: protocol.Paused, Reason: reason, Until: pause.Until, HandOver: !pause.Finish, Hold: pause.Finish && seen.busy && seen.wants}
 	case !a.When.Open(now):
 		reason := "closed by its schedule (" + a.When.String() + ")"
 		if !next.IsZero() {
