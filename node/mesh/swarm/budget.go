@@ -14,31 +14,38 @@ const (
 	// enough that streams take turns.
 	slice = 32 << 10
 	// small is what does not wait, though it counts: the requests and headers that
-	// such streams begin with.
+	// such streams begin with. Only a quarter of the budget goes ahead like that, or
+	// a stream in small writes would know no bound.
 	small = 1 << 10
 )
 
 // Budget is how many bytes a second this node may send of blobs and of output, to
-// all peers together. What nodes tell each other beside that is not counted, and
-// never waits. Its methods may be called from many goroutines.
-type Budget struct{ limiter *rate.Limiter }
+// all peers together. What rides in messages, up to 64 KiB each, is not counted,
+// and never waits. Its methods may be called from many goroutines.
+type Budget struct {
+	limiter *rate.Limiter
+	ahead   *rate.Limiter // of what is small, and does not wait
+}
 
 // NewBudget returns one without a bound.
-func NewBudget() *Budget { return &Budget{rate.NewLimiter(rate.Inf, slice)} }
+func NewBudget() *Budget {
+	return &Budget{rate.NewLimiter(rate.Inf, slice), rate.NewLimiter(rate.Inf, slice)}
+}
 
 // Set bounds what is sent from now on, in bytes a second; 0 is no bound.
 func (b *Budget) Set(bytesPerSecond int64) {
+	all, ahead := rate.Limit(bytesPerSecond), rate.Limit(bytesPerSecond)/4
 	if bytesPerSecond == 0 {
-		b.limiter.SetLimit(rate.Inf)
-		return
+		all, ahead = rate.Inf, rate.Inf
 	}
-	b.limiter.SetLimit(rate.Limit(bytesPerSecond))
+	b.limiter.SetLimit(all)
+	b.ahead.SetLimit(ahead)
 }
 
 // wait waits until so many bytes may be sent, in slices, so that many who wait
 // take turns.
 func (b *Budget) wait(ctx context.Context, bytes int) error {
-	if bytes < small {
+	if bytes < small && b.ahead.AllowN(time.Now(), bytes) {
 		b.limiter.ReserveN(time.Now(), bytes)
 		return nil
 	}

@@ -92,3 +92,25 @@ func TestBudget(t *testing.T) {
 		}
 	})
 }
+
+// A stream in small writes, which may go ahead, is bounded as any.
+func TestSmallWritesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const rate, piece, want = 1_000_000, 500, 4_000_000
+		b := NewBudget()
+		b.Set(rate)
+		s := b.Pace(new(sink))
+		start := time.Now()
+		for range want / piece {
+			if _, err := s.Write(make([]byte, piece)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took, least := time.Since(start), (want-2*slice)*time.Second/rate; took < least {
+			t.Errorf("%d bytes took %v, at least %v was to be", want, took, least)
+		}
+		if err := s.Reset(); err != nil {
+			t.Error(err)
+		}
+	})
+}
