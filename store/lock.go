@@ -1,12 +1,14 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gofrs/flock"
 
@@ -43,7 +45,7 @@ func lockHome(root *os.Root) (*homeLock, error) {
 	return l, nil
 }
 
-func homeInUse(root *os.Root) error {
+func homeInUse(root *os.Root) *protocol.Error {
 	text, err := readFile(root, pidFile, 32)
 	pid, bad := strconv.Atoi(strings.TrimSpace(string(text)))
 	if err != nil || bad != nil || pid < 1 {
@@ -60,4 +62,41 @@ func (l *homeLock) release() error {
 		err = nil
 	}
 	return errors.Join(err, l.lock.Unlock())
+}
+
+// Delete deletes a home and everything in it. A node that runs there has until the
+// context's deadline to end; then it is a [protocol.CodeHomeInUse], and all is kept.
+func Delete(ctx context.Context, home string) error {
+	root, err := os.OpenRoot(home)
+	if err != nil {
+		return fileError("open the home", home, err)
+	}
+	defer root.Close() //nolint:errcheck // nothing is written through it
+	lock := flock.New(filepath.Join(home, lockFile))
+	_, err = lock.TryLockContext(ctx, 50*time.Millisecond)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return homeInUse(root).WithHint("its home is kept; stop it, and delete %s yourself", home)
+	case err != nil:
+		return fileError("lock", lock.Path(), err)
+	}
+	entries, err := fs.ReadDir(root.FS(), ".")
+	for _, e := range entries {
+		if e.Name() != lockFile {
+			err = errors.Join(err, root.RemoveAll(e.Name()))
+		}
+	}
+	// Windows deletes nothing that is open. What a node makes that starts now is not
+	// deleted: the home is not empty then.
+	err = errors.Join(err, lock.Close(), root.Close())
+	if err == nil {
+		err = os.Remove(lock.Path())
+	}
+	if err == nil {
+		err = os.Remove(home)
+	}
+	if err != nil {
+		return fileError("delete", home, err).WithHint("see who may write to %s", home)
+	}
+	return nil
 }

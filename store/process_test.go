@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -346,5 +347,30 @@ func wantHome(t *testing.T, home string, all bool, tasks map[string]string, blob
 				t.Error(err)
 			}
 		}
+	}
+}
+
+func TestDeleteKeepsTheHomeOfANodeThatRuns(t *testing.T) {
+	t.Parallel()
+	home := filepath.Join(t.TempDir(), "home")
+	s, err := Open(home, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(home, "identity.key")
+	if err := os.WriteFile(key, []byte("key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	soon, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	wantCode(t, Delete(soon, home), protocol.CodeHomeInUse)
+	if _, err := os.Stat(key); err != nil {
+		t.Error(err)
+	}
+	if err := errors.Join(s.Close(), Delete(t.Context(), home)); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(home); err == nil {
+		t.Error("the home is still there")
 	}
 }

@@ -8,11 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/spare-network/spare/protocol"
+	"github.com/spare-network/spare/store"
 )
 
 // service is a node that the system starts. Its methods, of which each system has
@@ -246,16 +248,24 @@ func checkUpFlags(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// removeHome deletes a home and everything in it.
-func removeHome(dir string) error {
+// ofAnother says that what is installed, from a file, is not this home's.
+func (s *service) ofAnother(file string) error {
+	return protocol.Errorf(protocol.CodeService, "the service that %s installs is not of the home %s", file, s.home).
+		WithHint("say --home as at its installation; that file has it")
+}
+
+// endsWithin is how long a node that the system has stopped may still end.
+const endsWithin = 10 * time.Second
+
+// removeHome deletes a home and everything in it, unless a node runs there.
+func removeHome(ctx context.Context, dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, "identity.key")); err != nil {
 		return protocol.Errorf(protocol.CodeFile, "%s is no home of a node: it has no identity.key", dir).
 			WithHint("look what is in it, and delete it yourself")
 	}
-	if err := os.RemoveAll(dir); err != nil {
-		return protocol.Errorf(protocol.CodeFile, "cannot delete the home: %v", err).WithHint("see who may write to %s", dir)
-	}
-	return nil
+	ctx, cancel := context.WithTimeout(ctx, endsWithin)
+	defer cancel()
+	return store.Delete(ctx, dir)
 }
 
 // firstLine is the first line of what a program has said.

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/spare-network/spare/node/api"
 	"github.com/spare-network/spare/protocol"
 )
 
@@ -62,6 +63,11 @@ func (s *service) install(ctx context.Context) (done [][]string, err error) {
 		}
 		if err := visible(s.program); err != nil {
 			return nil, err
+		}
+		if s.group != systemUser { // which comes with the user
+			if err := api.CheckGroup(s.group); err != nil {
+				return nil, err
+			}
 		}
 		made, err := makeUser(ctx)
 		if err != nil {
@@ -119,8 +125,12 @@ func (s *service) uninstall(ctx context.Context, purge bool) (done [][]string, e
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(filepath.Join(dir, unitName)); err != nil {
+	unit, err := os.ReadFile(filepath.Join(dir, unitName))
+	if err != nil {
 		return nil, protocol.Errorf(protocol.CodeNotFound, "there is no service in %s", dir).WithHint("'spare service status' tells of it")
+	}
+	if !strings.Contains(string(unit), " --home "+unitWord(s.home)+" ") && !strings.Contains(string(unit), " --home "+unitWord(s.home)+"\n") {
+		return nil, s.ofAnother(filepath.Join(dir, unitName))
 	}
 	if _, err := s.systemctl(ctx, "disable", "--now", unitName); err != nil {
 		return nil, err
@@ -139,7 +149,7 @@ func (s *service) uninstall(ctx context.Context, purge bool) (done [][]string, e
 	if !purge {
 		return append(done, []string{"kept", s.home + "   # with the identity; --purge would delete it"}), nil
 	}
-	if err := removeHome(s.home); err != nil {
+	if err := removeHome(ctx, s.home); err != nil {
 		return done, err
 	}
 	done = append(done, []string{"deleted", s.home})

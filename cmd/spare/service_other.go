@@ -5,9 +5,11 @@ package main
 import (
 	"context"
 	"errors"
+	"html"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	manager "github.com/kardianos/service"
 
@@ -95,7 +97,7 @@ func (s *service) install(context.Context) (done [][]string, err error) {
 	return append(done, []string{"next", "spare status"}), nil
 }
 
-func (s *service) uninstall(_ context.Context, purge bool) (done [][]string, err error) {
+func (s *service) uninstall(ctx context.Context, purge bool) (done [][]string, err error) {
 	m, err := s.manager(nil)
 	if err != nil {
 		return nil, err
@@ -103,6 +105,9 @@ func (s *service) uninstall(_ context.Context, purge bool) (done [][]string, err
 	state, err := m.Status()
 	if errors.Is(err, manager.ErrNotInstalled) {
 		return nil, protocol.Errorf(protocol.CodeNotFound, "there is no service").WithHint("'spare service status' tells of it")
+	}
+	if err := s.isOfHome(); err != nil {
+		return nil, err
 	}
 	if state == manager.StatusRunning {
 		if err := m.Stop(); err != nil {
@@ -117,10 +122,32 @@ func (s *service) uninstall(_ context.Context, purge bool) (done [][]string, err
 	if !purge {
 		return append(done, []string{"kept", s.home + "   # with the identity; --purge would delete it"}), nil
 	}
-	if err := removeHome(s.home); err != nil {
+	if err := removeHome(ctx, s.home); err != nil {
 		return done, err
 	}
 	return append(done, []string{"deleted", s.home}), nil
+}
+
+// isOfHome fails when the installed service has another home than this. That of a
+// machine has one home only.
+func (s *service) isOfHome() error {
+	if s.machine {
+		return nil
+	}
+	user, err := os.UserHomeDir()
+	if err != nil {
+		return protocol.Errorf(protocol.CodeFile, "there is no directory of your agents: %v", err).WithHint("set HOME")
+	}
+	path := filepath.Join(user, "Library", "LaunchAgents", "spare.plist")
+	agent, err := os.ReadFile(path)
+	if err != nil {
+		return protocol.Errorf(protocol.CodeFile, "cannot read which home the service has: %v", err).WithHint("see who may read %s", path)
+	}
+	_, rest, _ := strings.Cut(string(agent), "<string>--home</string>")
+	if !strings.HasPrefix(strings.TrimSpace(rest), "<string>"+html.EscapeString(s.home)+"</string>") {
+		return s.ofAnother(path)
+	}
+	return nil
 }
 
 func (s *service) state(context.Context) (serviceState, error) {

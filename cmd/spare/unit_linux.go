@@ -32,7 +32,11 @@ func (s *service) text(kind string) (string, error) {
 	}
 	command := strings.Join(words, " ")
 	if s.machine {
-		return fmt.Sprintf(unitHead+unitMachine+unitBoth+unitRoot+"\n[Install]\nWantedBy=multi-user.target\n", command+" $SPARE_OPTIONS"), nil
+		joins := ""
+		if s.group != "" && s.group != systemUser {
+			joins = unitJoins + strings.ReplaceAll(s.group, "%", "%%") + "\n"
+		}
+		return fmt.Sprintf(unitHead+unitMachine+"%s"+unitBoth+unitRoot+"\n[Install]\nWantedBy=multi-user.target\n", command+" $SPARE_OPTIONS", joins), nil
 	}
 	return fmt.Sprintf(unitHead+unitBoth+"\n[Install]\nWantedBy=default.target\n", command), nil
 }
@@ -70,6 +74,10 @@ Group=spare
 StateDirectory=spare
 StateDirectoryMode=0710
 `
+
+// unitJoins begins the line that makes the node a member of a group.
+const unitJoins = `# It lets those of this group use its socket, so it is of it.
+SupplementaryGroups=`
 
 const unitBoth = `# What it prints when it starts holds a link that opens the dashboard once, which is
 # nothing for a journal. What it logs goes to stderr, and there.

@@ -63,6 +63,14 @@ func TestUnits(t *testing.T) {
 			}
 		}
 	}
+	joined := machine
+	joined.group = "staff"
+	if said := directives(t, unitOf(t, joined)); !slices.Contains(said, "SupplementaryGroups=staff") {
+		t.Errorf("a node for staff is not of that group:\n%s", strings.Join(said, "\n"))
+	}
+	if said := directives(t, unitOf(t, machine)); slices.ContainsFunc(said, func(line string) bool { return strings.HasPrefix(line, "SupplementaryGroups=") }) {
+		t.Error("a node for its own group is of another")
+	}
 	wide := machine
 	wide.flags = []string{"--network", `a "b" $HOME 100% \`}
 	if want := `--network "a \"b\" $$HOME 100%% \\" $SPARE_OPTIONS`; !strings.Contains(unitOf(t, wide), want) {
@@ -155,6 +163,21 @@ func TestServiceOfAUser(t *testing.T) {
 	if got, want := told(), "--user disable --now spare.service\n--user daemon-reload\n"; got != want {
 		t.Errorf("systemctl is told\n%swant\n%s", got, want)
 	}
+
+	// Nor is anything stopped that is another home's.
+	if _, err := s.install(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	told()
+	for _, other := range []string{dir, s.home + "2", filepath.Join(s.home, "sub")} {
+		if _, err := (&service{home: other, program: s.program}).uninstall(t.Context(), true); protocol.CodeOf(err) != protocol.CodeService {
+			t.Errorf("as the service of %s: %v", other, err)
+		}
+	}
+	if got := told(); got != "" {
+		t.Errorf("for another home systemctl is told\n%s", got)
+	}
+
 	t.Setenv("FAILS", "restart")
 	if _, err := s.install(t.Context()); protocol.CodeOf(err) != protocol.CodeService {
 		t.Errorf("of a start that fails it says %v", err)
@@ -165,7 +188,7 @@ func TestServiceOfAUser(t *testing.T) {
 	if _, err := os.Stat(s.home); err == nil {
 		t.Error("the home is still there")
 	}
-	if err := removeHome(dir); protocol.CodeOf(err) != protocol.CodeFile {
+	if err := removeHome(t.Context(), dir); protocol.CodeOf(err) != protocol.CodeFile {
 		t.Errorf("of what is no home: %v", err)
 	}
 }
