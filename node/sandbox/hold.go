@@ -32,18 +32,22 @@ func (p *Pool) Hold(still bool, but peer.ID) {
 	}
 }
 
-// hold stops w's process if it has a guest that is to stand still. Its methods
-// are called with mu held.
+// hold stops w's process if it has a guest that is to stand still. It goes on at
+// the latest when that guest's end is read, who may have ended before the stop:
+// an idle worker never stands still, and a call that begins is held for itself.
+// Its methods are called with mu held.
 func (w *worker) hold(p *Pool, now time.Time) {
-	if !p.still || w.group.key.owner == p.but || len(w.calls) == 0 || !w.ready || !w.held.IsZero() {
+	if !p.still || w.group.key.owner == p.but || len(w.calls) == 0 || w.calls[0].ended.Load() || !w.ready || !w.held.IsZero() {
 		return
 	}
 	if jail.Hold(w.proc.cmd.Process) == nil {
 		w.held = now
+		w.calls[0].tellStill(true)
 	}
 }
 
-// goOn has it run again, and its guest has as much time as it had.
+// goOn has it run again, and its guest, who is the one it had when it was
+// stopped, has as much time as it had.
 func (w *worker) goOn(p *Pool, now time.Time) {
 	if w.held.IsZero() {
 		return
@@ -51,9 +55,14 @@ func (w *worker) goOn(p *Pool, now time.Time) {
 	stood := now.Sub(w.held)
 	w.held = time.Time{}
 	_ = jail.GoOn(w.proc.cmd.Process) // or it has ended, which its reader tells
-	if len(w.calls) > 0 {
-		c := w.calls[0]
-		c.started, c.sent = c.started.Add(stood), c.sent.Add(stood)
-		w.arm(p, now, w.deadline())
+	c := w.calls[0]
+	c.started, c.sent = c.started.Add(stood), c.sent.Add(stood)
+	c.tellStill(false)
+	w.arm(p, now, w.deadline())
+}
+
+func (c *call) tellStill(still bool) {
+	if c.x.Still != nil && c.gone.IsZero() {
+		c.x.Still(still)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -92,5 +93,68 @@ func TestGuestsStandStill(t *testing.T) {
 	}
 	if e := <-theirs; protocol.CodeOf(e.err) != protocol.CodeShutdown {
 		t.Errorf("theirs: %+v", e)
+	}
+}
+
+// A reply may be on its way already when its worker is stopped. Whoever runs
+// there next does not stand still for that, and loses and gains no time.
+func TestWhoFollowsAGuestThatHadEnded(t *testing.T) {
+	for name, ahead := range map[string]bool{"once it is idle": false, "at once": true} {
+		t.Run(name, func(t *testing.T) {
+			p := newPool(t, 1)
+			calls := entered(t, p, "them", 2)
+			first, next := calls[0], calls[1]
+			var told [2][]bool
+			for i, c := range calls {
+				c.x.Still = func(still bool) { told[i] = append(told[i], still) }
+			}
+			began := time.Now()
+			w := puppet(t, p, first, "exec sleep 600")
+			hand := func() {
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				if !ahead {
+					p.idle, p.busy = nil, 1
+				}
+				p.assign(next, w, time.Now(), new(actions))
+			}
+			if ahead {
+				hand()
+			}
+			end := func(c *call) {
+				t.Helper()
+				if err := p.receive(w, &protocol.WorkerReply{Id: c.id, End: true, WallUs: uint64(time.Hour.Microseconds())}, new(actions)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			const stood = 100 * time.Millisecond
+			p.Hold(true, "us")
+			eventually(t, "it stands still", func() bool { return standStill(t, p) == 1 })
+			time.Sleep(stood)
+			end(first)
+			if !ahead {
+				eventually(t, "the idle worker goes on", func() bool { return standStill(t, p) == 0 })
+				hand()
+			}
+			eventually(t, "the next one stands still", func() bool { return standStill(t, p) == 1 })
+			p.Hold(false, "us")
+			if now := time.Now(); next.sent.After(now) || next.started.After(now) {
+				t.Errorf("it begins in %v", next.started.Sub(now))
+			}
+			end(next)
+			for i, c := range calls {
+				if o := c.outcome; c.err != nil || o.Code != "" || o.Wall < 0 {
+					t.Errorf("call %d: %+v, %v", i, o, c.err)
+				}
+				if !slices.Equal(told[i], []bool{true, false}) {
+					t.Errorf("call %d was told %v", i, told[i])
+				}
+			}
+			if first.outcome.Wall > time.Since(began)-stood {
+				t.Errorf("the first one's time is %v", first.outcome.Wall)
+			}
+			eventually(t, "nobody stands still", func() bool { return standStill(t, p) == 0 })
+			p.readers.Go(func() { p.read(w) })
+		})
 	}
 }

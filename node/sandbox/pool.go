@@ -64,6 +64,10 @@ type Execution struct {
 	// Gas is told from time to time how much the guest has used, by the worker's
 	// word, while it runs. It may be nil.
 	Gas func(used uint64)
+	// Still is told when the guest begins to stand still, and when it goes on
+	// (see [Pool.Hold]). It is called with the Pool locked, so that it must only
+	// note that. It may be nil.
+	Still func(still bool)
 }
 
 // Outcome is how a guest ended: by itself, or by the system when Code is set.

@@ -328,6 +328,7 @@ func deliver(output func(uint32, []byte), fd uint32, data []byte) {
 // conclude ends w's first call with its last reply. It is called with mu held.
 func (p *Pool) conclude(w *worker, r *protocol.WorkerReply, a *actions) error {
 	c, now := w.calls[0], time.Now()
+	w.goOn(p, now)
 	wall := min(time.Duration(r.WallUs)*time.Microsecond, now.Sub(c.sent))
 	if r.WallUs > uint64(protocol.MaxWall.Microseconds()) {
 		wall = now.Sub(c.sent)
@@ -360,6 +361,7 @@ func (p *Pool) bury(w *worker, how string) {
 	p.mu.Lock()
 	defer p.unlock(&a)
 	delete(p.live, w.proc)
+	w.goOn(p, time.Now()) // its guest may yet run elsewhere
 	if w.timer != nil {
 		w.timer.Stop()
 	}
