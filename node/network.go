@@ -112,6 +112,7 @@ func (r runner) Run(ctx context.Context, x provider.Execution) (provider.Outcome
 		File:      x.File,
 		State:     x.State,
 		Gas:       x.Gas,
+		Still:     x.Still,
 	})
 	return provider.Outcome(end), err
 }

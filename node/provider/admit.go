@@ -255,9 +255,7 @@ func (p *Provider) leave(r *replica, now time.Time) {
 	r.phase = phaseEnded
 	r.stopClock()
 	p.admitted--
-	if r.ended.IsZero() {
-		r.ended = now
-	}
+	r.end(now)
 	if !slot {
 		return
 	}

@@ -28,6 +28,7 @@ func (p *Provider) outcomeOf(r *replica) *protocol.Outcome {
 		File:      out.file,
 		State:     func(s protocol.State) { p.setState(r, s) },
 		Gas:       r.useGas,
+		Still:     r.stood.note,
 	}
 	if len(transfers) > 0 {
 		x.Data = data

@@ -100,7 +100,7 @@ func (p *Provider) noteStay(r *replica, o *protocol.Outcome) {
 	if s.Began.IsZero() { // it could not be run
 		s.Began = s.Ended
 	}
-	s.Wall = s.Ended.Sub(s.Began)
+	s.Wall = r.wall
 	if result := o.Result; result != nil {
 		s.Wall = time.Duration(result.WallUs) * time.Microsecond
 		s.Exit, s.Code = result.ExitCode, protocol.Code(result.Code)

@@ -188,3 +188,49 @@ func TestOffersCarryLabels(t *testing.T) {
 		}
 	})
 }
+
+// TestStandingStillIsNotTheGuestsTime has a guest stand still from before its
+// provider is told that it runs, for longer than its requester would wait, and
+// until it ends.
+func TestStandingStillIsNotTheGuestsTime(t *testing.T) {
+	inScene(t, &fakeRunner{warm: true, run: func(ctx context.Context, x Execution) (Outcome, error) {
+		x.Still(true)
+		time.Sleep(time.Minute)
+		x.State(protocol.StateRunning)
+		time.Sleep(time.Minute)
+		x.Still(false)
+		time.Sleep(2 * time.Second)
+		x.Still(true)
+		<-ctx.Done()
+		return Outcome{}, context.Cause(ctx)
+	}}, func(t *testing.T, s *scene) {
+		s.ask(1, s.spec())
+		if s.next().GetLease() == nil {
+			t.Fatal("no lease")
+		}
+		is := func(when string, after, want time.Duration) {
+			t.Helper()
+			time.Sleep(after)
+			for _, p := range s.provider.progressOf(s.requester) {
+				if got := time.Duration(p.WallUs) * time.Microsecond; (got - want).Abs() > 10*time.Millisecond {
+					t.Errorf("%s: %s, want %s", when, got, want)
+				}
+			}
+			if list := s.provider.Guests(); len(list) != 1 || (list[0].Wall-want).Abs() > 10*time.Millisecond {
+				t.Errorf("%s: %+v", when, list)
+			}
+		}
+		is("before it is told to run", 30*time.Second, 0)
+		is("while it stands still", time.Minute, 0)
+		is("while it runs", 31*time.Second, time.Second)
+		is("while it stands still again", time.Minute, 2*time.Second)
+		if err := s.tasks.Send(&protocol.Ask{Id: 1, Body: &protocol.Ask_Cancel{Cancel: &protocol.Cancel{}}}); err != nil {
+			t.Fatal(err)
+		}
+		s.outcome()
+		synctest.Wait()
+		if stays := s.endings(); len(stays) != 1 || (stays[0].Wall-2*time.Second).Abs() > 10*time.Millisecond {
+			t.Errorf("%+v", stays)
+		}
+	})
+}

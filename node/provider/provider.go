@@ -45,6 +45,7 @@ type Execution struct {
 	File      func(path string, size uint64) // begins an output file, after the guest's end, sorted by path
 	State     func(protocol.State)           // compiling, running
 	Gas       func(used uint64)              // what the guest has used so far, now and then
+	Still     func(still bool)               // the guest begins to stand still for this machine's owner, or goes on
 }
 
 // Outcome is how a guest ended.

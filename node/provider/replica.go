@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -48,6 +49,7 @@ type replica struct {
 	ctx      context.Context
 	cancel   context.CancelCauseFunc // see Provider.cancel
 	gas      atomic.Uint64
+	stood    standstill
 
 	// Of whoever takes it through its phases; nil once it has ended.
 	spec  *protocol.Spec
@@ -59,6 +61,7 @@ type replica struct {
 	state   protocol.State
 	running time.Time         // when the guest started
 	ended   time.Time         // when it ended; zero while it has not
+	wall    time.Duration     // the guest's, once it has ended
 	charged float64           // seconds that its requester's turn was charged
 	to      *exchange         // who is told of it; nil: nobody now
 	clock   *time.Timer       // cancels it while its requester is away
@@ -88,6 +91,7 @@ func (p *Provider) setState(r *replica, state protocol.State) {
 	r.state = state
 	if state == protocol.StateRunning && r.running.IsZero() && r.phase == phaseRunning && r.ctx.Err() == nil {
 		r.running = time.Now()
+		r.stood.reset(r.running)
 		p.guests++
 		p.since += r.running.UnixMilli()
 	}
@@ -115,9 +119,66 @@ func (p *Provider) tellState(r *replica) {
 func (p *Provider) guestEnded(r *replica) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	r.end(time.Now())
+}
+
+// end stops it, unless it has stopped. It is called with mu held.
+func (r *replica) end(now time.Time) {
 	if r.ended.IsZero() {
-		r.ended = time.Now()
+		r.wall, r.ended = r.wallUntil(now), now
 	}
+}
+
+// wallUntil is the guest's time, of which what it stood still is no part. It is
+// called with mu held.
+func (r *replica) wallUntil(now time.Time) time.Duration {
+	if r.running.IsZero() {
+		return 0
+	}
+	return max(0, now.Sub(r.running)-r.stood.until(now))
+}
+
+// standstill is for how long a guest has stood still. It has a lock of its own,
+// since the Runner that tells of it may not wait for the Provider, who waits for
+// the Runner.
+type standstill struct {
+	mu    sync.Mutex
+	since time.Time     // zero: it does not stand still now
+	past  time.Duration // until it went on last
+}
+
+// note takes the Runner's word.
+func (s *standstill) note(still bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if !s.since.IsZero() {
+		s.past += now.Sub(s.since)
+	}
+	s.since = time.Time{}
+	if still {
+		s.since = now
+	}
+}
+
+// reset has it count from now on.
+func (s *standstill) reset(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.past = 0
+	if !s.since.IsZero() {
+		s.since = now
+	}
+}
+
+// until is for how long it was, with what goes on.
+func (s *standstill) until(now time.Time) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.since.IsZero() {
+		return s.past
+	}
+	return s.past + max(0, now.Sub(s.since))
 }
 
 // useGas notes what a guest has used, as far as is known.
@@ -130,12 +191,13 @@ func (r *replica) useGas(used uint64) {
 // progress is what a Beat says of the replica. It is called with mu held.
 func (r *replica) progress(now time.Time) *protocol.Progress {
 	pr := &protocol.Progress{Nonce: r.nonce[:], State: r.state, Gas: r.gas.Load()}
-	if !r.ended.IsZero() { // what it left may still be on its way
-		now, pr.State = r.ended, protocol.StateDone
+	wall := r.wall
+	if r.ended.IsZero() {
+		wall = r.wallUntil(now)
+	} else { // what it left may still be on its way
+		pr.State = protocol.StateDone
 	}
-	if !r.running.IsZero() {
-		pr.WallUs = uint64(now.Sub(r.running).Microseconds())
-	}
+	pr.WallUs = uint64(wall.Microseconds())
 	return pr
 }
 
