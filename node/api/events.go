@@ -77,7 +77,11 @@ func (s *Server) stream(c huma.Context, after uint64, whole bool) {
 		return control.Flush() == nil
 	}
 	hello, err := json.Marshal(Hello{Boot: s.feed.boot, Now: Time(time.Now())})
-	if err != nil || !send(lines("hello", s.feed.id(after), hello)) {
+	id := s.feed.id(after)
+	if !whole {
+		id = "" // only what follows reset is after something
+	}
+	if err != nil || !send(lines("hello", id, hello)) {
 		return
 	}
 	if !whole && !send(lines("reset", s.feed.id(after), []byte("{}"))) {

@@ -255,11 +255,13 @@ func (f *feed) publish(kind string, data any) {
 }
 
 // lines is an event as https://html.spec.whatwg.org/multipage/server-sent-events.html
-// has it. JSON has no line breaks.
+// has it, without an ID when that is empty. JSON has no line breaks.
 func lines(kind, id string, data []byte) []byte {
 	b := make([]byte, 0, len(kind)+len(id)+len(data)+32)
-	b = append(append(b, "id: "...), id...)
-	b = append(append(b, "\nevent: "...), kind...)
+	if id != "" {
+		b = append(append(append(b, "id: "...), id...), '\n')
+	}
+	b = append(append(b, "event: "...), kind...)
 	b = append(append(b, "\ndata: "...), data...)
 	return append(b, "\n\n"...)
 }

@@ -87,6 +87,7 @@ async function understand(name, data) {
     return;
   }
   if (name === "reset") {
+    lastID = ""; // if this fails, the next connection begins anew
     await take();
     return;
   }
