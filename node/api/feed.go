@@ -64,6 +64,7 @@ type feed struct {
 	// What was told last; only run uses it.
 	was   map[string][]byte
 	told  time.Time           // when the status was
+	reset time.Time           // when readers were last told to ask anew
 	peers map[string]sighting // by ID
 	seed  maphash.Seed
 
@@ -144,8 +145,13 @@ func (f *feed) changes() {
 	if d := f.at.donation(); f.look("donation", d) {
 		f.publish("donation", d)
 	}
-	if tasks, jobs := f.tasks.overflown(), f.jobs.overflown(); tasks || jobs {
-		f.publish("reset", struct{}{})
+	if now.Sub(f.reset) >= statusEvery {
+		if tasks, jobs := f.tasks.overflown(), f.jobs.overflown(); tasks || jobs {
+			f.reset = now
+			f.tasks.take(maxNoted) // readers ask for these
+			f.jobs.take(maxNoted)
+			f.publish("reset", struct{}{})
+		}
 	}
 	for _, id := range f.tasks.take(maxTold) {
 		if t, err := f.at.task(id); err == nil { // or it is kept no longer
@@ -399,7 +405,7 @@ func (n *notes) note(id protocol.TaskID) {
 	switch {
 	case n.has[id]:
 	case len(n.order) >= maxNoted:
-		n.over = true
+		n.over, n.order, n.has = true, nil, nil // a reset tells them all
 	default:
 		if n.has == nil {
 			n.has = map[protocol.TaskID]bool{}

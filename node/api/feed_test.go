@@ -260,8 +260,33 @@ func TestSlowReadersFallOut(t *testing.T) {
 			w.noteTask(protocol.TaskID(fmt.Sprint("t", i)))
 		}
 		time.Sleep(feedEvery)
-		expect(t, kinds(r.read())[:1], "reset")
+		expect(t, kinds(r.read()), "reset") // and nothing of what it replaces
 		f.leave()
+		f.leave()
+	})
+}
+
+func TestFloodsOfChangesDoNotResetAtEveryLook(t *testing.T) {
+	inFeed(t, func(t *testing.T, w *fakeWorld, f *feed) {
+		r := enter(t, f)
+		const seconds = 60
+		counts := map[string]int{}
+		for i := range seconds {
+			for j := range 2 * maxNoted {
+				w.noteTask(protocol.TaskID(fmt.Sprint("t", i, "-", j)))
+			}
+			w.noteTask("newest")
+			time.Sleep(time.Second)
+			for _, kind := range kinds(r.read()) {
+				counts[kind]++
+			}
+		}
+		if most := seconds*int(time.Second)/int(statusEvery) + 1; counts["reset"] < 2 || counts["reset"] > most {
+			t.Errorf("%d resets, of %d at most", counts["reset"], most)
+		}
+		if counts["task"] < seconds*maxTold {
+			t.Errorf("between them only %d tasks are told", counts["task"])
+		}
 		f.leave()
 	})
 }
