@@ -42,14 +42,25 @@ async function take() {
   tell({ kind: "snapshot", data: snapshot, at: Date.now(), skew });
 }
 
+/**
+ * What comes of the connection, which is given up when nothing does for long.
+ * @template T @param {Promise<T>} awaited
+ */
+async function inTime(awaited) {
+  const late = setTimeout(() => following?.abort(), silence);
+  try {
+    return await awaited;
+  } finally {
+    clearTimeout(late);
+  }
+}
+
 /** Events as the stream has them. @param {ReadableStream<Uint8Array>} body */
 async function* events(body) {
   let rest = "";
   const reader = body.pipeThrough(/** @type {any} */ (new TextDecoderStream())).getReader();
   for (;;) {
-    const late = setTimeout(() => following?.abort(), silence);
-    const { done, value } = await reader.read();
-    clearTimeout(late);
+    const { done, value } = await inTime(reader.read());
     if (done) {
       return;
     }
@@ -110,9 +121,9 @@ async function understand(name, data) {
 async function follow() {
   following = new AbortController();
   try {
-    const answer = await request("/events", {
+    const answer = await inTime(request("/events", {
       headers: lastID === "" ? {} : { "Last-Event-ID": lastID }, signal: following.signal,
-    });
+    }));
     if (answer.body === null) {
       return;
     }
