@@ -120,6 +120,9 @@ await part("the link opens the page, once", async () => {
   await other.waitForSelector("text=no session");
   await other.screenshot({ path: path.join(shots, "no-session.png") });
   await other.context().close();
+  // Whatever else of this machine is visited has the cookie, and not the secret.
+  const status = await page.evaluate(async () => (await fetch("/api/v1/status", { headers: { "X-Spare": "1" } })).status);
+  check(status === 401, `the cookie alone is answered with ${status}`);
   dead = false;
 });
 

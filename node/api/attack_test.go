@@ -186,7 +186,16 @@ var attacks = []struct {
 		nobody(r)
 		r.Header.Set("Cookie", c)
 	}},
-	{name: "no header of the page", status: 403, attack: func(r *http.Request) { r.Header.Del("X-Spare") }, page: true},
+	{name: "no header of the page", status: 401, attack: func(r *http.Request) { r.Header.Del("X-Spare") }, page: true},
+	{name: "header of another value", status: 401, attack: set("X-Spare", "1"), page: true},
+	{name: "cookie as the header, which other servers of this machine are sent", status: 401, attack: func(r *http.Request) {
+		_, value, _ := strings.Cut(r.Header.Get("Cookie"), "=")
+		r.Header.Set("X-Spare", value)
+	}, page: true},
+	{name: "header of the page without a cookie", status: 401, attack: func(r *http.Request) { r.Header.Del("Cookie") }, page: true},
+	{name: "header of the page as the cookie", status: 401, attack: func(r *http.Request) {
+		r.Header.Set("Cookie", "spare-"+r.URL.Port()+"="+r.Header.Get("X-Spare"))
+	}, page: true},
 	{name: "preflight", status: 405, attack: func(r *http.Request) {
 		r.Method = "OPTIONS"
 		r.Header.Set("Access-Control-Request-Method", "POST")
@@ -210,7 +219,7 @@ func callers(t *testing.T, b *browser) map[string]func(*http.Request) {
 	return map[string]func(*http.Request){
 		"page": func(r *http.Request) {
 			r.AddCookie(&http.Cookie{Name: cookie.Name, Value: cookie.Value})
-			r.Header.Set("X-Spare", "1")
+			r.Header.Set("X-Spare", b.page)
 			r.Header.Set("Sec-Fetch-Site", "same-origin")
 		},
 		"program": func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+apitest.Token) },

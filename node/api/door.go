@@ -22,9 +22,13 @@ import (
 const (
 	codeLife = 10 * time.Minute
 	maxCodes = 16
-	// pageHeader must be on every request to the API from the page. A foreign
-	// page cannot set it without a preflight, which is never answered.
+	// pageHeader must be on every request to the API from the page, with the
+	// secret of the page. A foreign page cannot set it without a preflight, which
+	// is never answered.
 	pageHeader = "X-Spare"
+	// cookieLife is how long browsers keep the cookie. It is good for a month at
+	// least, and two at most.
+	cookieLife = 30 * 24 * time.Hour
 	// contentPolicy allows what the page's own files need and nothing else.
 	contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -32,11 +36,13 @@ const (
 
 // door lets browsers in to the dashboard, and programs that have the token. A URL
 // with a code in its fragment, which browsers never send, is swapped once for a
-// cookie. The cookie is good as long as the token is, so that an open page goes
-// on after a restart of the node.
+// cookie and a secret. Cookies know no ports: whatever else of this machine the
+// browser visits, another account's too, is sent the cookie. The secret is the
+// page's own, kept by origin and sent in a header. Both are made of the token, so
+// that an open page goes on after a restart of the node.
 type door struct {
 	token   string
-	session string
+	page    string // the secret of the page
 	foreign *http.CrossOriginProtection
 
 	mu    sync.Mutex
@@ -44,12 +50,20 @@ type door struct {
 }
 
 func newDoor(token string) *door {
-	// Who reads the cookie has not read the token.
+	return &door{token: token, page: derive(token, "page header"), foreign: http.NewCrossOriginProtection(), codes: map[string]time.Time{}}
+}
+
+// derive returns a secret of a token for one purpose. Who reads it has not read
+// the token, nor what is for other purposes.
+func derive(token, purpose string) string {
 	mac := hmac.New(sha256.New, []byte(token))
-	mac.Write([]byte("dashboard session"))
-	return &door{
-		token: token, session: hex.EncodeToString(mac.Sum(nil)), foreign: http.NewCrossOriginProtection(), codes: map[string]time.Time{},
-	}
+	mac.Write([]byte(purpose))
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// session is the value of cookies that are given out in the month of a time.
+func (d *door) session(at time.Time) string {
+	return derive(d.token, "dashboard session "+at.UTC().Format("2006-01"))
 }
 
 // secret returns 256 random bits in letters and digits.
@@ -84,7 +98,7 @@ func (d *door) useCode(now time.Time, code string) bool {
 
 // guard lets a request through to next when it is addressed to this machine by
 // name, does not come from another page, and proves whom it is from: by the token,
-// or by a session and a header that only the page can set. Each check alone has
+// or by a session and the page's secret in a header that only the page can set. Each check alone has
 // been got around elsewhere: DNS rebinding passes the cookie's origin
 // (CVE-2018-5702, CVE-2024-28224), simple requests pass without a preflight, and
 // SameSite knows no ports.
@@ -128,10 +142,8 @@ func (d *door) guard(cookie string, open []string, next http.Handler) http.Handl
 				return
 			}
 			next.ServeHTTP(w, r)
-		case !d.hasSession(r, cookie):
+		case !d.hasSession(r, cookie, time.Now()) || !same(r.Header.Get(pageHeader), d.page):
 			deny(w, http.StatusUnauthorized, "there is no token and no session")
-		case r.Header.Get(pageHeader) == "":
-			deny(w, http.StatusForbidden, "the header %s is missing", pageHeader)
 		default:
 			next.ServeHTTP(w, r)
 		}
@@ -143,9 +155,15 @@ func (d *door) hasToken(r *http.Request) bool {
 	return strings.EqualFold(kind, "Bearer") && same(token, d.token)
 }
 
-func (d *door) hasSession(r *http.Request, cookie string) bool {
+// hasSession reports whether a cookie is of this month or the last.
+func (d *door) hasSession(r *http.Request, cookie string, now time.Time) bool {
 	c, err := r.Cookie(cookie)
-	return err == nil && same(c.Value, d.session)
+	if err != nil {
+		return false
+	}
+	// The day before the first of this month is in the last one.
+	last := now.UTC().AddDate(0, 0, -now.UTC().Day())
+	return same(c.Value, d.session(now)) || same(c.Value, d.session(last))
 }
 
 func same(said, secret string) bool {

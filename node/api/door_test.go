@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spare-network/spare/node/api"
 	"github.com/spare-network/spare/node/api/apitest"
@@ -19,6 +21,7 @@ type browser struct {
 	node   *apitest.Node
 	server *api.Server
 	http   *http.Client
+	page   string // the secret that came with the session
 }
 
 func newBrowser(t *testing.T) *browser {
@@ -30,7 +33,7 @@ func newBrowser(t *testing.T) *browser {
 	}
 	tr := new(http.Transport)
 	t.Cleanup(tr.CloseIdleConnections)
-	return &browser{t: t, node: node, server: server, http: &http.Client{
+	return &browser{t: t, node: node, server: server, page: "none", http: &http.Client{
 		Transport: tr, Jar: jar,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -70,7 +73,7 @@ func (b *browser) send(req *http.Request) answer {
 // fetch is what the page's own script does.
 func (b *browser) fetch(method, path, body string) answer {
 	req := b.request(method, path, body)
-	req.Header.Set("X-Spare", "1")
+	req.Header.Set("X-Spare", b.page)
 	req.Header.Set("Sec-Fetch-Site", "same-origin")
 	if method == http.MethodPost {
 		req.Header.Set("Origin", strings.TrimSuffix(b.server.DashboardURL(), "/"))
@@ -98,16 +101,19 @@ func (b *browser) code() string {
 
 func (b *browser) login() {
 	b.t.Helper()
-	if a := b.fetch("POST", "/api/v1/session", `{"code":"`+b.code()+`"}`); a.code != http.StatusNoContent {
-		b.t.Fatalf("login: %d %s", a.code, a.body)
+	a := b.fetch("POST", "/api/v1/session", `{"code":"`+b.code()+`"}`)
+	var said struct{ Page string }
+	if err := json.Unmarshal([]byte(a.body), &said); err != nil || a.code != http.StatusOK || len(said.Page) < 52 {
+		b.t.Fatalf("login: %d %s: %v", a.code, a.body, err)
 	}
+	b.page = said.Page
 }
 
 func TestCodes(t *testing.T) {
 	b := newBrowser(t)
 	login := func(body string) int { return b.fetch("POST", "/api/v1/session", body).code }
 	code := b.code()
-	if got := login(`{"code":"` + code + `"}`); got != http.StatusNoContent {
+	if got := login(`{"code":"` + code + `"}`); got != http.StatusOK {
 		t.Errorf("a fresh code: %d", got)
 	}
 	if got := login(`{"code":"` + code + `"}`); got != http.StatusUnauthorized {
@@ -154,8 +160,30 @@ func TestSessionCookie(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Name != "spare-"+u.Port() || c.Path != "/api/v1" || c.Domain != "" || len(c.Value) < 52 {
+	if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Name != "spare-"+u.Port() || c.Path != "/api/v1" || c.Domain != "" || len(c.Value) < 52 || c.MaxAge != 30*24*60*60 {
 		t.Errorf("cookie %v", c)
+	}
+}
+
+func TestSessionsAreGoodForAMonthOrTwo(t *testing.T) {
+	day := func(s string) time.Time {
+		at, err := time.Parse(time.DateOnly, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	for _, x := range []struct {
+		made, used string
+		good       bool
+	}{
+		{"2026-01-01", "2026-01-01", true}, {"2026-01-31", "2026-02-28", true}, {"2026-01-01", "2026-02-28", true},
+		{"2026-01-31", "2026-03-01", false}, {"2025-12-31", "2026-01-31", true}, {"2025-12-31", "2026-02-01", false},
+		{"2026-02-28", "2026-03-31", true}, {"2025-03-31", "2026-03-31", false}, {"2026-03-01", "2026-02-28", false},
+	} {
+		if got := api.SessionIsGood(day(x.made), day(x.used)); got != x.good {
+			t.Errorf("made on %s and used on %s: %v", x.made, x.used, got)
+		}
 	}
 }
 

@@ -107,7 +107,7 @@ func TestEventsOfThePage(t *testing.T) {
 	b := newBrowser(t)
 	b.login()
 	req := b.request("GET", "/api/v1/events", "")
-	req.Header.Set("X-Spare", "1")
+	req.Header.Set("X-Spare", b.page)
 	if e := eventsOf(t, b.http, req)(); e[1] != "event: hello" {
 		t.Errorf("%q", e)
 	}

@@ -17,3 +17,12 @@ func (s *Server) Page(patience time.Duration) http.Handler {
 	mux, open := s.pageRoutes()
 	return inTime(patience, s.door.guard(s.cookie(), open, mux))
 }
+
+// SessionIsGood reports whether a cookie that was given out at one time is good at
+// another.
+func SessionIsGood(made, used time.Time) bool {
+	d := newDoor("token")
+	r := &http.Request{Header: http.Header{}}
+	r.AddCookie(&http.Cookie{Name: "spare", Value: d.session(made)})
+	return d.hasSession(r, "spare", used)
+}

@@ -30,14 +30,17 @@ func (s *Server) pageRoutes() (mux *patterns, open []string) {
 			writeProblem(w, problemOf(protocol.Errorf(protocol.CodeBadRequest, "the body is not {\"code\": …}")))
 			return
 		}
-		if !s.door.useCode(time.Now(), in.Code) {
+		now := time.Now()
+		if !s.door.useCode(now, in.Code) {
 			deny(w, http.StatusUnauthorized, "the link has been used, or is too old")
 			return
 		}
 		http.SetCookie(w, &http.Cookie{
-			Name: s.cookie(), Value: s.door.session, Path: prefix, HttpOnly: true, SameSite: http.SameSiteStrictMode,
+			Name: s.cookie(), Value: s.door.session(now), Path: prefix, MaxAge: int(cookieLife.Seconds()),
+			HttpOnly: true, SameSite: http.SameSiteStrictMode,
 		})
-		w.WriteHeader(http.StatusNoContent)
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(map[string]string{"page": s.door.page}) // or the browser has gone
 	})
 	return mux, append(staticFiles(mux), "/healthz")
 }

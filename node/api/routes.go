@@ -92,8 +92,8 @@ const aboutAPI = "What a spare node does for its user. The socket api.sock in th
 func proofs() map[string]*huma.SecurityScheme {
 	return map[string]*huma.SecurityScheme{
 		"token":   {Type: "http", Scheme: "bearer", Description: "For programs: what the file api-token in the node's home holds"},
-		"session": {Type: "apiKey", In: "cookie", Name: "spare-PORT", Description: "For the page: POST /api/v1/session {code} swaps the code of a link for it; PORT is the node's"},
-		"page":    {Type: "apiKey", In: "header", Name: pageHeader, Description: "With a session: any value, which no foreign page can send"},
+		"session": {Type: "apiKey", In: "cookie", Name: "spare-PORT", Description: "For the page: POST /api/v1/session {code} swaps the code of a link for it, and for {page}; PORT is the node's"},
+		"page":    {Type: "apiKey", In: "header", Name: pageHeader, Description: "With a session: the secret {page} that came with it, which nothing else on the machine is sent"},
 	}
 }
 

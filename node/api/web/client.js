@@ -1,7 +1,13 @@
-// Asks the node. The header proves that the request is the page's own.
+// Asks the node. The header proves that the request is the page's own: its secret
+// came with the session, and is kept where no other port of the machine sees it.
 
 const base = "/api/v1";
-const headers = { "X-Spare": "1" };
+let told = "";
+
+/** The secret of the page. Workers have no storage, and are told. */
+export const secret = () => globalThis.localStorage?.getItem("page") ?? told;
+
+export const tellSecret = (/** @type {string} */ page) => { told = page; };
 
 /** What the node answered instead of data. */
 export class Problem extends Error {
@@ -17,7 +23,7 @@ export class Problem extends Error {
 /** @param {string} path @param {RequestInit} [init] */
 export async function request(path, init = {}) {
   const answer = await fetch(base + path, {
-    credentials: "same-origin", cache: "no-store", ...init, headers: { ...headers, ...init.headers },
+    credentials: "same-origin", cache: "no-store", ...init, headers: { "X-Spare": secret() || "none", ...init.headers },
   });
   if (!answer.ok) {
     throw new Problem(answer.status, await answer.json().catch(() => ({})));
@@ -66,14 +72,15 @@ export async function text(path, most) {
   }
 }
 
-/** Swaps the code of the link for a session and takes it out of the address bar. */
+/** Swaps the code of the link for a session with its secret, and takes it out of the address bar. */
 export async function enter() {
   const code = new URLSearchParams(location.hash.slice(1)).get("code");
   if (code === null) {
     return;
   }
   history.replaceState(null, "", location.pathname);
-  await post("/session", { code });
+  const { page } = await post("/session", { code });
+  localStorage.setItem("page", page);
 }
 
 /** What is to be told of an error. @param {unknown} error */

@@ -2,7 +2,7 @@
 // this page, since browsers allow few connections to one place. It follows
 // while one of them is to be seen.
 
-import { Problem, explain, get, list, request } from "./client.js";
+import { Problem, explain, get, list, request, tellSecret } from "./client.js";
 
 /**
  * What tabs are told: a snapshot of all that is followed, one event, that
@@ -11,6 +11,11 @@ import { Problem, explain, get, list, request } from "./client.js";
  *  | { kind: "event", name: string, data: any, at: number }
  *  | { kind: "alive", at: number }
  *  | { kind: "down", why: string, status: number, at: number }} Told
+ */
+
+/**
+ * What a tab says: how it is seen, and the page's secret.
+ * @typedef {{ said: "seen"|"hidden"|"gone", page: string }} Said
  */
 
 const silence = 25_000; // ms without even a heartbeat, after which the connection is given up
@@ -174,8 +179,9 @@ async function run() {
   }
 }
 
-/** @param {any} port @param {string} said */
-function hear(port, said) {
+/** @param {any} port @param {Said} what */
+function hear(port, { said, page }) {
+  tellSecret(page);
   if (said === "seen") {
     const first = !seen.has(port);
     seen.set(port, Date.now() + hereFor);

@@ -82,7 +82,7 @@ function banner(down, fresh) {
     return html``;
   }
   if (down?.status === 401) {
-    return html`<p class="stale"><strong>This browser has no session with the node.</strong> ${refused ? `${refused}.` : "It was opened in another browser, or the node has another token."}
+    return html`<p class="stale"><strong>This browser has no session with the node.</strong> ${refused ? `${refused}.` : "It was opened in another browser, or long ago, or the node has another token."}
       <code>spare dashboard</code> opens this page anew; this tab goes on by itself then.</p>`;
   }
   const asOf = fresh === 0 ? "" : `What is shown is as of ${clock(fresh)}. `;

@@ -1,5 +1,7 @@
 // What the page knows of the node, as the feed tells it. Views listen.
 
+import { secret } from "./client.js";
+
 /** @typedef {import("./types.js").Snapshot} Snapshot */
 
 /** @type {Set<() => void>} */
@@ -90,10 +92,11 @@ export function known(news) {
 export function follow() {
   const worker = new SharedWorker("/feed.js", { type: "module", name: "spare" });
   worker.port.onmessage = (message) => take(message.data);
-  const tell = () => worker.port.postMessage(document.hidden ? "hidden" : "seen");
+  const say = (/** @type {import("./feed.js").Said["said"]} */ said) => worker.port.postMessage({ said, page: secret() });
+  const tell = () => say(document.hidden ? "hidden" : "seen");
   document.addEventListener("visibilitychange", tell);
   addEventListener("pageshow", tell);
-  addEventListener("pagehide", () => worker.port.postMessage("gone"));
+  addEventListener("pagehide", () => say("gone"));
   setInterval(tell, 15_000);
   tell();
 }
