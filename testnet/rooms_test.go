@@ -69,7 +69,7 @@ var owners = []struct {
 	{"github.com/elastic/go-seccomp-bpf", "", []string{"node/sandbox/jail"}, nil},
 	{"go.etcd.io/bbolt", "", []string{"store"}, nil},
 	{"github.com/danielgtaylor/huma", "", []string{"node/api"}, nil},
-	{"github.com/prometheus", "", []string{"node/api"}, nil},
+	{"github.com/prometheus", "", []string{"node/api", "node/mesh"}, nil},
 	{"github.com/pelletier/go-toml", "", []string{"node", "cmd/spare"}, nil},
 	{"github.com/spf13/cobra", "", []string{"cmd/spare"}, nil},
 }

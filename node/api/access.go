@@ -107,7 +107,7 @@ func (s *Server) namePeer(verb, prefix string) (peer.ID, error) {
 			ids[b.Peer] = struct{}{}
 		}
 	}
-	if whole, err := peer.Decode(prefix); err == nil {
+	if whole, err := wholePeer(prefix); err == nil {
 		if _, said := ids[whole.String()]; !said && (verb == Unblock || verb == Disallow) {
 			return "", notSaid(verb, whole.String())
 		}
@@ -139,6 +139,16 @@ func (s *Server) namePeer(verb, prefix string) (peer.ID, error) {
 	}
 	return "", protocol.Errorf(protocol.CodeNotFound, "no peer is known whose ID begins with %q", protocol.SafeText(prefix)).
 		WithHint("see 'spare peers' and 'spare guests', or give the whole ID")
+}
+
+// wholePeer reads the ID of a node, which holds its public key. The beginning of one
+// may by chance be an ID as well, of nobody.
+func wholePeer(text string) (peer.ID, error) {
+	id, err := peer.Decode(text)
+	if err == nil {
+		_, err = id.ExtractPublicKey()
+	}
+	return id, err
 }
 
 func notSaid(verb, id string) error {

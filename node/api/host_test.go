@@ -71,6 +71,9 @@ func TestAccessIsOrdered(t *testing.T) {
 			t.Errorf("%s %s: %d %s", x.path, x.body, code, b)
 		}
 	}
+	if code, _, b := c.do("POST", "/api/v1/access/block", `{"peer":"12D3KooWnope"}`); code != http.StatusNotFound {
+		t.Errorf("by chance the whole ID of nobody: %d %s", code, b)
+	}
 	for path, want := range map[string]protocol.Code{"unblock": protocol.CodeNotFound, "disallow": protocol.CodeNotFound} {
 		var p api.Problem
 		if code := c.json("POST", "/api/v1/access/"+path, `{"peer":"`+who+`"}`, &p); code != http.StatusNotFound || p.Code != want {
