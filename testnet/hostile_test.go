@@ -156,8 +156,8 @@ func (h hostile) check(t *testing.T, w *watch) {
 		t.Errorf("that is more than %v", neighbourLimit)
 	}
 	h.checkEnd(t, ending{stdout.Bytes(), stderr.Bytes(), cmd.ProcessState.ExitCode()})
-	if n := len(requester.lastTask(t).Attempts); n != 1 {
-		t.Errorf("%d attempts: every peer would say the same", n)
+	if all := requester.lastTask(t).Attempts; len(all) != 1 {
+		t.Errorf("%d attempts, though every peer would say the same: %+v", len(all), all)
 	}
 	node, worker := w.worst()
 	t.Logf("at most %d MB in a node, %d MB in a worker", node/1e6, worker/1e6)

@@ -89,6 +89,9 @@ func (p *paced) SetWriteDeadline(t time.Time) error {
 
 // Write implements [network.MuxedStream].
 func (p *paced) Write(b []byte) (written int, err error) {
+	if p.budget.limiter.Limit() == rate.Inf {
+		return p.Stream.Write(b)
+	}
 	for len(b) > 0 {
 		piece := b[:min(len(b), slice)]
 		if p.budget.wait(p.ctx, len(piece)) != nil {
