@@ -156,7 +156,9 @@ func (h hostile) check(t *testing.T, w *watch) {
 		t.Errorf("that is more than %v", neighbourLimit)
 	}
 	h.checkEnd(t, ending{stdout.Bytes(), stderr.Bytes(), cmd.ProcessState.ExitCode()})
-	if all := requester.lastTask(t).Attempts; len(all) != 1 {
+	// A spare may start for one that is slow, such as one that waits for its output to
+	// be taken; a second after the end of the first is in vain.
+	if all := requester.lastTask(t).Attempts; len(all) > 1 && !strings.Contains(all[0].Reason, "slower than its provider should be") {
 		t.Errorf("%d attempts, though every peer would say the same: %+v", len(all), all)
 	}
 	node, worker := w.worst()
