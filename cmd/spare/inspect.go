@@ -242,9 +242,12 @@ func versionText() string {
 	return text
 }
 
-// versionLine tells of this build in a line.
-func versionLine() string {
-	return fmt.Sprintf("spare %s (%s, %s/%s)\n", versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+// printVersion tells of this build in a line.
+func printVersion(w io.Writer) error {
+	if _, err := fmt.Fprintf(w, "spare %s (%s, %s/%s)\n", versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH); err != nil {
+		return protocol.Errorf(protocol.CodeFile, "cannot write: %v", err)
+	}
+	return nil
 }
 
 func newVersion() *cobra.Command {
@@ -256,12 +259,7 @@ func newVersion() *cobra.Command {
 			Go      string `json:"go"`
 			Arch    string `json:"arch"`
 		}{versionText(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
-		return f.print(cmd.OutOrStdout(), v, func(w io.Writer) error {
-			if _, err := io.WriteString(w, versionLine()); err != nil {
-				return protocol.Errorf(protocol.CodeFile, "cannot write: %v", err)
-			}
-			return nil
-		})
+		return f.print(cmd.OutOrStdout(), v, printVersion)
 	}
 	return cmd
 }
