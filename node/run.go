@@ -101,6 +101,13 @@ func (n *Node) Do(ctx context.Context, spec *protocol.Spec, terms *protocol.Term
 	return n.requester.Do(ctx, spec, terms, name)
 }
 
+// Busy reports whether this node has work: tasks of its user that are under way,
+// or replicas that run or wait here.
+func (n *Node) Busy() bool {
+	load := n.provider.Load()
+	return n.requester.Busy() || load.Running+load.Queued > 0
+}
+
 // Blobs returns the node's blob store.
 func (n *Node) Blobs() *store.Blobs { return n.store.Blobs() }
 

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -173,6 +174,11 @@ func up(ctx context.Context, cfg node.Config) error {
 	var e *protocol.Error
 	switch {
 	case err == nil:
+		var thrifty sync.WaitGroup
+		defer thrifty.Wait()
+		resting, end := context.WithCancel(ctx)
+		defer end()
+		thrifty.Go(func() { thrift(resting, n.Busy) })
 		return n.Run(ctx)
 	case !errors.As(err, &e):
 		return err

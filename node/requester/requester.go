@@ -100,6 +100,8 @@ const (
 	maxPaid = 1 << 16
 	// saveEvery is how often open tasks are journaled while they change.
 	saveEvery = 100 * time.Millisecond
+	// restEvery is how often it is looked at what is left to do when none is open.
+	restEvery = 5 * time.Second
 	// While a node that has just started meets its peers, a task for which
 	// there is nobody waits: a new one for so long after the start, one taken
 	// up again for longer, since nobody may be there to submit it once more.
@@ -127,6 +129,7 @@ type Requester struct {
 	tempos    *tempos
 	moves     gate
 	pool      pool
+	begun     chan struct{} // wakes Run when a task is open
 	watcher   atomic.Pointer[func(protocol.TaskID)]
 	figures   figures
 
@@ -178,6 +181,7 @@ func New(cfg Config) (*Requester, error) {
 		warm:      warm,
 		paid:      paid,
 		unsettled: unsettled,
+		begun:     make(chan struct{}, 1),
 		tasks:     make(map[protocol.TaskID]*task),
 		attempts:  make(map[protocol.Nonce]*attempt),
 	}
@@ -203,20 +207,33 @@ func (r *Requester) Run(ctx context.Context) error {
 	for _, record := range unfinished {
 		r.resume(record)
 	}
-	ticker := time.NewTicker(saveEvery)
-	defer ticker.Stop()
+	timer := time.NewTimer(saveEvery)
+	defer timer.Stop()
+	soon := true // the timer is set for open tasks
 	for {
 		select {
 		case <-ctx.Done():
 			return r.saveOpen()
-		case <-ticker.C:
-			if err := r.saveOpen(); err != nil {
-				return err
+		case <-r.begun:
+			if !soon {
+				soon = true
+				timer.Reset(saveEvery)
 			}
-			if err := r.settleAll(ctx); err != nil && ctx.Err() == nil {
-				return fmt.Errorf("journal results: %w", err)
-			}
-			r.pairs.closeIdle(time.Now())
+			continue
+		case <-timer.C:
+		}
+		soon = r.Busy() // before what the last to end has left behind is seen to
+		if err := r.saveOpen(); err != nil {
+			return err
+		}
+		if err := r.settleAll(ctx); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("journal results: %w", err)
+		}
+		r.pairs.closeIdle(time.Now())
+		if soon {
+			timer.Reset(saveEvery)
+		} else {
+			timer.Reset(restEvery)
 		}
 	}
 }
@@ -296,6 +313,10 @@ func (r *Requester) open(t *task) error {
 		t.unpin = append(t.unpin, r.cfg.Blobs.Pin(b.Sum()))
 	}
 	r.tasks[t.id] = t
+	select {
+	case r.begun <- struct{}{}:
+	default:
+	}
 	r.wg.Add(1) // conduct ends it
 	t.note()
 	return nil
@@ -335,6 +356,13 @@ func (r *Requester) takenUp(spec *protocol.Spec, record *protocol.Task) *task {
 	t := r.makeTask(spec, record)
 	t.settled = time.Now().Add(settleResumed)
 	return t
+}
+
+// Busy reports whether a task is under way.
+func (r *Requester) Busy() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.tasks) > 0
 }
 
 func (r *Requester) saveOpen() error {
