@@ -257,6 +257,7 @@ func (n *Node) makeRoles() (err error) {
 		Availability: n.told,
 		Access:       n.access.Denied,
 		Ended:        func(s provider.Stay) { n.guests.Add(guests.Stay(s)) },
+		Members:      func() int { return len(n.book.Providers(time.Now())) },
 		Labels:       n.cfg.Labels,
 		Sequence:     n.store.OfferSequence,
 		Logger:       n.cfg.Logger,

@@ -234,6 +234,7 @@ func (s *scene) start() {
 			defer s.mu.Unlock()
 			s.stays = append(s.stays, stay)
 		},
+		Members:  func() int { return 3 },
 		Labels:   map[string]string{"site": "berlin"},
 		Sequence: func(now time.Time) (uint64, error) { return uint64(now.UnixNano()), nil },
 		Logger:   slog.New(slog.DiscardHandler),

@@ -23,7 +23,9 @@ const (
 	// keepAfter is how long it does so in memory only: nearly all are settled
 	// sooner.
 	keepAfter = time.Second
-	keepEvery = keepAfter / 4
+	keepEvery = keepAfter / 4 // how often that is looked at, when there is something
+	// expireEvery is how often it is looked at what has been held for too long.
+	expireEvery = time.Minute
 	// heldOverhead is what a held result takes beside its outcome, about.
 	heldOverhead = 1 << 10
 )
@@ -79,6 +81,7 @@ func (p *Provider) hold(r *replica) {
 	}
 	a := r.account
 	a.fresh.Add(r.nonce, r)
+	p.noteKept()
 	a.held.add(r.cost, 1)
 	p.held.add(r.cost, 1)
 	for a.held.exceeds(heldEach) {
@@ -115,6 +118,7 @@ func (p *Provider) giveUp(r *replica) {
 	switch {
 	case a.kept.Remove(r.nonce):
 		p.released = append(p.released, r.nonce)
+		p.noteKept()
 	case !a.fresh.Remove(r.nonce):
 		return
 	}
@@ -155,16 +159,35 @@ func (p *Provider) settle(a *account, nonces [][]byte) {
 // keepResults puts results that were not settled at once on disk, until ctx
 // ends.
 func (p *Provider) keepResults(ctx context.Context) {
-	ticker := time.NewTicker(keepEvery)
-	defer ticker.Stop()
+	timer := time.NewTimer(keepEvery)
+	defer timer.Stop()
+	soon := true // the timer is set for what there is to keep
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-ticker.C:
-			p.expire(now)
-			p.keepSince(now.Add(-keepAfter))
+		case <-p.toKeep:
+			if !soon {
+				soon = true
+				timer.Reset(keepEvery)
+			}
+			continue
+		case <-timer.C:
 		}
+		now, wait := time.Now(), expireEvery
+		p.expire(now)
+		if soon = p.keepSince(now.Add(-keepAfter)); soon {
+			wait = keepEvery
+		}
+		timer.Reset(wait)
+	}
+}
+
+// noteKept has keepResults look soon.
+func (p *Provider) noteKept() {
+	select {
+	case p.toKeep <- struct{}{}:
+	default:
 	}
 }
 
@@ -192,11 +215,11 @@ func (p *Provider) expire(now time.Time) {
 	p.unlock()
 }
 
-// keepSince puts results of replicas that ended before then on disk. A failure
-// is not worth it.
-func (p *Provider) keepSince(then time.Time) {
+// keepSince puts results of replicas that ended before then on disk, and reports
+// whether there are later ones. A failure is not worth it.
+func (p *Provider) keepSince(then time.Time) (more bool) {
 	if p.cfg.Results == nil {
-		return
+		return false
 	}
 	p.mu.Lock()
 	released := p.released
@@ -210,6 +233,7 @@ func (p *Provider) keepSince(then time.Time) {
 				due = append(due, r)
 			}
 		}
+		more = more || a.fresh.Len() > 0
 	}
 	p.mu.Unlock()
 	if len(released) > 0 {
@@ -222,6 +246,7 @@ func (p *Provider) keepSince(then time.Time) {
 			p.cfg.Logger.Error("cannot keep a result", "requester", r.account.peer, "err", err)
 		}
 	}
+	return more
 }
 
 // keep puts one result on disk: its outcome and then, if output was streamed,

@@ -13,10 +13,15 @@ import (
 // in the network, so an offer is published when its load has changed by enough
 // to matter and otherwise rarely.
 const (
-	offerTTL     = 90 * time.Second
-	keepaliveMin = 15 * time.Second
-	keepaliveMax = 30 * time.Second
-	minGap       = time.Second // between two offers for a changed load
+	// A keepalive goes out after keepaliveEach for each member that has an offer, a
+	// quarter more or less and within bounds: the network as a whole sends one in
+	// that time however large it is, and an idle node has as little to pass on.
+	keepaliveEach = 3 * time.Second
+	keepaliveMin  = 20 * time.Second
+	keepaliveMax  = protocol.MaxOfferTTL / keepalives
+	// keepalives is how many times the usual gap between two an offer is valid.
+	keepalives = 4
+	minGap     = time.Second // between two offers for a changed load
 	// renewCapability is how often the DHT's record is signed anew; it is
 	// valid for protocol.MaxOfferTTL.
 	renewCapability = protocol.MaxOfferTTL / 2
@@ -39,20 +44,26 @@ func (p *Provider) publishOffers(ctx context.Context) error {
 			advertised = time.Now()
 		}
 		load := p.Load()
-		offer, err := p.sign(offerTTL, load)
+		gap := keepaliveGap(p.cfg.Members())
+		offer, err := p.sign(keepalives*gap, load)
 		if err != nil {
 			return err
 		}
 		if err := p.cfg.Network.Publish(ctx, offer); err != nil && ctx.Err() == nil {
 			p.cfg.Logger.Warn("cannot publish the offer", "err", err)
 		}
-		wait := keepaliveMin + rand.N(keepaliveMax-keepaliveMin)
+		wait := gap*3/4 + rand.N(gap/2)
 		if time.Since(start) < eagerFor {
 			wait = eagerGap
 		}
 		p.awaitChange(ctx, load, wait)
 	}
 	return nil
+}
+
+// keepaliveGap is the usual time between two offers of each of so many members.
+func keepaliveGap(members int) time.Duration {
+	return min(max(time.Duration(members)*keepaliveEach, keepaliveMin), keepaliveMax)
 }
 
 func (p *Provider) advertise(ctx context.Context) error {

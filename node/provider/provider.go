@@ -125,6 +125,8 @@ type Config struct {
 	// Ended is told of each replica of another node's that was started here, when
 	// it has ended, and must take no time; nil: nobody is told.
 	Ended func(Stay)
+	// Members returns how many members are known to have offers.
+	Members func() int
 	// Labels are what the node's owner says of it.
 	Labels map[string]string
 	// Sequence returns the next sequence of an offer.
@@ -146,6 +148,7 @@ type Provider struct {
 	seen    *lru.Cache[protocol.Nonce, struct{}]
 	handed  *lru.Cache[protocol.Nonce, *protocol.Error] // replicas handed over, and why, for who claims them
 	changed chan struct{}                               // wakes the offer loop
+	toKeep  chan struct{}                               // wakes keepResults
 	// transfers has room for the blobs that may come in at once.
 	transfers chan struct{}
 	// known are the blobs that requesters have sent or proved to have.
@@ -204,6 +207,7 @@ func New(cfg Config) (*Provider, error) {
 		seen:      seen,
 		handed:    handed,
 		changed:   make(chan struct{}, 1),
+		toKeep:    make(chan struct{}, 1),
 		transfers: make(chan struct{}, maxTransfers),
 		known:     known,
 		vouching:  make(chan struct{}, maxVouching),

@@ -403,10 +403,21 @@ func TestOffersArePublishedEagerlyThenOnChangeThenRarely(t *testing.T) {
 		if count() == before {
 			t.Error("a changed load was not published within two gaps")
 		}
-		if last := s.published[len(s.published)-1]; last.Load.Running != 1 || last.TTL() != offerTTL || last.Gas != 1e12 || last.FileBytes != 1<<30 || last.Files != 100 || last.ModuleBytes != 1<<20 {
+		if last := s.published[len(s.published)-1]; last.Load.Running != 1 || last.TTL() != keepalives*keepaliveMin || last.Gas != 1e12 || last.FileBytes != 1<<30 || last.Files != 100 || last.ModuleBytes != 1<<20 {
 			t.Errorf("the last offer: %v", last)
 		}
 	})
+}
+
+func TestKeepalivesOfAllMembersTogetherAreFew(t *testing.T) {
+	for _, c := range []struct {
+		members int
+		gap     time.Duration
+	}{{0, 20 * time.Second}, {1, 20 * time.Second}, {10, 30 * time.Second}, {40, 2 * time.Minute}, {51, 150 * time.Second}, {10_000, 150 * time.Second}} {
+		if gap := keepaliveGap(c.members); gap != c.gap || keepalives*gap > protocol.MaxOfferTTL {
+			t.Errorf("%d members: each after %s, want %s", c.members, gap, c.gap)
+		}
+	}
 }
 
 func TestWhatIsCountersignedIsNotSignedAgain(t *testing.T) {
