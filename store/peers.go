@@ -16,11 +16,11 @@ const (
 	maxPeerAddrs = 16
 	maxAddrLen   = 256 // bytes
 	// peerFreshness is how old the stored time of a peer may become, so that
-	// a peer seen again and again costs a write now and then.
-	peerFreshness = time.Minute
+	// an idle node among many leaves its disk alone.
+	peerFreshness = time.Hour
 )
 
-// RememberPeer stores, within a second or two and to the minute, when the peer was seen at these
+// RememberPeer stores, within a second or two and to the hour, when the peer was seen at these
 // addresses, in place of those it had before. The 256 peers seen last are kept,
 // each with its first 16 addresses. A peer without an address is of no use and
 // passed over.
@@ -32,6 +32,13 @@ func (s *Store) RememberPeer(info peer.AddrInfo, now time.Time) error {
 	if len(r.Info.Addrs) == 0 {
 		return nil
 	}
+	s.mu.Lock()
+	before, known := s.peers[info.ID]
+	s.mu.Unlock()
+	if known && slices.EqualFunc(before.Info.Addrs, r.Info.Addrs, multiaddr.Multiaddr.Equal) &&
+		now.Sub(before.Seen).Abs() < peerFreshness {
+		return nil
+	}
 	record, err := encodePeer(r)
 	if err != nil {
 		return err
@@ -40,11 +47,6 @@ func (s *Store) RememberPeer(info peer.AddrInfo, now time.Time) error {
 		return err
 	}
 	defer s.end()
-	before, known := s.peers[info.ID]
-	if known && slices.EqualFunc(before.Info.Addrs, r.Info.Addrs, multiaddr.Multiaddr.Equal) &&
-		now.Sub(before.Seen).Abs() < peerFreshness {
-		return nil
-	}
 	s.peers[info.ID] = r
 	s.pending.put(change{at(peersBucket, []byte(info.ID)), record})
 	if len(s.peers) > maxPeers {

@@ -105,6 +105,7 @@ type Ledger struct {
 	stays   uint64          // how many it has had
 	dirty   map[peer.ID]bool
 	changed bool
+	news    chan struct{} // wakes Run
 }
 
 // OpenLedger goes on with what is stored. What cannot be read is left away.
@@ -115,7 +116,7 @@ func OpenLedger(store Store, now time.Time, log *slog.Logger) (*Ledger, error) {
 	}
 	l := &Ledger{
 		store: store, log: log,
-		totals: make(map[peer.ID]*Total), dirty: make(map[peer.ID]bool),
+		totals: make(map[peer.ID]*Total), dirty: make(map[peer.ID]bool), news: make(chan struct{}, 1),
 		figures: Figures{Since: now},
 	}
 	if all != nil {
@@ -160,7 +161,7 @@ func (l *Ledger) Add(s Stay) {
 	t.Last = s.Ended
 	l.figures.Donated.add(one)
 	l.remember(s)
-	l.dirty[s.Requester], l.changed = true, true
+	l.note(s.Requester)
 }
 
 func (l *Ledger) remember(s Stay) {
@@ -180,7 +181,7 @@ func (l *Ledger) dropLeast() {
 	l.figures.Others.add(least.Sum)
 	l.figures.Fallen++
 	delete(l.totals, least.Requester)
-	l.dirty[least.Requester], l.changed = true, true
+	l.note(least.Requester)
 }
 
 // Figures returns the sums of all.
@@ -226,21 +227,38 @@ func (l *Ledger) Totals() []Total {
 
 // Run stores what has changed until ctx ends, and then the rest.
 func (l *Ledger) Run(ctx context.Context) error {
-	ticker := time.NewTicker(saveEvery)
-	defer ticker.Stop()
-	told := false
-	for ctx.Err() == nil {
+	timer := time.NewTimer(saveEvery) // for what fell out when it was opened
+	defer timer.Stop()
+	soon, told := true, false
+	for {
 		select {
 		case <-ctx.Done():
-		case <-ticker.C:
-			err := l.save()
-			if err != nil && !told { // a store that fails ends the node by itself, or mends
-				l.log.Warn("what has run for others cannot be stored", "err", err)
+			return l.save()
+		case <-l.news:
+			if !soon {
+				soon = true
+				timer.Reset(saveEvery)
 			}
-			told = err != nil
+			continue
+		case <-timer.C:
+		}
+		err := l.save()
+		if err != nil && !told { // a store that fails ends the node by itself, or mends
+			l.log.Warn("what has run for others cannot be stored", "err", err)
+		}
+		if soon, told = err != nil, err != nil; soon {
+			timer.Reset(saveEvery)
 		}
 	}
-	return l.save()
+}
+
+// note has what has changed stored soon. It is called with mu held.
+func (l *Ledger) note(requester peer.ID) {
+	l.dirty[requester], l.changed = true, true
+	select {
+	case l.news <- struct{}{}:
+	default:
+	}
 }
 
 // save stores what has changed since the last time.
