@@ -65,7 +65,7 @@ func ProtocolID(net protocol.NetworkID) libp2p.ID { return net.DHTPrefix() + ver
 // many goroutines.
 type Exchange struct {
 	net    network.BitSwapNetwork
-	server *server.Server
+	engine engine
 	watch  func() // stops to watch connections
 	budget *Budget
 	sent   atomic.Uint64 // bytes of leaves
@@ -89,16 +89,7 @@ func New(h host.Host, id protocol.NetworkID, budget *Budget) *Exchange {
 		fetches: make(map[*Fetch]struct{}),
 	}
 	x.net = bsnet.NewFromIpfsHost(&lines{h, x}, bsnet.Prefix(id.DHTPrefix()), bsnet.SupportedProtocols([]libp2p.ID{version}))
-	x.server = server.New(context.Background(), &wire{x.net, x}, (*view)(x),
-		server.WithPeerBlockRequestFilter(x.mayRead),
-		server.MaxQueuedWantlistEntriesPerPeer(2*maxWants),
-		server.MaxOutstandingBytesPerPeer(outstanding),
-		server.MaxCidSize(64),
-		server.EngineBlockstoreWorkerCount(workers),
-		server.EngineTaskWorkerCount(senders),
-		server.TaskWorkerCount(senders),
-		server.WithScoreLedger(noScores{}),
-	)
+	x.engine.x = x
 	watch := &libp2pnet.NotifyBundle{DisconnectedF: func(_ libp2pnet.Network, c libp2pnet.Conn) {
 		x.each(func(f *Fetch) { f.cut(c.RemotePeer()) })
 	}}
@@ -127,7 +118,7 @@ func (x *Exchange) Close() {
 		f.end(errClosed)
 	}
 	x.mu.Unlock()
-	x.server.Close()
+	x.engine.close()
 }
 
 // Deny has nothing be open to peers for which denied reports true, whatever was
@@ -211,7 +202,7 @@ func (r *receiver) ReceiveMessage(ctx context.Context, from peer.ID, m message.B
 		}
 	}
 	if wants := len(m.Wantlist()); guest && wants > 0 && wants <= maxWants {
-		x.server.ReceiveMessage(ctx, from, m)
+		x.engine.use(func(s *server.Server) { s.ReceiveMessage(ctx, from, m) })
 	}
 }
 
@@ -224,7 +215,7 @@ func (r *receiver) PeerConnected(peer.ID) {}
 // PeerDisconnected forgets what a peer wanted and had.
 func (r *receiver) PeerDisconnected(p peer.ID) {
 	x := (*Exchange)(r)
-	x.server.PeerDisconnected(p)
+	x.engine.tell(func(s *server.Server) { s.PeerDisconnected(p) })
 	x.Drop(p)
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ipfs/boxo/bitswap/server"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
@@ -154,7 +155,7 @@ func (s *Share) isOpen(p peer.ID) bool {
 // wanted it of one that was closed since: that is found out when it is sent.
 func (x *Exchange) announce(ctx context.Context, b blocks.Block) {
 	if _, one := x.leaves(b.Cid()); one {
-		_ = x.server.NotifyNewBlocks(ctx, b) // it never fails
+		x.engine.tell(func(s *server.Server) { _ = s.NotifyNewBlocks(ctx, b) }) // it never fails
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ipfs/boxo/bitswap/message"
 	"github.com/ipfs/boxo/bitswap/network"
+	"github.com/ipfs/boxo/bitswap/server"
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
@@ -47,6 +48,7 @@ func (w *wire) SendMessage(ctx context.Context, to peer.ID, m message.BitSwapMes
 		}
 		return err
 	}
+	w.x.engine.note()
 	w.x.sent.Add(size)
 	return nil
 }
@@ -78,7 +80,7 @@ func (x *Exchange) shun(p peer.ID) {
 	makeRoom(x.shunned, maxGuests)
 	x.shunned[p] = time.Now().Add(shun)
 	x.mu.Unlock()
-	x.server.PeerDisconnected(p)
+	x.engine.tell(func(s *server.Server) { s.PeerDisconnected(p) })
 }
 
 func (x *Exchange) shuns(p peer.ID) bool {
