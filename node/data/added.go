@@ -19,9 +19,9 @@ import (
 
 const (
 	// announceEvery is how often members are told where added data are, and
-	// announceJitter what is added at random; records last five minutes.
-	announceEvery  = 60 * time.Second
-	announceJitter = 30 * time.Second
+	// announceJitter what is added at random; records last a quarter of an hour.
+	announceEvery  = 5 * time.Minute
+	announceJitter = 2 * time.Minute
 	// announceSoon is when they are told after a start, or in vain.
 	announceSoon = 3 * time.Second
 	// announceAtOnce is how many are announced at once.

@@ -26,15 +26,17 @@ import (
 const (
 	capabilityNamespace = "cap"
 	// recordAge bounds how long a DHT record is kept and served.
-	recordAge = 5 * time.Minute
+	recordAge = 15 * time.Minute
 	// advertiseEvery is how often records are renewed, and advertiseJitter
-	// what is added at random.
-	advertiseEvery  = 60 * time.Second
-	advertiseJitter = 30 * time.Second
+	// what is added at random: twice in their lives at least, of which each takes
+	// a hundred messages or so.
+	advertiseEvery  = 5 * time.Minute
+	advertiseJitter = 2 * time.Minute
 	// advertiseAgain is when the first advertisement is repeated: the routing
 	// table then knows more than the peer that was met first.
 	advertiseAgain   = 5 * time.Second
 	advertiseTimeout = 15 * time.Second
+	refreshEvery     = 10 * time.Minute // as by default
 
 	// findTimeout is how long providers are looked for. The first are found
 	// in some 60 ms; the lookup itself would go on for seconds.
@@ -77,7 +79,7 @@ func newDirectory(h host.Host, id protocol.NetworkID) (*directory, error) {
 		dht.BucketSize(8),
 		// Each refresh asks all peers several times over, which a node with nothing
 		// to do need not do twice a minute: connections tell sooner who has gone.
-		dht.RoutingTableRefreshPeriod(2*time.Minute),
+		dht.RoutingTableRefreshPeriod(refreshEvery),
 		dht.RoutingTableRefreshQueryTimeout(3*time.Second),
 		dht.Datastore(newBoundedRecords()),
 		dht.Validator(record.NamespacedValidator{capabilityNamespace: capabilityValidator{id}}),
@@ -226,7 +228,7 @@ func (m *Mesh) Discover(ctx context.Context, memoryBytes uint64) error {
 const dataTimeout = 5 * time.Second
 
 // Announce tells the DHT that this node has data with this digest. It does so for
-// five minutes, unless it is told again.
+// a quarter of an hour, unless it is told again.
 func (m *Mesh) Announce(ctx context.Context, d protocol.Digest) error {
 	if m.directory.dht.RoutingTable().Size() == 0 {
 		return errNoPeers

@@ -26,6 +26,9 @@ const (
 	maxGossip = 64 << 10
 	// gossipQueue replaces queues of 32, which drop.
 	gossipQueue = 256
+	// decayEvery is how often scores are brought up to date, which looks at all
+	// peers; they change over minutes.
+	decayEvery = 10 * time.Second
 	// joinDelay is how long after a first neighbour has joined the topic this
 	// node repeats its offer, for several to join meanwhile.
 	joinDelay = 200 * time.Millisecond
@@ -101,10 +104,10 @@ func newGossip(h host.Host, id protocol.NetworkID, book *market.Book, connected 
 
 func gossipParams() pubsub.GossipSubParams {
 	p := pubsub.DefaultGossipSubParams()
-	p.D, p.Dlo, p.Dhi, p.Dscore, p.Dout, p.Dlazy = meshDegree, 3, 8, 2, 1, meshDegree
-	// What is announced each second goes to Dlazy others and not to a quarter of
-	// all: with 50 neighbours that is most of what an idle node sends.
-	p.GossipFactor = 0
+	p.D, p.Dlo, p.Dhi, p.Dscore, p.Dout = meshDegree, 3, 8, 2, 1
+	// What is announced goes to Dlazy others and not to a quarter of all, and once:
+	// with 50 neighbours that would be most of what an idle node sends.
+	p.GossipFactor, p.Dlazy, p.HistoryGossip = 0, 2, 1
 	return p
 }
 
@@ -112,7 +115,7 @@ func gossipParams() pubsub.GossipSubParams {
 // delivers little is not punished (mesh-delivery weight 0), since offers are
 // rare, nor are many nodes on one private address.
 func scoreParams(topic string) (*pubsub.PeerScoreParams, *pubsub.PeerScoreThresholds) {
-	forget := pubsub.ScoreParameterDecay(10 * time.Minute)
+	forget := pubsub.ScoreParameterDecayWithBase(10*time.Minute, decayEvery, pubsub.DefaultDecayToZero)
 	offers := &pubsub.TopicScoreParams{
 		SkipAtomicValidation:           true,
 		TopicWeight:                    1,
@@ -135,7 +138,7 @@ func scoreParams(topic string) (*pubsub.PeerScoreParams, *pubsub.PeerScoreThresh
 		BehaviourPenaltyWeight:      -1,
 		BehaviourPenaltyThreshold:   6,
 		BehaviourPenaltyDecay:       forget,
-		DecayInterval:               pubsub.DefaultDecayInterval,
+		DecayInterval:               decayEvery,
 		DecayToZero:                 pubsub.DefaultDecayToZero,
 		RetainScore:                 10 * time.Minute,
 	}

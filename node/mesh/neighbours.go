@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -25,22 +26,25 @@ const (
 	wantNeighbours = 32
 	// dialsAtOnce bounds the dials to neighbours under way.
 	dialsAtOnce = 8
-	// lookEvery is how often neighbours are sought when nothing calls for it.
+	// lookEvery is how often neighbours are sought while some are wanted, and
+	// restEvery when nothing calls for it.
 	lookEvery = 2 * time.Second
-	// watchEvery is how often the connection to a bootstrap is looked at.
-	watchEvery = 500 * time.Millisecond
+	restEvery = 30 * time.Second
 	// longPause is how long a peer that is no member is left alone, and a
 	// bootstrap that is not needed: a crowded one would close the connection
 	// again at once.
 	longPause = time.Minute
 
-	// greetProbes are the round trips measured when a peer connects,
-	// probeEvery is the time between later ones, a quarter more or less.
+	// greetProbes are the round trips measured when a peer connects. probeEvery
+	// is the time between later ones, an eighth more or less, of whichever of the
+	// two: a connection that is quiet for 15 s makes QUIC ask from both ends if
+	// the other is there, which costs more than a probe and tells less.
 	greetProbes = 4
-	probeEvery  = 15 * time.Second
-	// bootstrapProbeEvery is shorter, since it is by probes that a QUIC
-	// connection to a peer that has died is noticed in less than 45 s.
-	bootstrapProbeEvery = 3 * time.Second
+	probeEvery  = 13 * time.Second
+	// lonelyProbeEvery is what a node with fewer than enoughNeighbours spends on
+	// its bootstrap: without that one it may be cut off.
+	lonelyProbeEvery = 3 * time.Second
+	enoughNeighbours = 4
 	// deadAfter is how many probes in a row must fail, each for 5 s, for a
 	// peer to be dropped. Fewer drop the living where processors are crowded.
 	deadAfter  = 3
@@ -116,6 +120,7 @@ func (m *Mesh) attendMembers(ctx context.Context) error {
 				if a, ok := members[e.Peer]; ok && e.Connectedness != network.Connected {
 					a.cancel()
 					delete(members, e.Peer)
+					m.lookAround()
 				}
 			}
 		}
@@ -127,12 +132,7 @@ func (m *Mesh) attendMembers(ctx context.Context) error {
 func (m *Mesh) attend(ctx context.Context, p peer.ID) {
 	m.remember(p)
 	m.book.Back(p)
-	every := probeEvery
-	for _, b := range m.bootstrap {
-		if b.ID == p {
-			every = bootstrapProbeEvery
-		}
-	}
+	vital := slices.ContainsFunc(m.bootstrap, func(b peer.AddrInfo) bool { return b.ID == p })
 	var kept echoes
 	defer kept.close()
 	n, failed, pulled := greetProbes, 0, false
@@ -148,7 +148,7 @@ func (m *Mesh) attend(ctx context.Context, p peer.ID) {
 		if err := kept.probe(ctx, m, p, n); err == nil {
 			n, failed = 1, 0
 			m.remember(p) // it is still there, and may have moved
-			sleep(ctx, every*3/4+rand.N(every/2))
+			m.rest(ctx, p, vital)
 		} else if failed++; failed < deadAfter {
 			sleep(ctx, probeAgain)
 		} else if ctx.Err() == nil {
@@ -156,6 +156,23 @@ func (m *Mesh) attend(ctx context.Context, p peer.ID) {
 			m.Drop(p)
 			failed = 0 // it may be back already
 		}
+	}
+}
+
+// rest waits until it is time to probe p again: not when it has probed this node
+// meanwhile.
+func (m *Mesh) rest(ctx context.Context, p peer.ID, vital bool) {
+	every := probeEvery
+	if vital && len(m.host.Network().Peers()) < enoughNeighbours {
+		every = lonelyProbeEvery
+	}
+	for last := time.Now(); ctx.Err() == nil; {
+		sleep(ctx, time.Until(last.Add(every*7/8+rand.N(every/4))))
+		asked := m.rtts.askedAt(p)
+		if every < probeEvery || !asked.After(last) {
+			return
+		}
+		last = asked
 	}
 }
 
@@ -181,12 +198,26 @@ func (m *Mesh) remember(p peer.ID) {
 func (m *Mesh) keepBootstrap(ctx context.Context, b peer.AddrInfo) {
 	retry := backoff.NewExponentialBackOff()
 	retry.InitialInterval, retry.MaxInterval = 250*time.Millisecond, 4*time.Second
+	gone := make(chan struct{}, 1)
+	watcher := &network.NotifyBundle{DisconnectedF: func(_ network.Network, c network.Conn) {
+		if c.RemotePeer() == b.ID {
+			select {
+			case gone <- struct{}{}:
+			default:
+			}
+		}
+	}}
+	m.host.Network().Notify(watcher)
+	defer m.host.Network().StopNotify(watcher)
 	told := false
 	for ctx.Err() == nil {
 		if m.connected(b.ID) {
 			told = false
 			retry.Reset()
-			sleep(ctx, watchEvery)
+			select {
+			case <-ctx.Done():
+			case <-gone:
+			}
 			continue
 		}
 		if len(m.host.Network().Peers()) >= wantNeighbours {
@@ -236,12 +267,15 @@ func (m *Mesh) keepNeighbours(ctx context.Context) {
 	prospects := make(map[peer.ID]*prospect)
 	for ctx.Err() == nil {
 		m.renew(prospects, time.Now())
-		m.dialSome(ctx, prospects)
+		wait := restEvery
+		if m.dialSome(ctx, prospects) {
+			wait = lookEvery
+		}
 		select {
 		case <-ctx.Done():
 		case <-m.thin:
 			sleep(ctx, 100*time.Millisecond) // for more to come
-		case <-time.After(lookEvery):
+		case <-time.After(wait):
 		}
 	}
 }
@@ -281,9 +315,12 @@ func (m *Mesh) renew(prospects map[peer.ID]*prospect, now time.Time) {
 }
 
 // dialSome dials prospects that are due, in random order, as many as there is
-// room for.
-func (m *Mesh) dialSome(ctx context.Context, prospects map[peer.ID]*prospect) {
+// room for. It reports whether there was room for any.
+func (m *Mesh) dialSome(ctx context.Context, prospects map[peer.ID]*prospect) bool {
 	room := wantNeighbours - len(m.host.Network().Peers())
+	if room <= 0 || len(prospects) == 0 {
+		return false
+	}
 	var due []peer.ID
 	for p, pr := range prospects {
 		if !time.Now().Before(pr.next) {
@@ -293,7 +330,7 @@ func (m *Mesh) dialSome(ctx context.Context, prospects map[peer.ID]*prospect) {
 	rand.Shuffle(len(due), func(i, j int) { due[i], due[j] = due[j], due[i] })
 	var group errgroup.Group
 	group.SetLimit(dialsAtOnce)
-	for _, p := range due[:max(0, min(len(due), room))] {
+	for _, p := range due[:min(len(due), room)] {
 		pr := prospects[p]
 		group.Go(func() error {
 			ctx, cancel := context.WithTimeout(ctx, openTimeout)
@@ -313,6 +350,7 @@ func (m *Mesh) dialSome(ctx context.Context, prospects map[peer.ID]*prospect) {
 		})
 	}
 	_ = group.Wait() // none returns an error
+	return true
 }
 
 // sleep waits for d and reports whether ctx is still alive.

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// rttWindow is how many probes of a peer are remembered. At one in 15 s
-	// they reach back 4 minutes.
+	// rttWindow is how many probes of a peer are remembered. At one in half a
+	// minute they reach back 8 minutes.
 	rttWindow = 16
 	// rttPeers bounds the peers whose probes are remembered.
 	rttPeers = 4096
@@ -26,15 +26,16 @@ const (
 	// echoTimeout bounds each of them.
 	echoTimeout = 5 * time.Second
 	// echoIdle is how long a stream may wait for the next: longer than the time
-	// between two probes.
-	echoIdle = 2 * probeEvery
+	// between two probes, though chance may have the other side make a few.
+	echoIdle = 8 * probeEvery
 )
 
 // rtts are the latest round trips to each peer.
 type rtts struct {
 	mu      sync.Mutex
 	windows *simplelru.LRU[peer.ID, []time.Duration]
-	spread  Histogram // of all round trips since the start
+	asked   *simplelru.LRU[peer.ID, time.Time] // when each peer has probed this node last
+	spread  Histogram                          // of all round trips since the start
 }
 
 func newRTTs() *rtts {
@@ -42,7 +43,24 @@ func newRTTs() *rtts {
 	if err != nil {
 		panic("mesh: a positive size is always valid: " + err.Error())
 	}
-	return &rtts{windows: windows}
+	asked, err := simplelru.NewLRU[peer.ID, time.Time](rttPeers, nil)
+	if err != nil {
+		panic("mesh: a positive size is always valid: " + err.Error())
+	}
+	return &rtts{windows: windows, asked: asked}
+}
+
+func (r *rtts) noteAsked(p peer.ID, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.asked.Add(p, now)
+}
+
+func (r *rtts) askedAt(p peer.ID) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at, _ := r.asked.Peek(p)
+	return at
 }
 
 func (r *rtts) add(p peer.ID, rtt time.Duration) {
@@ -209,5 +227,6 @@ func (m *Mesh) serveEcho(_ context.Context, c *protocol.Conn) {
 		if c.Send(echo) != nil {
 			return
 		}
+		m.rtts.noteAsked(c.Peer(), time.Now())
 	}
 }
