@@ -188,7 +188,7 @@ func TestSomebodyAtTheMachine(t *testing.T) {
 		after(touchedEvery, "one key", protocol.OwnerBusy, false, why)
 		after(15*time.Second, "and no more", protocol.OwnerBusy, false, why)
 		after(15*time.Second, "for long", protocol.Open, false, "other programs use 0 %")
-		for range 5 {
+		for range handOverAfter / touchedEvery {
 			tell(func(now *touched) { now.count++ })
 			after(touchedEvery, "writing", protocol.OwnerBusy, false, why)
 		}

@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// touchedEvery is how often input is looked at.
-const touchedEvery = 2 * time.Second
+// touchedEvery is how often input is looked at, which takes a look at every
+// terminal there could be: what a person's programs do is seen sooner.
+const touchedEvery = 5 * time.Second
 
 // readTouched looks at what everybody may read of input: when terminals were
 // read from last, as w(1) does, and how often the keyboards and mice have spoken.
