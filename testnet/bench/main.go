@@ -34,6 +34,9 @@ func main() {
 	if os.Args[0] == referenceName {
 		exit(serveReference(context.Background(), os.Args[1])) // not ctx: it ends with its client
 	}
+	if os.Args[0] == bareName {
+		exit(serveBare(context.Background(), os.Args[1:]))
+	}
 	if os.Args[0] == burnerName {
 		exit(burn(os.Args[1]))
 	}
