@@ -132,13 +132,32 @@ func newRoot() *cobra.Command {
 		},
 	})
 	root.PersistentFlags().StringVar((*string)(&home), "home", "", "the node's `DIR` (default $SPARE_HOME, or spare in $XDG_DATA_HOME or ~/.local/share)")
-	root.AddCommand(
-		newUp(&home), newRun(&home), newMap(&home),
-		newPs(&home), newShow(&home), newLogs(&home), newWait(&home), newGet(&home), newAdd(&home), newCat(&home), newCancel(&home), newRerun(&home), newPrune(&home),
-		newGuests(&home), newAccess(&home), newBlock(&home), newUnblock(&home), newAllow(&home), newDisallow(&home),
-		newWhy(&home), newDonate(&home), newPause(&home), newResume(&home), newConfig(&home),
-		newStatus(&home), newDoctor(&home), newNetcheck(&home), newPeers(&home), newOffers(&home), newPing(&home), newService(&home), newDashboard(&home), newTop(&home), newVersion(), newRuntime(&home), newCompletion(), newMan(),
-	)
+	for _, g := range []struct {
+		title    string
+		commands []*cobra.Command
+	}{
+		{"Start a node and rule it:", []*cobra.Command{
+			newUp(&home), newService(&home), newDonate(&home), newPause(&home), newResume(&home), newConfig(&home),
+		}},
+		{"Run programs:", []*cobra.Command{newRun(&home), newMap(&home), newRuntime(&home)}},
+		{"See to tasks and jobs:", []*cobra.Command{
+			newPs(&home), newShow(&home), newLogs(&home), newWait(&home), newGet(&home), newCancel(&home), newRerun(&home), newPrune(&home), newWhy(&home),
+		}},
+		{"Share data:", []*cobra.Command{newAdd(&home), newCat(&home)}},
+		{"Choose whom:", []*cobra.Command{
+			newGuests(&home), newAccess(&home), newBlock(&home), newUnblock(&home), newAllow(&home), newDisallow(&home),
+		}},
+		{"Look around:", []*cobra.Command{
+			newStatus(&home), newTop(&home), newDashboard(&home), newPeers(&home), newOffers(&home), newPing(&home), newNetcheck(&home), newDoctor(&home),
+		}},
+	} {
+		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
+		for _, c := range g.commands {
+			c.GroupID = g.title
+			root.AddCommand(c)
+		}
+	}
+	root.AddCommand(newVersion(), newCompletion(), newMan())
 	return root
 }
 
