@@ -317,8 +317,22 @@ await part("a lone node's empty views teach", async () => {
     await p.screenshot({ path: path.join(shots, `empty-${view}.png`) });
     await sound(p);
   }
+  await p.goto(`${new URL(alone).origin}/#/`);
+  await p.waitForSelector("#age.live");
+  const open = await share();
   await c.close();
+  const closed = await share();
+  console.log(`the lone node takes ${open.toFixed(2)} % of a core with its dashboard open and ${closed.toFixed(2)} % without`);
+  check(open - closed < 10, `an open dashboard costs the node ${(open - closed).toFixed(1)} % of a core`); // a storm of requests, on any machine
 });
+
+/** What the lone node takes of a core over a while, in percent. */
+async function share() {
+  await new Promise((resolve) => { setTimeout(resolve, 3000); }); // for what opening or closing takes
+  const [from, begun] = [Number(await ask("ticks")), Date.now()];
+  await new Promise((resolve) => { setTimeout(resolve, 15_000); });
+  return (1000 * (Number(await ask("ticks")) - from)) / (Date.now() - begun);
+}
 
 await part("a killed node is noticed, and the page goes on when it is back", async () => {
   await page.goto(origin + "/#/peers");

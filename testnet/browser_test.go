@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -99,6 +100,12 @@ func TestE2EDashboard(t *testing.T) {
 			continue
 		case what == "link":
 			answer = must(watched, "", "dashboard", "--print")
+		case what == "ticks": // of CPU time, a hundred of which are a second
+			all, err := readProcesses()
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer = strconv.FormatUint(all[lone.PID].ticks, 10)
 		case what == "kill":
 			watched.signal(t, syscall.SIGKILL)
 		case what == "start":
