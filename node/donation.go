@@ -69,12 +69,12 @@ const (
 	mostCode  = 4 << 30
 )
 
-// bound keeps the workers, what is stored, and what is sent within what the owner
-// allows.
+// bound keeps the workers, what is stored, and what is sent and taken within what the
+// owner allows.
 func (n *Node) bound() {
 	a := n.donor.Allowance()
 	if n.network != nil { // which is opened last
-		n.network.BoundSending(a.NetBytes)
+		n.network.BoundTraffic(a.NetBytes)
 	}
 	processors := 0.0
 	if a.CPU < 100 {

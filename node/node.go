@@ -293,7 +293,7 @@ func (n *Node) openMesh(cfg mesh.Config) (err error) {
 	if n.network.Mesh, err = mesh.New(cfg); err != nil {
 		return err
 	}
-	n.network.BoundSending(n.donor.Allowance().NetBytes)
+	n.network.BoundTraffic(n.donor.Allowance().NetBytes)
 	n.network.handle(protocol.TaskStream, n.provider.ServeTasks)
 	n.network.handle(protocol.LivenessStream, n.provider.ServeLiveness)
 	n.network.handle(protocol.OutputStream, n.requester.ServeOutput)

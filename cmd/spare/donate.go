@@ -104,7 +104,7 @@ keep the machine from donating.`,
 	rule("when", donor.RuleWhen, "WINDOWS", "only at these times of the week, or always")
 	rule("on-battery", donor.RuleBattery, "pause|ignore", "what to do on battery")
 	rule("on-hot", donor.RuleHot, "pause|ignore", "what to do when the machine is as hot as it may be")
-	rule("net", donor.RuleNet, "RATE", "most bytes a second to send of inputs, programs and results, at least 4MiB/s, such as 10MB/s, or all")
+	rule("net", donor.RuleNet, "RATE", "most bytes a second to send of inputs, programs and results, and to take of the first two, at least 4MiB/s, such as 10MB/s, or all")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if _, idle := rules[donor.RuleIdle]; always && idle {
 			return usage(cmd, "--always and --only-idle exclude each other")

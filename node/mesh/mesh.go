@@ -39,7 +39,8 @@ type Mesh struct {
 	gossip    *gossip
 	directory *directory
 	exchange  *swarm.Exchange
-	budget    *swarm.Budget
+	sending   *swarm.Budget // of blobs and output
+	receiving *swarm.Budget // of blobs
 	rtts      *rtts
 	places    *places
 	taken     *lru.Cache[protocol.Digest, struct{}] // offers that pulls have brought
@@ -80,7 +81,7 @@ func New(cfg Config) (*Mesh, error) {
 	m := &Mesh{
 		cfg: cfg, self: self, net: cfg.Secret.ID(), bootstrap: bootstrap,
 		book: cfg.Book, log: cfg.Logger,
-		gate: newGate(h, cfg.Logger), rtts: newRTTs(), places: newPlaces(), thin: make(chan struct{}, 1), budget: swarm.NewBudget(),
+		gate: newGate(h, cfg.Logger), rtts: newRTTs(), places: newPlaces(), thin: make(chan struct{}, 1), sending: swarm.NewBudget(), receiving: swarm.NewBudget(),
 	}
 	if m.taken, err = lru.New[protocol.Digest, struct{}](protocol.MaxBookOffers); err != nil {
 		return nil, fmt.Errorf("mesh: %w", err)
@@ -95,7 +96,7 @@ func New(cfg Config) (*Mesh, error) {
 	if m.gossip, err = newGossip(m.host, m.net, m.book, m.connected, m.lookAround); err != nil {
 		return nil, errors.Join(err, m.directory.close(), m.host.Close())
 	}
-	m.exchange = swarm.New(m.host, m.net, m.budget)
+	m.exchange = swarm.New(m.host, m.net, m.sending, m.receiving)
 	for _, p := range slices.Concat(bootstrap, cfg.Remembered) {
 		// Identify drops temporary addresses: it brings the present ones. Until
 		// then keepBootstrap and dialSome renew them.
@@ -152,9 +153,13 @@ func closeStale(n network.Network, c network.Conn) {
 	}
 }
 
-// BoundSending bounds what this node sends of blobs and of tasks' output to all
-// peers together, in bytes a second, from now on; 0 is no bound.
-func (m *Mesh) BoundSending(bytesPerSecond int64) { m.budget.Set(bytesPerSecond) }
+// BoundTraffic bounds what this node sends of blobs and of tasks' output to all
+// peers together, and as well what it takes of blobs from them, each in bytes a
+// second, from now on; 0 is no bound.
+func (m *Mesh) BoundTraffic(bytesPerSecond int64) {
+	m.sending.Set(bytesPerSecond)
+	m.receiving.Set(bytesPerSecond)
+}
 
 // Exchange returns what carries blobs among members. It ends with [Mesh.Run].
 func (m *Mesh) Exchange() *swarm.Exchange { return m.exchange }

@@ -102,11 +102,15 @@ func (m *Mesh) clearBackoff(p peer.ID) {
 }
 
 // conn frames s. While a task or liveness stream is open its peer's connection
-// is protected from being trimmed. Output and blobs are sent within the budget.
+// is protected from being trimmed. Output and blobs are sent, and blobs are taken,
+// within what [Mesh.BoundTraffic] allows; output comes for this node's own tasks.
 func (m *Mesh) conn(s network.Stream, kind protocol.StreamKind) *protocol.Conn {
 	p := s.Conn().RemotePeer()
 	if kind == protocol.OutputStream || kind == protocol.BlobStream {
-		s = m.budget.Pace(s)
+		s = m.sending.Pace(s)
+	}
+	if kind == protocol.BlobStream {
+		s = m.receiving.Sip(s)
 	}
 	if kind != protocol.TaskStream && kind != protocol.LivenessStream {
 		return protocol.NewConn(s, p, kind.MaxMessage())

@@ -427,7 +427,7 @@ func TestSendingIsBounded(t *testing.T) {
 		read <- n
 		conn.Reset()
 	})
-	from.BoundSending(rate)
+	from.BoundTraffic(rate)
 	begun := time.Now()
 	var both sync.WaitGroup
 	both.Go(func() {
@@ -470,5 +470,51 @@ func TestSendingIsBounded(t *testing.T) {
 	}
 	if asked >= took {
 		t.Errorf("the questions waited for all that was sent: %v", asked)
+	}
+}
+
+// What is taken is bounded as well, whoever sends it.
+func TestTakingIsBounded(t *testing.T) {
+	const rate = 1_000_000
+	blob, tree := randomBlob(t, 4*protocol.LeafSize)
+	nodes := clique(t, 2)
+	from, to := nodes[0], nodes[1]
+	from.Handle(protocol.BlobStream, func(_ context.Context, conn *protocol.Conn) {
+		defer conn.Close()
+		if _, err := conn.Write(blob); err != nil {
+			t.Error(err)
+		}
+	})
+	to.BoundTraffic(rate)
+	begun := time.Now()
+	var both sync.WaitGroup
+	both.Go(func() {
+		conn, err := to.Open(t.Context(), from.Self(), protocol.BlobStream)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Reset()
+		err = conn.Send(new(protocol.BlobRequest)) // which opens the stream for good
+		got, failed := io.ReadAll(conn)
+		if err := errors.Join(err, failed); err != nil || !bytes.Equal(got, blob) {
+			t.Errorf("%d bytes of a blob came, of %d: %v", len(got), len(blob), err)
+		}
+	})
+	both.Go(func() {
+		given := from.Exchange().Share("a", tree, whole(blob, tree))
+		given.Open(to.Self(), begun.Add(time.Hour))
+		p := empty(tree)
+		f := to.Exchange().NewFetch(to.Exchange().Share("a", tree, p), p.missing(), 0, p.put)
+		f.Add(from.Self(), true)
+		if err := f.Run(t.Context()); err != nil || !bytes.Equal(p.bytes, blob) {
+			t.Errorf("what was fetched is wrong: %v", err)
+		}
+	})
+	both.Wait()
+	took := time.Since(begun)
+	t.Logf("%d bytes at %d/s took %v", 2*len(blob), rate, took)
+	if least := time.Duration(2*len(blob)-protocol.LeafSize) * time.Second / rate; took < least {
+		t.Errorf("it took %v, at least %v was to be", took, least)
 	}
 }

@@ -17,7 +17,7 @@ const rules = /** @type {Record<string, [string, string, string]>} */ ({
   "donate.when": ["Schedule", "mon-fri 19:00-07:00, sat, sun", "when tasks of others may run"],
   "donate.on-battery": ["On battery", "pause", "pause or ignore"],
   "donate.on-hot": ["When it is hot", "pause", "pause or ignore"],
-  "donate.net": ["Network", "10MB/s", "the most that is sent each second, or all"],
+  "donate.net": ["Network", "10MB/s", "the most that is sent, and taken, each second, or all"],
 });
 
 class Settings extends View {

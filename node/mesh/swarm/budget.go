@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// slice is how many bytes are sent at once of what a [Budget] bounds: little
+	// slice is how many bytes are sent or read at once of what a [Budget] bounds: little
 	// enough that streams take turns.
 	slice = 32 << 10
 	// small is what does not wait, though it counts: the requests and headers that
@@ -19,9 +19,9 @@ const (
 	small = 1 << 10
 )
 
-// Budget is how many bytes a second this node may send of blobs and of output, to
-// all peers together. What rides in messages, up to 64 KiB each, is not counted,
-// and never waits. Its methods may be called from many goroutines.
+// Budget is how many bytes a second this node may send to all peers together, or
+// take from them, of what is counted: not what rides in messages, up to 64 KiB each,
+// which never waits. Its methods may be called from many goroutines.
 type Budget struct {
 	limiter *rate.Limiter
 	ahead   *rate.Limiter // of what is small, and does not wait
@@ -32,7 +32,7 @@ func NewBudget() *Budget {
 	return &Budget{rate.NewLimiter(rate.Inf, slice), rate.NewLimiter(rate.Inf, slice)}
 }
 
-// Set bounds what is sent from now on, in bytes a second; 0 is no bound.
+// Set bounds what is sent, or taken, from now on, in bytes a second; 0 is no bound.
 func (b *Budget) Set(bytesPerSecond int64) {
 	all, ahead := rate.Limit(bytesPerSecond), rate.Limit(bytesPerSecond)/4
 	if bytesPerSecond == 0 {
@@ -42,7 +42,7 @@ func (b *Budget) Set(bytesPerSecond int64) {
 	b.ahead.SetLimit(ahead)
 }
 
-// wait waits until so many bytes may be sent, in slices, so that many who wait
+// wait waits until so many bytes may pass, in slices, so that many who wait
 // take turns.
 func (b *Budget) wait(ctx context.Context, bytes int) error {
 	if bytes < small && b.ahead.AllowN(time.Now(), bytes) {

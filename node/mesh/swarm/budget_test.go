@@ -2,6 +2,8 @@ package swarm
 
 import (
 	"errors"
+	"io"
+	"os"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -89,6 +91,71 @@ func TestBudget(t *testing.T) {
 		start = time.Now()
 		if err := b.wait(t.Context(), 1<<30); err != nil || time.Since(start) > time.Second {
 			t.Errorf("with no bound any more it took %v, %v", time.Since(start), err)
+		}
+	})
+}
+
+// spring is a stream from which there is always something to read.
+type spring struct {
+	network.Stream
+	deadline time.Time
+}
+
+func (s *spring) Read(b []byte) (int, error) {
+	if !s.deadline.IsZero() && time.Now().After(s.deadline) {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return len(b), nil
+}
+
+func (s *spring) SetReadDeadline(t time.Time) error { s.deadline = t; return nil }
+func (s *spring) Reset() error                      { return nil }
+
+func TestReadingIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const rate, want = 1_000_000, 10_000_000
+		b := NewBudget()
+		start := time.Now()
+		read := func(s network.Stream, bytes int) error {
+			_, err := io.CopyN(io.Discard, s, int64(bytes))
+			return err
+		}
+		if err := read(b.Sip(new(spring)), want); err != nil || time.Since(start) != 0 {
+			t.Errorf("without a bound it took %v, %v", time.Since(start), err)
+		}
+		b.Set(rate)
+		errs := make(chan error)
+		for range 4 {
+			go func() {
+				s := b.Sip(new(spring))
+				// Each has to wait for longer than this, which counts what the peer takes.
+				err := s.SetReadDeadline(time.Now().Add(time.Second))
+				errs <- errors.Join(err, read(s, want))
+			}()
+		}
+		for range 4 {
+			if err := <-errs; err != nil {
+				t.Error(err)
+			}
+		}
+		if took, least := time.Since(start), (4*want-2*slice)*time.Second/rate; took < least || took > least+2*time.Second {
+			t.Errorf("%d bytes took %v, of %v", 4*want, took, least)
+		}
+		late := b.Sip(new(spring))
+		if err := late.SetReadDeadline(time.Now().Add(-time.Second)); err != nil {
+			t.Error(err)
+		}
+		if err := read(late, 1); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("after its deadline: %v", err)
+		}
+		ended := b.Sip(new(spring))
+		go func() { errs <- read(ended, want) }()
+		time.Sleep(time.Second)
+		if err := ended.Reset(); err != nil {
+			t.Error(err)
+		}
+		if err := <-errs; !errors.Is(err, network.ErrReset) {
+			t.Errorf("a stream that is reset: %v", err)
 		}
 	})
 }

@@ -64,11 +64,11 @@ func ProtocolID(net protocol.NetworkID) libp2p.ID { return net.DHTPrefix() + ver
 // Exchange is one node's part in the exchange. Its methods may be called from
 // many goroutines.
 type Exchange struct {
-	net    network.BitSwapNetwork
-	engine engine
-	watch  func() // stops to watch connections
-	budget *Budget
-	sent   atomic.Uint64 // bytes of leaves
+	net                network.BitSwapNetwork
+	engine             engine
+	watch              func() // stops to watch connections
+	sending, receiving *Budget
+	sent               atomic.Uint64 // bytes of leaves
 
 	mu      sync.Mutex
 	index   map[cid.Cid][]leaf    // of all shares
@@ -81,11 +81,12 @@ type Exchange struct {
 	denied func(peer.ID) bool // see Deny; nil: nobody is
 }
 
-// New serves members of the network on the host, within the budget, until Close.
-func New(h host.Host, id protocol.NetworkID, budget *Budget) *Exchange {
+// New serves members of the network on the host, and takes from them, within the
+// budgets, until Close.
+func New(h host.Host, id protocol.NetworkID, sending, receiving *Budget) *Exchange {
 	x := &Exchange{
-		budget: budget,
-		index:  make(map[cid.Cid][]leaf), guests: make(map[peer.ID]time.Time), shunned: make(map[peer.ID]time.Time),
+		sending: sending, receiving: receiving,
+		index: make(map[cid.Cid][]leaf), guests: make(map[peer.ID]time.Time), shunned: make(map[peer.ID]time.Time),
 		fetches: make(map[*Fetch]struct{}),
 	}
 	x.net = bsnet.NewFromIpfsHost(&lines{h, x}, bsnet.Prefix(id.DHTPrefix()), bsnet.SupportedProtocols([]libp2p.ID{version}))

@@ -40,7 +40,7 @@ type lines struct {
 }
 
 func (l *lines) SetStreamHandler(id libp2p.ID, handle network.StreamHandler) {
-	l.Host.SetStreamHandler(id, func(s network.Stream) { handle(&line{Stream: s, x: l.x}) })
+	l.Host.SetStreamHandler(id, func(s network.Stream) { handle(&line{Stream: l.x.receiving.Sip(s), x: l.x}) })
 }
 
 func (l *lines) NewStream(ctx context.Context, to peer.ID, ids ...libp2p.ID) (network.Stream, error) {

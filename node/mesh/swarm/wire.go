@@ -31,7 +31,7 @@ func (w *wire) SendMessage(ctx context.Context, to peer.ID, m message.BitSwapMes
 	for _, b := range m.Blocks() {
 		leaves += len(b.RawData())
 	}
-	if err := w.x.budget.wait(ctx, leaves); err != nil {
+	if err := w.x.sending.wait(ctx, leaves); err != nil {
 		return err
 	}
 	m, size := w.x.permitted(to, m) // now, however long that was
