@@ -101,11 +101,11 @@ func (n *Node) Do(ctx context.Context, spec *protocol.Spec, terms *protocol.Term
 	return n.requester.Do(ctx, spec, terms, name)
 }
 
-// Busy reports whether this node has work: tasks of its user that are under way,
-// or replicas that run or wait here.
-func (n *Node) Busy() bool {
+// Work counts the tasks of this node's user and the replicas of others that were
+// begun so far, and reports whether one is under way.
+func (n *Node) Work() (begun uint64, busy bool) {
 	load := n.provider.Load()
-	return n.requester.Busy() || load.Running+load.Queued > 0
+	return n.requester.Begun() + n.provider.Asked().Taken, n.requester.Busy() || load.Running+load.Queued > 0
 }
 
 // Blobs returns the node's blob store.

@@ -18,29 +18,31 @@ const (
 )
 
 // thrift has this process take little memory while its node has no work, until ctx
-// ends: what starting and working has left is given back.
-func thrift(ctx context.Context, busy func() bool) {
+// ends: what starting and working has left is given back. Work counts what was begun
+// so far, and tells whether any is under way.
+func thrift(ctx context.Context, work func() (begun uint64, busy bool)) {
 	usual := debug.SetGCPercent(restingGC)
 	debug.SetGCPercent(usual) // GOGC's, or the default
 	ticker := time.NewTicker(thriftLooks)
 	defer ticker.Stop()
-	worked, resting := time.Now(), false
+	worked, before, resting := time.Now(), uint64(0), false
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
+		begun, busy := work()
 		switch now := time.Now(); {
-		case busy():
-			worked = now
+		case busy || begun != before:
+			worked, before = now, begun
 			if resting {
 				resting = false
 				debug.SetGCPercent(usual)
 			}
 		case !resting && now.Sub(worked) >= thriftAfter:
 			resting = true
-			if usual < 0 || usual > restingGC {
+			if usual > restingGC {
 				debug.SetGCPercent(restingGC)
 			}
 			debug.FreeOSMemory()

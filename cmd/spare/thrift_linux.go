@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"debug/elf"
 	"os"
 	"strconv"
 	"strings"
@@ -11,10 +12,11 @@ import (
 
 // releaseProgram takes those pages of the program out of this process that only
 // starting it has needed, some 20 MiB of 30: they are read again from the file, or
-// from its cache, when they are. Nothing is lost of what may not be written.
+// from its cache, when they are. A program that may be anywhere in memory is left
+// as it is: what it may only read has been written to when it was loaded.
 func releaseProgram() {
 	program, err := os.Readlink("/proc/self/exe")
-	if err != nil {
+	if err != nil || !inPlace() {
 		return
 	}
 	maps, err := os.Open("/proc/self/maps")
@@ -35,4 +37,15 @@ func releaseProgram() {
 			_, _, _ = unix.Syscall(unix.SYS_MADVISE, uintptr(start), uintptr(end-start), unix.MADV_DONTNEED) // else they stay
 		}
 	}
+}
+
+// inPlace reports whether this program has its place in memory, as Go links it by
+// default, see elf(5).
+func inPlace() bool {
+	f, err := elf.Open("/proc/self/exe")
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return f.Type == elf.ET_EXEC
 }

@@ -16,11 +16,12 @@ func TestThrift(t *testing.T) {
 	defer debug.SetGCPercent(before)
 	synctest.Test(t, func(t *testing.T) {
 		var busy atomic.Bool
+		var begun atomic.Uint64
 		ctx, end := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			thrift(ctx, busy.Load)
+			thrift(ctx, func() (uint64, bool) { return begun.Load(), busy.Load() })
 		}()
 		for _, step := range []struct {
 			busy bool
@@ -43,6 +44,16 @@ func TestThrift(t *testing.T) {
 			if now != step.want {
 				t.Errorf("%+v: it may grow by %d %%", step, now)
 			}
+		}
+		// Short work that is never seen is work.
+		for range 10 {
+			begun.Add(1)
+			time.Sleep(thriftAfter - thriftLooks)
+		}
+		synctest.Wait()
+		now := debug.SetGCPercent(usual)
+		if debug.SetGCPercent(now); now != usual {
+			t.Errorf("at short work it may grow by %d %%", now)
 		}
 		end()
 		<-ended

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -157,6 +158,9 @@ func flagSettings(flags *pflag.FlagSet) (list []api.Setting) {
 	for _, name := range []string{"network", "listen", "announce", "bootstrap", "dashboard", "no-dashboard", "log-level"} {
 		f := flags.Lookup(name)
 		s := api.Setting{Key: name, Value: f.Value.String(), Origin: donor.FromDefault}
+		if a, ok := f.Value.(*addresses); ok {
+			s.Value = strings.Join(*a.list, " ")
+		}
 		if f.Changed {
 			s.Origin = donor.FromFlags
 		}
@@ -178,7 +182,7 @@ func up(ctx context.Context, cfg node.Config) error {
 		defer thrifty.Wait()
 		resting, end := context.WithCancel(ctx)
 		defer end()
-		thrifty.Go(func() { thrift(resting, n.Busy) })
+		thrifty.Go(func() { thrift(resting, n.Work) })
 		return n.Run(ctx)
 	case !errors.As(err, &e):
 		return err

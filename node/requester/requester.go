@@ -130,6 +130,7 @@ type Requester struct {
 	moves     gate
 	pool      pool
 	begun     chan struct{} // wakes Run when a task is open
+	count     atomic.Uint64 // of them
 	watcher   atomic.Pointer[func(protocol.TaskID)]
 	figures   figures
 
@@ -313,6 +314,7 @@ func (r *Requester) open(t *task) error {
 		t.unpin = append(t.unpin, r.cfg.Blobs.Pin(b.Sum()))
 	}
 	r.tasks[t.id] = t
+	r.count.Add(1)
 	select {
 	case r.begun <- struct{}{}:
 	default:
@@ -357,6 +359,9 @@ func (r *Requester) takenUp(spec *protocol.Spec, record *protocol.Task) *task {
 	t.settled = time.Now().Add(settleResumed)
 	return t
 }
+
+// Begun counts the tasks that were begun, or taken up again, so far.
+func (r *Requester) Begun() uint64 { return r.count.Load() }
 
 // Busy reports whether a task is under way.
 func (r *Requester) Busy() bool {
