@@ -111,6 +111,11 @@ func (s *spring) Read(b []byte) (int, error) {
 func (s *spring) SetReadDeadline(t time.Time) error { s.deadline = t; return nil }
 func (s *spring) Reset() error                      { return nil }
 
+// drop is a stream that ends with what it has.
+type drop struct{ network.Stream }
+
+func (drop) Read(b []byte) (int, error) { return len(b), io.EOF }
+
 func TestReadingIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const rate, want = 1_000_000, 10_000_000
@@ -140,6 +145,16 @@ func TestReadingIsBounded(t *testing.T) {
 		}
 		if took, least := time.Since(start), (4*want-2*slice)*time.Second/rate; took < least || took > least+2*time.Second {
 			t.Errorf("%d bytes took %v, of %v", 4*want, took, least)
+		}
+		// The last bytes come with the end.
+		start = time.Now()
+		for range 100 {
+			if n, err := b.Sip(new(drop)).Read(make([]byte, slice)); n != slice || !errors.Is(err, io.EOF) {
+				t.Fatal(n, err)
+			}
+		}
+		if took, least := time.Since(start), 98*slice*time.Second/rate; took < least {
+			t.Errorf("streams that end at once took %v, at least %v was to be", took, least)
 		}
 		late := b.Sip(new(spring))
 		if err := late.SetReadDeadline(time.Now().Add(-time.Second)); err != nil {

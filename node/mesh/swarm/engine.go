@@ -18,7 +18,8 @@ const restAfter = 2 * time.Minute
 // that an idle node does.
 type engine struct {
 	x    *Exchange
-	used atomic.Int64   // when it was of use last, in Unix nanoseconds
+	base time.Time
+	used atomic.Int64   // how long after base it was of use last, in ns
 	rest sync.WaitGroup // for the timer
 
 	mu     sync.RWMutex // read-locked while it takes something
@@ -28,7 +29,7 @@ type engine struct {
 }
 
 // note tells that the server is of use.
-func (e *engine) note() { e.used.Store(time.Now().UnixNano()) }
+func (e *engine) note() { e.used.Store(int64(time.Since(e.base))) }
 
 // use has the server take something. It is started if it does not run.
 func (e *engine) use(take func(*server.Server)) {
@@ -78,7 +79,7 @@ func (e *engine) start() {
 // stop ends the server unless it has been of use.
 func (e *engine) stop() {
 	e.mu.Lock()
-	if idle := time.Since(time.Unix(0, e.used.Load())); !e.closed && idle < restAfter {
+	if idle := time.Since(e.base) - time.Duration(e.used.Load()); !e.closed && idle < restAfter {
 		e.timer.Reset(restAfter - max(0, idle))
 		e.mu.Unlock()
 		return

@@ -21,7 +21,7 @@ func (nowhere) Self() peer.ID { return "self" }
 func TestServerRunsWhileItIsOfUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := &Exchange{net: nowhere{}, index: make(map[cid.Cid][]leaf)}
-		x.engine.x = x
+		x.engine.x, x.engine.base = x, time.Now()
 		e := &x.engine
 		running := func() (is *server.Server) {
 			e.tell(func(s *server.Server) { is = s })

@@ -90,7 +90,7 @@ func New(h host.Host, id protocol.NetworkID, sending, receiving *Budget) *Exchan
 		fetches: make(map[*Fetch]struct{}),
 	}
 	x.net = bsnet.NewFromIpfsHost(&lines{h, x}, bsnet.Prefix(id.DHTPrefix()), bsnet.SupportedProtocols([]libp2p.ID{version}))
-	x.engine.x = x
+	x.engine.x, x.engine.base = x, time.Now()
 	watch := &libp2pnet.NotifyBundle{DisconnectedF: func(_ libp2pnet.Network, c libp2pnet.Conn) {
 		x.each(func(f *Fetch) { f.cut(c.RemotePeer()) })
 	}}

@@ -40,7 +40,7 @@ type lines struct {
 }
 
 func (l *lines) SetStreamHandler(id libp2p.ID, handle network.StreamHandler) {
-	l.Host.SetStreamHandler(id, func(s network.Stream) { handle(&line{Stream: l.x.receiving.Sip(s), x: l.x}) })
+	l.Host.SetStreamHandler(id, func(s network.Stream) { handle(&line{Stream: l.x.receiving.Sip(s), raw: s, x: l.x}) })
 }
 
 func (l *lines) NewStream(ctx context.Context, to peer.ID, ids ...libp2p.ID) (network.Stream, error) {
@@ -86,8 +86,9 @@ func (p *pressed) Write(b []byte) (written int, err error) {
 
 // line is a stream that another has opened. One goroutine reads it.
 type line struct {
-	network.Stream
-	x *Exchange
+	network.Stream // within the budget
+	raw            network.Stream
+	x              *Exchange
 
 	length []byte // of the next message, as far as it is not read
 	left   int    // bytes of the message that are to be read
@@ -132,7 +133,8 @@ func (l *line) next() error {
 			return err
 		}
 		if !l.x.listensTo(l.Conn().RemotePeer()) {
-			if _, err := io.CopyN(io.Discard, l.Stream, int64(size)); err != nil {
+			// Not within the budget, of which it would have a part.
+			if _, err := io.CopyN(io.Discard, l.raw, int64(size)); err != nil {
 				return err
 			}
 			continue

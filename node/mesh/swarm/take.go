@@ -42,12 +42,15 @@ func (s *sipped) Read(b []byte) (int, error) {
 		return s.Stream.Read(b)
 	}
 	n, err := s.Stream.Read(b[:min(len(b), slice)])
-	if n == 0 || err != nil {
+	if n == 0 {
 		return n, err
 	}
 	came := time.Now()
 	if s.budget.wait(s.ctx, n) != nil {
 		return n, network.ErrReset
+	}
+	if err != nil {
+		return n, err // the last bytes may come with it
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
