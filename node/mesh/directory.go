@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -27,11 +28,11 @@ const (
 	capabilityNamespace = "cap"
 	// recordAge bounds how long a DHT record is kept and served.
 	recordAge = 15 * time.Minute
-	// advertiseEvery is how often records are renewed, and advertiseJitter
-	// what is added at random: twice in their lives at least, of which each takes
-	// a hundred messages or so.
-	advertiseEvery  = 5 * time.Minute
-	advertiseJitter = 2 * time.Minute
+	// advertiseEvery is when records are renewed, which takes a hundred messages or
+	// so, if no [Mesh.Advertise] has done it, and advertiseJitter what is added at
+	// random.
+	advertiseEvery  = 10 * time.Minute
+	advertiseJitter = time.Minute
 	// advertiseAgain is when the first advertisement is repeated: the routing
 	// table then knows more than the peer that was met first.
 	advertiseAgain   = 5 * time.Second
@@ -57,7 +58,8 @@ type directory struct {
 	self    peer.ID
 	net     protocol.NetworkID
 	dht     *dht.IpfsDHT
-	changed chan struct{} // holds a token when entry has been set
+	changed chan struct{} // holds a token when the entry is to be written
+	reached atomic.Int64  // how many peers the routing table had when it was written last
 
 	mu    sync.Mutex
 	entry *entry
@@ -78,7 +80,8 @@ func newDirectory(h host.Host, id protocol.NetworkID) (*directory, error) {
 		// takes 5 to 10 s instead of 0.15.
 		dht.BucketSize(8),
 		// Each refresh asks all peers several times over, which a node with nothing
-		// to do need not do twice a minute: connections tell sooner who has gone.
+		// to do need not do twice a minute. Who has gone is found out by the first
+		// query that meets him as well.
 		dht.RoutingTableRefreshPeriod(refreshEvery),
 		dht.RoutingTableRefreshQueryTimeout(3*time.Second),
 		dht.Datastore(newBoundedRecords()),
@@ -116,11 +119,24 @@ func (m *Mesh) Advertise(_ context.Context, so *protocol.SignedOffer) error {
 	d.mu.Lock()
 	d.entry = &entry{record: data, memory: o.MemoryBytes}
 	d.mu.Unlock()
+	d.rewrite()
+	return nil
+}
+
+// rewrite has the entry written soon.
+func (d *directory) rewrite() {
 	select {
 	case d.changed <- struct{}{}:
 	default:
 	}
-	return nil
+}
+
+// noteMember has the entry written again when the network has grown to twice what
+// it was: those who keep it by then may not be the nearest any more.
+func (d *directory) noteMember() {
+	if before := d.reached.Load(); before > 0 && int64(d.dht.RoutingTable().Size()) >= 2*before {
+		d.rewrite()
+	}
 }
 
 // run writes and renews this node's entry.
@@ -165,9 +181,11 @@ func (d *directory) write(ctx context.Context) error {
 	if e == nil {
 		return errNoEntry
 	}
-	if d.dht.RoutingTable().Size() == 0 {
+	reached := d.dht.RoutingTable().Size()
+	if reached == 0 {
 		return errNoPeers
 	}
+	d.reached.Store(int64(reached))
 	ctx, cancel := context.WithTimeout(ctx, advertiseTimeout)
 	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)

@@ -30,6 +30,12 @@ const (
 	// restEvery when nothing calls for it.
 	lookEvery = 2 * time.Second
 	restEvery = 30 * time.Second
+	// steady is how long a connection to a bootstrap must last for the next to be
+	// made at once.
+	steady = 5 * time.Second
+	// awayAfter is how often in a row a member must not be reached for its offer to
+	// count for nothing until it is heard of again.
+	awayAfter = 2
 	// longPause is how long a peer that is no member is left alone, and a
 	// bootstrap that is not needed: a crowded one would close the connection
 	// again at once.
@@ -41,6 +47,9 @@ const (
 	// the other is there, which costs more than a probe and tells less.
 	greetProbes = 4
 	probeEvery  = 13 * time.Second
+	// maxPostponed is how often a probe by the other side may stand for one by this
+	// node in a row: its own round trips, and where the other is, are to be fresh.
+	maxPostponed = 4
 	// lonelyProbeEvery is what a node with fewer than enoughNeighbours spends on
 	// its bootstrap: without that one it may be cut off.
 	lonelyProbeEvery = 3 * time.Second
@@ -131,6 +140,7 @@ func (m *Mesh) attendMembers(ctx context.Context) error {
 // again and again, until it is gone or ctx ends.
 func (m *Mesh) attend(ctx context.Context, p peer.ID) {
 	m.remember(p)
+	m.directory.noteMember()
 	m.book.Back(p)
 	vital := slices.ContainsFunc(m.bootstrap, func(b peer.AddrInfo) bool { return b.ID == p })
 	var kept echoes
@@ -160,14 +170,17 @@ func (m *Mesh) attend(ctx context.Context, p peer.ID) {
 }
 
 // rest waits until it is time to probe p again: not when it has probed this node
-// meanwhile.
+// meanwhile, unless it always has.
 func (m *Mesh) rest(ctx context.Context, p peer.ID, vital bool) {
 	every := probeEvery
 	if vital && len(m.host.Network().Peers()) < enoughNeighbours {
 		every = lonelyProbeEvery
 	}
-	for last := time.Now(); ctx.Err() == nil; {
-		sleep(ctx, time.Until(last.Add(every*7/8+rand.N(every/4))))
+	last := time.Now()
+	for range maxPostponed {
+		if !sleep(ctx, time.Until(last.Add(every*7/8+rand.N(every/4)))) {
+			return
+		}
 		asked := m.rtts.askedAt(p)
 		if every < probeEvery || !asked.After(last) {
 			return
@@ -213,10 +226,15 @@ func (m *Mesh) keepBootstrap(ctx context.Context, b peer.AddrInfo) {
 	for ctx.Err() == nil {
 		if m.connected(b.ID) {
 			told = false
-			retry.Reset()
+			since := time.Now()
 			select {
 			case <-ctx.Done():
 			case <-gone:
+			}
+			if time.Since(since) >= steady {
+				retry.Reset()
+			} else {
+				sleep(ctx, retry.NextBackOff()) // it does not want this node, or two of one identity
 			}
 			continue
 		}
@@ -259,6 +277,7 @@ type prospect struct {
 	addrs []multiaddr.Multiaddr // of an earlier run
 	next  time.Time             // when to dial it
 	retry *backoff.ExponentialBackOff
+	tried int // in vain
 }
 
 // keepNeighbours connects to members that it knows from the Book or from
@@ -343,6 +362,9 @@ func (m *Mesh) dialSome(ctx context.Context, prospects map[peer.ID]*prospect) bo
 				pause := pr.retry.NextBackOff()
 				if notMember(err) {
 					pause = max(pause, longPause)
+				}
+				if pr.tried++; pr.tried >= awayAfter {
+					m.book.Away(p) // so that nobody's task tries it
 				}
 				pr.next = time.Now().Add(pause)
 			}

@@ -25,9 +25,9 @@ const (
 	maxEchoes = 32
 	// echoTimeout bounds each of them.
 	echoTimeout = 5 * time.Second
-	// echoIdle is how long a stream may wait for the next: longer than the time
-	// between two probes, though chance may have the other side make a few.
-	echoIdle = 8 * probeEvery
+	// echoIdle is how long a stream may wait for the next: longer than a probe can
+	// be put off.
+	echoIdle = (maxPostponed + 2) * probeEvery
 )
 
 // rtts are the latest round trips to each peer.
