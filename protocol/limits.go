@@ -40,7 +40,7 @@ const (
 	LeafSize = 256 << 10
 	MinTree  = 1 << 20
 	// MaxAdded is the largest number of files and directories that a node keeps
-	// for its network, each announced every minute or so.
+	// for its network, each announced every few minutes.
 	MaxAdded = 128
 	// MaxListing is the largest marshalled Listing.
 	MaxListing = MaxInputs * (MaxPath + 64)

@@ -20,8 +20,8 @@ import (
 const (
 	// announceEvery is how often members are told where added data are, and
 	// announceJitter what is added at random; records last a quarter of an hour.
-	announceEvery  = 5 * time.Minute
-	announceJitter = 2 * time.Minute
+	announceEvery  = 2 * time.Minute
+	announceJitter = time.Minute
 	// announceSoon is when they are told after a start, or in vain.
 	announceSoon = 3 * time.Second
 	// announceAtOnce is how many are announced at once.

@@ -14,13 +14,15 @@ import (
 // to matter and otherwise rarely.
 const (
 	// A keepalive goes out after keepaliveEach for each member that has an offer, a
-	// quarter more or less and within bounds: the network as a whole sends one in
-	// that time however large it is, and an idle node has as little to pass on.
+	// quarter more or less and within bounds: up to 33 members the network as a whole
+	// sends one in that time, and each has as little to pass on.
 	keepaliveEach = 3 * time.Second
 	keepaliveMin  = 20 * time.Second
-	keepaliveMax  = protocol.MaxOfferTTL / keepalives
-	// keepalives is how many times the usual gap between two an offer is valid.
-	keepalives = 4
+	keepaliveMax  = 100 * time.Second
+	// keepalives is how many times the usual gap between two an offer is valid: long
+	// enough for one to be lost, and not longer, since who is not connected with the
+	// provider learns by it alone that it has gone.
+	keepalives = 3
 	minGap     = time.Second // between two offers for a changed load
 	// renewCapability is how often the DHT's record is signed anew; it is
 	// valid for protocol.MaxOfferTTL.

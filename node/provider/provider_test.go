@@ -413,7 +413,7 @@ func TestKeepalivesOfAllMembersTogetherAreFew(t *testing.T) {
 	for _, c := range []struct {
 		members int
 		gap     time.Duration
-	}{{0, 20 * time.Second}, {1, 20 * time.Second}, {10, 30 * time.Second}, {40, 2 * time.Minute}, {51, 150 * time.Second}, {10_000, 150 * time.Second}} {
+	}{{0, 20 * time.Second}, {1, 20 * time.Second}, {10, 30 * time.Second}, {30, 90 * time.Second}, {51, 100 * time.Second}, {10_000, 100 * time.Second}} {
 		if gap := keepaliveGap(c.members); gap != c.gap || keepalives*gap > protocol.MaxOfferTTL {
 			t.Errorf("%d members: each after %s, want %s", c.members, gap, c.gap)
 		}
