@@ -153,7 +153,7 @@ func (n *Node) rules() (list []api.Setting) {
 		case donor.RuleHot:
 			out.Note = n.donor.Heat()
 		case donor.RuleNet:
-			out.Note = "sent to others of blobs and output streams; what rides in messages, up to 64 KiB each, is not counted"
+			out.Note = "sent to others of blobs and output streams, and taken of blobs; what rides in messages, up to 64 KiB each, is not counted"
 		}
 		list = append(list, out)
 	}

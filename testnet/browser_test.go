@@ -105,6 +105,9 @@ func TestE2EDashboard(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if all[lone.PID].ticks == 0 {
+				t.Fatalf("the lone node, %d, is not there", lone.PID)
+			}
 			answer = strconv.FormatUint(all[lone.PID].ticks, 10)
 		case what == "kill":
 			watched.signal(t, syscall.SIGKILL)

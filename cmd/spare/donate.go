@@ -105,6 +105,12 @@ keep the machine from donating.`,
 	rule("on-battery", donor.RuleBattery, "pause|ignore", "what to do on battery")
 	rule("on-hot", donor.RuleHot, "pause|ignore", "what to do when the machine is as hot as it may be")
 	rule("net", donor.RuleNet, "RATE", "most bytes a second to send of inputs, programs and results, and to take of the first two, at least 4MiB/s, such as 10MB/s, or all")
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 && flags.Changed("only-idle") {
+			return protocol.Errorf(protocol.CodeUsage, "%q is one argument too many", args[0]).WithHint("--only-idle takes its time after a sign: --only-idle=%s", args[0])
+		}
+		return exactly()(cmd, args)
+	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if _, idle := rules[donor.RuleIdle]; always && idle {
 			return usage(cmd, "--always and --only-idle exclude each other")

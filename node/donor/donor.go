@@ -204,7 +204,7 @@ func (d *Donor) change(by func(*record)) error {
 		}
 	}
 	d.mu.Lock()
-	if allowed.Idle != d.allowed.Idle {
+	if (allowed.Idle == 0) != (d.allowed.Idle == 0) { // else what was seen holds
 		seen := unseen(allowed)
 		seen.place = d.seen.place
 		d.seen = seen

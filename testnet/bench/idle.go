@@ -220,8 +220,8 @@ func printIdle(out io.Writer, o options, bare resting, all []*resting) error {
 		if i > 0 {
 			verdict = r.verdict()
 		}
-		fmt.Fprintf(w, "%s\t%d\t%.2f %%\t%.2fx\t%s\t%.2fx\t%s\t%s\n", r.name, r.peers, 100*r.share, r.share/bare.share,
-			mebibytes(r.resident), float64(r.resident)/float64(bare.resident), mebibytes(r.private), verdict)
+		fmt.Fprintf(w, "%s\t%d\t%.2f %%\t%s\t%s\t%s\t%s\t%s\n", r.name, r.peers, 100*r.share, over(r.share, bare.share),
+			mebibytes(r.resident), over(float64(r.resident), float64(bare.resident)), mebibytes(r.private), verdict)
 	}
 	return w.Flush()
 }
@@ -238,6 +238,14 @@ func meanOf(name string, all []*resting) resting {
 	}
 	mean.peers /= n
 	return mean
+}
+
+// over is how many times as much a node takes as another.
+func over(is, other float64) string {
+	if other == 0 {
+		return "?" // in so short a time
+	}
+	return fmt.Sprintf("%.2fx", is/other)
 }
 
 // verdict tells whether the node has met P6.

@@ -48,7 +48,7 @@ class Peers extends View {
       return html`<h1>Peers</h1>${empty("No peer is known yet.", html`Start spare on another machine with this network's secret and
         ${command(`spare up --bootstrap ${s.addrs[0] ?? "ADDRESS"}`)} — it is here a moment later.`)}`;
     }
-    const ready = all.filter((p) => p.availability === "open").length;
+    const ready = all.filter((p) => p.connected && p.availability === "open").length;
     return html`<h1>Peers</h1><p class="lead">${plural(all.length, "peer")}, ${all.filter((p) => p.connected).length} connected, ${ready} open to tasks.</p>${this.complaint()}
       ${this.path === "" ? null : chosen ? this.detail(chosen) : html`<p class="complaint">The peer <span class="id">${this.path}</span> is not known now.</p>`}
       <figure><figcaption>Each peer by its round trip and load. The larger, the more tasks at once; <a href="#/peers" @click="${(/** @type {Event} */ e) => this.toTable(e)}">the same as a table</a>.</figcaption>
