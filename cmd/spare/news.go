@@ -15,8 +15,10 @@ import (
 const (
 	// quiet is how long nothing may be shown before people wonder.
 	quiet = time.Second
-	// tellEvery is how often a task's waiting is told.
-	tellEvery = 30 * time.Second
+	// tellEvery is how soon a task's waiting is told again, at first: each time after
+	// twice as long, up to tellRarely.
+	tellEvery  = 30 * time.Second
+	tellRarely = 10 * time.Minute
 )
 
 // news tells people why nothing seems to happen. That the program is on its
@@ -27,10 +29,11 @@ type news struct {
 	timer *time.Timer // nil when w is no terminal
 
 	mu     sync.Mutex
-	late   bool   // it has been quiet for too long
-	over   bool   // the program has shown something, or has ended
-	line   string // what goes on, when it is worth telling
-	waited time.Time
+	late   bool      // it has been quiet for too long
+	over   bool      // the program has shown something, or has ended
+	line   string    // what goes on, when it is worth telling
+	next   time.Time // when to tell that the task waits
+	pause  time.Duration
 	failed uint32 // the last attempt whose failure was told
 }
 
@@ -68,8 +71,9 @@ func (n *news) note(e api.Event, now time.Time) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if waits(e.Task) && now.Sub(n.waited) >= tellEvery {
-		n.waited = now
+	if waits(e.Task) && !now.Before(n.next) {
+		n.pause = min(max(tellEvery, 2*n.pause), tellRarely)
+		n.next = now.Add(n.pause)
 		fmt.Fprintf(n.w, "spare: task %s is %s\n", e.Task.ID, protocol.SafeText(e.Task.Reason))
 	}
 	for i, a := range e.Task.Attempts {

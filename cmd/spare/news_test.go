@@ -66,10 +66,11 @@ func TestWaitingIsToldEvenWithoutATerminalButSeldom(t *testing.T) {
 	e := event("queued")
 	e.Task.Reason = "waiting to ask again"
 	at := time.Unix(1e9, 0)
-	for _, after := range []time.Duration{0, 29 * time.Second, 30 * time.Second} {
-		n.note(e, at.Add(after))
+	for after := range time.Hour / time.Second {
+		n.note(e, at.Add(after*time.Second))
 	}
-	if got, want := said.String(), strings.Repeat("spare: task aaaaaaaaaa is waiting to ask again\n", 2); got != want {
+	// At 0, 30 s, 1.5, 3.5, 7.5 and 15.5 minutes, and then each ten minutes.
+	if got, want := said.String(), strings.Repeat("spare: task aaaaaaaaaa is waiting to ask again\n", 10); got != want {
 		t.Errorf("said %q, want %q", got, want)
 	}
 }

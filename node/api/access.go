@@ -124,7 +124,7 @@ func (s *Server) namePeer(verb, prefix string) (peer.ID, error) {
 	}
 	var found []string
 	for id := range ids {
-		if strings.HasPrefix(id, prefix) {
+		if isNamed(id, prefix) {
 			found = append(found, id)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -277,6 +278,8 @@ func TestBadRequestsAreProblems(t *testing.T) {
 		{"prune too many IDs", "POST", "/api/v1/prune", `{"ids":["a"` + strings.Repeat(`,"a"`, 1000) + `]}`, 422, protocol.CodeBadRequest},
 		{"ping nobody", "POST", "/api/v1/peers/zzz/ping", "", 404, protocol.CodeNotFound},
 		{"ping a whole ID that is unknown", "POST", "/api/v1/peers/" + stranger + "/ping", "", 504, protocol.CodeTimeout},
+		{"ping one that is silent by its short name", "POST", "/api/v1/peers/" + url.PathEscape("…"+apitest.Self[8:16]) + "/ping", "", 504, protocol.CodeTimeout},
+		{"ping one of no name", "POST", "/api/v1/peers/" + url.PathEscape("…") + "/ping", "", 404, protocol.CodeNotFound},
 		{"ping one that is silent", "POST", "/api/v1/peers/" + apitest.Self + "/ping", "", 504, protocol.CodeTimeout},
 	} {
 		t.Run(test.name, func(t *testing.T) {

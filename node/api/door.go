@@ -171,8 +171,14 @@ func same(said, secret string) bool {
 }
 
 func deny(w http.ResponseWriter, status int, format string, args ...any) {
-	refuse(w, status, problemOf(protocol.Errorf(protocol.CodeBadRequest, format, args...).
-		WithHint("'spare dashboard --print' gives a fresh link; programs send 'Authorization: Bearer TOKEN', which is in the file api-token of the node's home")))
+	err := protocol.Errorf(protocol.CodeBadRequest, format, args...)
+	switch status {
+	case http.StatusUnauthorized:
+		err = err.WithHint("'spare dashboard --print' gives a fresh link; programs send 'Authorization: Bearer TOKEN', which is in the file api-token of the node's home")
+	case http.StatusForbidden:
+		err = err.WithHint("open the dashboard itself, by 'spare dashboard'; programs send neither Origin nor Sec-Fetch-Site")
+	}
+	refuse(w, status, problemOf(err))
 }
 
 func refuse(w http.ResponseWriter, status int, p *Problem) {

@@ -244,15 +244,22 @@ func (s *Server) nodeRoutes(a huma.API) {
 	})
 }
 
+// isNamed reports whether a peer's ID begins with prefix, or goes on with it after
+// what the IDs of all Ed25519 keys begin with, as the dashboard shortens them.
+func isNamed(id, prefix string) bool {
+	rest, short := strings.TrimPrefix(id, "12D3KooW"), strings.TrimPrefix(prefix, "…")
+	return strings.HasPrefix(id, prefix) || short != "" && strings.HasPrefix(rest, short)
+}
+
 // findPeer returns the ID of the one known peer, this node included, whose ID
 // begins with prefix.
 func (s *Server) findPeer(prefix string) (string, error) {
 	var found []string
-	if self := s.cfg.Node.Status().Peer; strings.HasPrefix(self, prefix) {
+	if self := s.cfg.Node.Status().Peer; isNamed(self, prefix) {
 		found = append(found, self)
 	}
 	for _, p := range s.cfg.Node.Peers() {
-		if strings.HasPrefix(p.Peer, prefix) {
+		if isNamed(p.Peer, prefix) {
 			found = append(found, p.Peer)
 		}
 	}
