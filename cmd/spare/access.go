@@ -105,6 +105,8 @@ const maxBlockWhy = 256
 func printAccess(w io.Writer, a api.Access) error {
 	mode := "tasks of all members"
 	switch {
+	case a.Mode == "allowed" && len(a.Allowed) == 0:
+		mode = "no tasks of others, since nobody is allowed"
 	case a.Mode == "allowed":
 		mode = "only tasks of " + plural(uint64(len(a.Allowed)), "allowed peer")
 	case len(a.Blocked) > 0:
