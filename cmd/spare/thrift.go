@@ -14,7 +14,7 @@ const (
 	// restingGC is by how much the heap may grow before it is collected while the
 	// node rests, in percent of what lives: it need not be fast then, and there is
 	// little to collect.
-	restingGC = 25
+	restingGC = 40
 )
 
 // thrift has this process take little memory while its node has no work, until ctx
