@@ -414,6 +414,19 @@ func TestCancelledFetchesDoNotStopAnother(t *testing.T) {
 	}
 }
 
+// fetchWhole has one node fetch a blob that another has.
+func fetchWhole(t *testing.T, from, to *node, blob []byte, tree *protocol.Tree) {
+	t.Helper()
+	given := from.Exchange().Share("a", tree, whole(blob, tree))
+	given.Open(to.Self(), time.Now().Add(time.Hour))
+	p := empty(tree)
+	f := to.Exchange().NewFetch(to.Exchange().Share("a", tree, p), p.missing(), 0, p.put)
+	f.Add(from.Self(), true)
+	if err := f.Run(t.Context()); err != nil || !bytes.Equal(p.bytes, blob) {
+		t.Errorf("what was fetched is wrong: %v", err)
+	}
+}
+
 // What is sent is bounded, of leaves and of output together; what nodes tell each
 // other is not held up by it.
 func TestSendingIsBounded(t *testing.T) {
@@ -446,16 +459,7 @@ func TestSendingIsBounded(t *testing.T) {
 			t.Errorf("%d bytes of output came, of %d", n, len(blob))
 		}
 	})
-	both.Go(func() {
-		given := from.Exchange().Share("a", tree, whole(blob, tree))
-		given.Open(to.Self(), begun.Add(time.Hour))
-		p := empty(tree)
-		f := to.Exchange().NewFetch(to.Exchange().Share("a", tree, p), p.missing(), 0, p.put)
-		f.Add(from.Self(), true)
-		if err := f.Run(t.Context()); err != nil || !bytes.Equal(p.bytes, blob) {
-			t.Errorf("what was fetched is wrong: %v", err)
-		}
-	})
+	both.Go(func() { fetchWhole(t, from, to, blob, tree) })
 	for range 3 {
 		if err := from.Reach(t.Context(), to.Self()); err != nil {
 			t.Error(err)
@@ -501,16 +505,7 @@ func TestTakingIsBounded(t *testing.T) {
 			t.Errorf("%d bytes of a blob came, of %d: %v", len(got), len(blob), err)
 		}
 	})
-	both.Go(func() {
-		given := from.Exchange().Share("a", tree, whole(blob, tree))
-		given.Open(to.Self(), begun.Add(time.Hour))
-		p := empty(tree)
-		f := to.Exchange().NewFetch(to.Exchange().Share("a", tree, p), p.missing(), 0, p.put)
-		f.Add(from.Self(), true)
-		if err := f.Run(t.Context()); err != nil || !bytes.Equal(p.bytes, blob) {
-			t.Errorf("what was fetched is wrong: %v", err)
-		}
-	})
+	both.Go(func() { fetchWhole(t, from, to, blob, tree) })
 	both.Wait()
 	took := time.Since(begun)
 	t.Logf("%d bytes at %d/s took %v", 2*len(blob), rate, took)
