@@ -73,7 +73,7 @@ type Exchange struct {
 	mu      sync.Mutex
 	index   map[cid.Cid][]leaf    // of all shares
 	guests  map[peer.ID]time.Time // until when anything is open to them
-	shunned map[peer.ID]time.Time // until when they are sent nothing
+	shunned shunning
 	fetches map[*Fetch]struct{}
 	ended   []ended
 	closed  bool
@@ -86,7 +86,7 @@ type Exchange struct {
 func New(h host.Host, id protocol.NetworkID, sending, receiving *Budget) *Exchange {
 	x := &Exchange{
 		sending: sending, receiving: receiving,
-		index: make(map[cid.Cid][]leaf), guests: make(map[peer.ID]time.Time), shunned: make(map[peer.ID]time.Time),
+		index: make(map[cid.Cid][]leaf), guests: make(map[peer.ID]time.Time), shunned: newShunning(),
 		fetches: make(map[*Fetch]struct{}),
 	}
 	x.net = bsnet.NewFromIpfsHost(&lines{h, x}, bsnet.Prefix(id.DHTPrefix()), bsnet.SupportedProtocols([]libp2p.ID{version}))

@@ -27,8 +27,10 @@ const (
 	leafPatience = 2 * patience
 	// grace is how long a fetch may take beside what its bytes take at the slowest.
 	grace = 30 * time.Second
-	// stall is how long nothing may come from anybody.
-	stall = 12 * time.Second
+	// stall is how long nothing may come from anybody: a source that did not get
+	// rid of a leaf in time (chunkTimeout) may shun this node, be let alone and be
+	// asked again twice.
+	stall = 4 * patience
 	// sendTimeout bounds one message that says what is wanted, the dial included.
 	sendTimeout = 5 * time.Second
 	// maxSources bounds the peers that one blob is fetched from.

@@ -27,8 +27,6 @@ const (
 	// within chunkTimeout: who does not read is told from who has a slow line.
 	chunk        = 16 << 10
 	chunkTimeout = 4 * time.Second
-	// shun is how long a peer that did not read is sent nothing.
-	shun = 30 * time.Second
 )
 
 // lines is a host whose streams of bitswap are bounded by what they cost: bitswap's

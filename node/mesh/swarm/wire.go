@@ -75,10 +75,10 @@ func (x *Exchange) permitted(to peer.ID, m message.BitSwapMessage) (rest message
 	return rest, size
 }
 
+// shun sends a peer that did not read nothing for a while, and forgets what it wants.
 func (x *Exchange) shun(p peer.ID) {
 	x.mu.Lock()
-	makeRoom(x.shunned, maxGuests)
-	x.shunned[p] = time.Now().Add(shun)
+	x.shunned.add(p, time.Now())
 	x.mu.Unlock()
 	x.engine.tell(func(s *server.Server) { s.PeerDisconnected(p) })
 }
@@ -86,7 +86,7 @@ func (x *Exchange) shun(p peer.ID) {
 func (x *Exchange) shuns(p peer.ID) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return time.Now().Before(x.shunned[p])
+	return x.shunned.has(p, time.Now())
 }
 
 func (x *Exchange) isClosed() bool {
