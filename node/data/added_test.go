@@ -181,7 +181,7 @@ func TestManyFilesPushNoLargeOneOut(t *testing.T) {
 	for i := range maxHeld + 10 {
 		serve([]byte{byte(i), byte(i >> 8)})
 	}
-	if m.find(large) == nil {
+	if m.served(large) == nil {
 		t.Error("the large file is served no longer")
 	}
 }

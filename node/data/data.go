@@ -265,10 +265,9 @@ func (d *Data) share(a arrival, h *holding) {
 	h.share = d.cfg.Exchange().Share(string(a.scope), h.tree, h)
 }
 
-// hold goes on serving a holding, in the place of one that may be there.
+// hold goes on serving a holding, in the place of one that may be there. It is
+// called with mu held.
 func (d *Data) hold(a arrival, h *holding) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	shelf := d.held[shelfOf(a.key, h.tree)]
 	if old, ok := shelf.Peek(a); ok {
 		old.share.Close() // Add replaces it unseen
@@ -291,9 +290,8 @@ func shelfOf(k key, tree *protocol.Tree) int {
 	}
 }
 
+// find returns what is served of a blob that is here. It is called with mu held.
 func (d *Data) find(k key) *holding {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	for _, shelf := range d.held {
 		if h, ok := shelf.Get(arrival{k, k.scope}); ok {
 			return h
@@ -305,17 +303,23 @@ func (d *Data) find(k key) *holding {
 // whole returns the holding of a blob that is here, whose tree is made when
 // need be.
 func (d *Data) whole(ctx context.Context, k key) (*holding, error) {
-	if h := d.find(k); h != nil && d.cfg.Blobs.Has(k.blob) {
+	d.mu.Lock()
+	h := d.find(k)
+	d.mu.Unlock()
+	if h != nil && d.cfg.Blobs.Has(k.blob) {
 		return h, nil
 	}
 	tree, err := d.treeOf(ctx, k.blob)
 	if err != nil {
 		return nil, err
 	}
-	if h := d.find(k); h != nil { // another has made it meanwhile
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	// Another may have made it meanwhile, and have opened it to a peer.
+	if h := d.find(k); h != nil {
 		return h, nil
 	}
-	h := &holding{blobs: d.cfg.Blobs, blob: k.blob, tree: tree, whole: true}
+	h = &holding{blobs: d.cfg.Blobs, blob: k.blob, tree: tree, whole: true}
 	a := arrival{k, k.scope}
 	d.share(a, h)
 	d.hold(a, h)

@@ -181,6 +181,39 @@ func carries(t *testing.T, requester *member, module bool) (carried uint64) {
 	return carried
 }
 
+// Whoever greets first for a blob makes its holding, which is opened to all of them.
+func TestThoseWhoGreetAtOnceReadTheSame(t *testing.T) {
+	m := start(t)
+	for i := range 20 {
+		b := m.has(t, noise(byte(i), protocol.MinTree))
+		k := key{b.Sum(), m.mesh.Self()}
+		found := make([]*holding, 8)
+		var wg sync.WaitGroup
+		for j := range found {
+			wg.Go(func() {
+				h, err := m.whole(t.Context(), k)
+				if err != nil {
+					t.Error(err)
+				}
+				found[j] = h
+			})
+		}
+		wg.Wait()
+		for _, h := range found {
+			if h != m.served(k) {
+				t.Fatal("one of them reads what is closed")
+			}
+		}
+	}
+}
+
+// served is what the member serves of a blob that is here.
+func (m *member) served(k key) *holding {
+	m.Data.mu.Lock()
+	defer m.Data.mu.Unlock()
+	return m.find(k)
+}
+
 func TestWhoMayRead(t *testing.T) {
 	requester := start(t)
 	holder, stranger := start(t, requester), start(t, requester)
@@ -321,7 +354,7 @@ func TestWrongTreeBringsNoBlob(t *testing.T) {
 	if protocol.CodeOf(err) != protocol.CodeBlob || provider.store.Blobs().Has(sum) || provider.store.Blobs().Has(other.Sum()) {
 		t.Errorf("fetch: %v", err)
 	}
-	if h := provider.find(key{sum, requester.mesh.Self()}); h != nil {
+	if h := provider.served(key{sum, requester.mesh.Self()}); h != nil {
 		t.Error("it is served")
 	}
 }

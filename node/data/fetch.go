@@ -127,6 +127,7 @@ func (d *Data) bring(ctx context.Context, c *coming, tree *protocol.Tree, from s
 	c.h, c.over = nil, true
 	if err == nil {
 		d.known.Add(c.key, struct{}{})
+		d.hold(c.arrival, h)
 	}
 	d.mu.Unlock()
 	if err != nil {
@@ -134,7 +135,6 @@ func (d *Data) bring(ctx context.Context, c *coming, tree *protocol.Tree, from s
 		return err
 	}
 	d.trees.Add(c.blob, tree)
-	d.hold(c.arrival, h)
 	return nil
 }
 
