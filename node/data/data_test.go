@@ -137,10 +137,9 @@ func within(t *testing.T) context.Context {
 
 func TestPeersCarryABlobToEachOther(t *testing.T) {
 	requester := start(t)
+	requester.mesh.BoundTraffic(4 << 20) // or it may have sent all before the others have met
 	for name, module := range map[string]bool{"an input": false, "a module": true} {
 		t.Run(name, func(t *testing.T) {
-			// Between processes on one machine the requester may have sent all
-			// before the others have met.
 			for range 10 {
 				if carries(t, requester, module) > 0 || t.Failed() {
 					return
@@ -420,6 +419,29 @@ func (stuck) HasLeaf(int) bool { return true }
 func (s stuck) ReadLeaf(int) ([]byte, error) {
 	<-s.end
 	return nil, io.EOF
+}
+
+// The origin sends nothing, and the only holder is not reached at first.
+func TestAHolderIsGreetedAgain(t *testing.T) {
+	origin := start(t)
+	holder := start(t, origin)
+	provider := start(t, origin, holder)
+	content := noise(11, 4*protocol.LeafSize)
+	b := holder.has(t, content)
+	holder.Hold(origin.mesh.Self(), b, true)
+	origin.answers(t, content, func(*protocol.Tree) swarm.Leaves { return stuck{t.Context().Done()} })
+	var once sync.Once
+	holder.mesh.Handle(protocol.TreeStream, func(ctx context.Context, conn *protocol.Conn) {
+		once.Do(conn.Reset)
+		holder.Serve(ctx, conn)
+	})
+	provider.warm = []peer.ID{holder.mesh.Self()}
+	if err := provider.Fetch(within(t), origin.mesh.Self(), protocol.NewNonce(), b, true); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(provider.content(t, b), content) {
+		t.Error("other bytes")
+	}
 }
 
 // One requester names the same module as another, lies about its leaves, and sends
