@@ -88,9 +88,13 @@ export function known(news) {
   }
 }
 
+// The page's policy lets no other worker be started where browsers know trusted types.
+const feedPath = "/feed.js";
+const feed = /** @type {any} */ (globalThis).trustedTypes?.createPolicy("spare-feed", { createScriptURL: () => feedPath }).createScriptURL(feedPath) ?? feedPath;
+
 /** Begins to follow the node. */
 export function follow() {
-  const worker = new SharedWorker("/feed.js", { type: "module", name: "spare" });
+  const worker = new SharedWorker(feed, { type: "module", name: "spare" });
   worker.port.onmessage = (message) => take(message.data);
   const say = (/** @type {import("./feed.js").Said["said"]} */ said) => worker.port.postMessage({ said, page: secret() });
   const tell = () => say(document.hidden ? "hidden" : "seen");
