@@ -95,6 +95,16 @@ async function accessible(at, what) {
   }
 }
 
+/** What of a page is cut off, or has to be moved to be seen. @param {import("playwright-core").Page} at */
+const cut = (at) => at.evaluate(() => [
+  ...[...document.querySelectorAll(".table")].filter((e) => e.scrollWidth > e.clientWidth),
+  ...[...document.querySelectorAll("h1, h2, .headline, .command button")].filter((e) => e.scrollWidth > e.clientWidth + 1),
+  ...[...document.querySelectorAll(".map .name")].filter((e) => {
+    const [name, map] = [e.getBoundingClientRect(), /** @type {Element} */ (e.closest("svg")).getBoundingClientRect()];
+    return name.left < map.left || name.right > map.right || name.top < map.top || name.bottom > map.bottom;
+  }),
+].map((e) => `${e.tagName} ${e.getAttribute("class")} ${e.textContent?.slice(0, 60)}`).join(" | "));
+
 /** Where each view is, and what there is once it has its data. */
 const views = [
   ["overview", "#/", ".figure small"],
@@ -138,13 +148,92 @@ await part("each view in light, dark and narrow", async () => {
       await page.screenshot({ path: path.join(shots, `${name}-${colorScheme}.png`), fullPage: true });
     }
     await sound(page, name);
+    check(await cut(page) === "", `${name} is cut off: ${await cut(page)}`);
+    const title = await page.title();
+    check(title.includes({ job, task }[name] ?? name[0].toUpperCase() + name.slice(1)), `${name} is called ${title}`);
     await page.emulateMedia({ colorScheme: "light" });
     await page.setViewportSize({ width: 390, height: 780 });
     await page.waitForTimeout(150);
     await page.screenshot({ path: path.join(shots, `${name}-narrow.png`), fullPage: true });
     await sound(page, `${name}, narrow`);
+    check(await cut(page) === "", `${name}, narrow, is cut off: ${await cut(page)}`);
+    if (name === "overview") { // none of the nodes is used by its owner
+      await page.evaluate(() => { /** @type {Element} */ (document.querySelector(".headline .big")).textContent = "You need this machine"; });
+      check(await cut(page) === "", `the longest headline is cut off: ${await cut(page)}`);
+    }
   }
   await page.setViewportSize({ width: 1280, height: 820 });
+});
+
+await part("numbers and times are written as on the command line", async () => {
+  const { bytes, coreTime, duration, gas, ms, percent, settingText, span } = /** @type {Record<string, (...args: any[]) => any>} */ (await import("./web/format.js"));
+  const hour = 3_600_000;
+  for (const [said, want] of [
+    [bytes(0), "0 B"], [bytes(9), "9 B"], [bytes(1536), "1.5 KiB"], [bytes(2 ** 30), "1.0 GiB"], [bytes(18.2 * 2 ** 20), "18 MiB"],
+    [gas(523), "523"], [gas(1_150_000), "1.15 M"], [gas(13_599_999), "13.59 M"], [gas(1e13), "10 T"],
+    [ms(0.1), "0.10 ms"], [ms(20), "20 ms"], [ms(2043), "2,043 ms"], [percent(0.5), "50%"],
+    [span(9999), "9,999 ms"], [span(12_340), "12.3 s"], [span(59_960), "1m"], [span(75_000), "1m15s"], [span(hour), "1h"], [span(hour + 5000), "1h0m5s"], [span(168 * hour), "168h"],
+    [duration(4.9), "4s"], [duration(-1), "0s"], [duration(150), "2m"], [duration(47 * 3600), "47h"], [duration(48 * 3600), "2d"],
+    [coreTime(0).join(" "), "0.0 core-seconds"], [coreTime(150_000).join(" "), "2.5 core-minutes"], [coreTime(7000 * hour).join(" "), "7,000.0 core-hours"],
+    [settingText("limits.gas", "1152921504606846976"), "1.15 E"], [settingText("limits.wall", "168h0m0s"), "168h"], [settingText("donate.only-idle", "5m0s"), "5m"],
+    [settingText("donate.only-idle", "1h10m0s"), "1h10m"], [settingText("donate.cpu", "50"), "50%"], [settingText("donate.cpu", "50%"), "50%"], [settingText("keep.tasks", "10000"), "10,000"],
+    [settingText("donate.when", "mon-fri 19:00-07:00"), "mon-fri 19:00-07:00"],
+  ]) {
+    check(said.replaceAll("\u00a0", " ") === want, `it says ${said} for ${want}`);
+  }
+});
+
+await part("no replica is said to have run that was not seen to", async () => {
+  const t = { submitted: "2026-01-01T00:00:00Z", ended: "2026-01-01T00:00:09Z", wall_ms: 2000 };
+  const at = (/** @type {number} */ s) => `2026-01-01T00:00:0${s}Z`;
+  for (const [attempt, want] of /** @type {Array<[object, string]>} */ ([
+    [{ state: "done", started: at(1), ended: at(8) }, "queued 0-1000, transfer 1000-6000, run 6000-8000, verify 8000-9000"],
+    [{ state: "refused", started: null, ended: at(1) }, "queued 0-1000"],
+    [{ state: "queued", started: at(1), ended: null }, "queued 0-9000"],
+    [{ state: "fetching", started: at(1), ended: null }, "queued 0-1000, transfer 1000-9000"],
+    [{ state: "running", started: at(1), ended: null }, "queued 0-1000, run 1000-9000"],
+    [{ state: "lost", started: at(1), ended: at(3) }, "queued 0-1000, idle 1000-3000"],
+    [{ state: "cancelled", started: at(1), ended: at(3), gas: 5 }, "queued 0-1000, lost 1000-3000"],
+  ])) {
+    const said = await page.evaluate(async ([task_, attempt_, from]) => {
+      const { phases } = await import(from);
+      return phases(task_, attempt_, Date.parse(task_.ended)).map((/** @type {any} */ p) => `${p.kind} ${p.from}-${p.to}`).join(", ");
+    }, /** @type {[any, object, string]} */ ([t, attempt, "/task.js"]));
+    check(said === want, `the course of ${JSON.stringify(attempt)} is ${said}`);
+  }
+});
+
+await part("addresses that lead nowhere, and links in a tab that is open", async () => {
+  for (const hash of ["#/nosuch", "#/task", "#/tasks/more", "#/task/%E0", "#elsewhere"]) {
+    await page.goto(`${origin}/${hash}`);
+    await page.waitForSelector("h1:text('No such page')");
+    check((await page.title()).startsWith("No such page"), `${hash} is called ${await page.title()}`);
+    await page.click("main a");
+    await page.waitForSelector(".figure small");
+  }
+  await page.goto(origin + "/" + new URL(await ask("link")).hash);
+  await page.waitForFunction(() => location.hash === "");
+  await page.waitForSelector(".figure small");
+});
+
+await part("text becomes markup in one place", async () => {
+  dead = true; // the browser tells that it was refused
+  const done = await page.evaluate(() => Object.entries({
+    "text is parsed": () => { document.body.append(Object.assign(document.createElement("p"), { innerHTML: "<b>x</b>" })); },
+    "another policy is made": () => { /** @type {any} */ (window).trustedTypes.createPolicy("spare-2", {}); },
+    "a second policy has the name of the first": () => { /** @type {any} */ (window).trustedTypes.createPolicy("spare", {}); },
+    "another worker is started": () => { new SharedWorker("/main.js", { type: "module" }).port.close(); },
+  }).filter(([, attempt]) => {
+    try {
+      attempt();
+      return true;
+    } catch (error) {
+      return !(error instanceof TypeError);
+    }
+  }).map(([what]) => what));
+  check(done.length === 0, `although the page's policy forbids it, ${done.join(" and ")}`);
+  await page.goto("about:blank"); // where these violations are forgotten
+  dead = false;
 });
 
 await part("the switch of colours wins over the system", async () => {
@@ -176,6 +265,9 @@ await part("with the keyboard alone", async () => {
   await tabTo("#nav a[href='#/peers']");
   await page.keyboard.press("Enter");
   await page.waitForSelector(".plot .mark");
+  await page.focus(".skip");
+  await page.keyboard.press("Enter");
+  check(page.url().endsWith("#/peers") && await page.evaluate(() => document.activeElement?.id === "main"), "the link that skips the menu leads away");
   await tabTo(".plot .mark");
   const first = await page.evaluate(() => document.activeElement?.getAttribute("href"));
   await page.keyboard.press("ArrowRight");

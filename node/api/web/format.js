@@ -1,53 +1,66 @@
-// Numbers and times as people read them. A number and its unit stay on one line.
+// Numbers and times, written as the command line writes them, but for digits in
+// groups. A number and its unit stay on one line.
 
 const nb = "\u00a0";
 
-/** @param {number} x @param {string[]} units @param {number} base */
-function scaled(x, units, base) {
+/** @param {number} x @param {string[]} units @param {number} base @param {(x: number, unit: number) => string} write */
+function scaled(x, units, base, write) {
   let i = 0;
-  while (Math.abs(x) >= base && i < units.length - 1) {
+  while (x >= base && i < units.length - 1) {
     x /= base;
     i++;
   }
-  return `${digits(x)}${nb}${units[i]}`.trim();
-}
-
-/** About three digits that matter. @param {number} x */
-export function digits(x) {
-  const size = Math.abs(x);
-  return size >= 100 || Number.isInteger(x) ? Math.round(x).toLocaleString("en") : x.toFixed(size >= 10 ? 1 : 2);
+  return `${write(x, i)}${nb}${units[i]}`.trim();
 }
 
 export const whole = (/** @type {number} */ n) => Math.round(n).toLocaleString("en");
-export const bytes = (/** @type {number} */ n) => scaled(n, ["B", "KiB", "MiB", "GiB", "TiB", "PiB"], 1024);
-export const gas = (/** @type {number} */ n) => scaled(n, ["", "K", "M", "G", "T", "P", "E"], 1000);
-export const ms = (/** @type {number} */ n) => `${Number.isInteger(n) ? whole(n) : n < 10 ? n.toFixed(2) : n < 100 ? n.toFixed(1) : whole(n)}${nb}ms`;
-export const percent = (/** @type {number} */ part) => `${digits(100 * part)}${nb}%`;
+export const bytes = (/** @type {number} */ n) => scaled(n, ["B", "KiB", "MiB", "GiB", "TiB", "PiB"], 1024, (x, unit) => (x < 9.95 && unit > 0 ? x.toFixed(1) : whole(x)));
+export const gas = (/** @type {number} */ n) => scaled(n, ["", "K", "M", "G", "T", "P", "E"], 1000, (x) => String(Number(x.toFixed(6).slice(0, -4))));
+export const ms = (/** @type {number} */ n) => `${n < 99.995 && !Number.isInteger(n) ? n.toFixed(2) : whole(n)}${nb}ms`;
+export const percent = (/** @type {number} */ part) => `${whole(100 * part)}%`;
 export const plural = (/** @type {number} */ n, /** @type {string} */ word, many = `${word}s`) => `${whole(n)}${nb}${n === 1 ? word : many}`;
 
 /** A length of time that was measured. @param {number} millis */
 export function span(millis) {
-  if (millis < 1000) {
+  if (millis < 10_000) {
     return ms(millis);
   }
-  if (millis < 60_000) {
-    return `${(millis / 1000).toFixed(millis < 10_000 ? 2 : 1)}${nb}s`;
+  if (millis < 59_950) {
+    return `${(millis / 1000).toFixed(1)}${nb}s`;
   }
   const seconds = Math.round(millis / 1000);
   const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
-  return h > 0 ? `${whole(h)}${nb}h${m > 0 ? ` ${m}${nb}min` : ""}` : `${m}${nb}min${s > 0 ? ` ${s}${nb}s` : ""}`;
+  return terse(`${h}h${m}m${s}s`);
 }
+
+/** A length of time as Go writes it, without the parts that are 0. @param {string} text */
+const terse = (text) => text.replace(/^0h/, "").replace(/(?<=[hm])0s$/, "").replace(/(?<=h)0m$/, "");
 
 /** A length of time that goes on. @param {number} seconds */
 export function duration(seconds) {
   const s = Math.max(0, Math.floor(seconds));
   if (s < 60) {
-    return `${s}${nb}s`;
+    return `${s}s`;
   }
   if (s < 3600) {
-    return `${Math.floor(s / 60)}${nb}min`;
+    return `${Math.floor(s / 60)}m`;
   }
-  return s < 48 * 3600 ? `${Math.floor(s / 3600)}${nb}h` : `${Math.floor(s / 86400)}${nb}days`;
+  return s < 48 * 3600 ? `${Math.floor(s / 3600)}h` : `${Math.floor(s / 86400)}d`;
+}
+
+/** The time of one core, as a number and its unit. @param {number} millis @returns {[string, string]} */
+export function coreTime(millis) {
+  const seconds = millis / 1000;
+  const [per, unit] = seconds < 100 ? [1, "seconds"] : seconds < 6000 ? [60, "minutes"] : [3600, "hours"];
+  return [(seconds / per).toLocaleString("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 }), `core-${unit}`];
+}
+
+/** The value of a setting, which comes as text. @param {string} key @param {string} value */
+export function settingText(key, value) {
+  if (/^\d+$/.test(value)) {
+    return key === "limits.gas" ? gas(Number(value)) : key === "donate.cpu" ? percent(Number(value) / 100) : whole(Number(value));
+  }
+  return /^(\d+h)?\d+m\d+s$/.test(value) ? terse(value) : value;
 }
 
 /** The size that words such as "14 GiB" tell, or null. @param {string} text */

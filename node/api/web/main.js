@@ -3,7 +3,7 @@
 
 import { enter, explain } from "./client.js";
 import { clock, duration } from "./format.js";
-import { html, render } from "./html.js";
+import { html, plain, render } from "./html.js";
 import { follow, listen, stale, store } from "./store.js";
 import "./guests.js";
 import "./job.js";
@@ -13,31 +13,60 @@ import "./peers.js";
 import "./settings.js";
 import "./task.js";
 import "./tasks.js";
+import { View, short } from "./view.js";
 
-/** Views by the first word of the address, in the order of the menu; those without a name are not in it. */
+/** Where the address leads to nothing. */
+class Nowhere extends View {
+  alone = true;
+
+  draw() {
+    return html`<h1>No such page</h1><p>The address ends in <code class="said">${location.hash}</code>, which is none of this dashboard's. <a href="#/">Overview</a> is where it begins.</p>`;
+  }
+}
+customElements.define("spare-nowhere", Nowhere);
+
+/**
+ * A view, or one of a thing whose ID follows in the address: those have a title
+ * for it, and those without a name are of nothing else.
+ * @typedef {{ at: string, name: string, tag: string, title?: (id: string) => string, count?: () => number, within?: string }} Place
+ */
+
+/** Views by the first word of the address, in the order of the menu. @type {Place[]} */
 const views = [
   { at: "", name: "Overview", tag: "spare-overview" },
-  { at: "peers", name: "Peers", tag: "spare-peers", count: () => Object.keys(store.snapshot?.peers ?? {}).length },
+  { at: "peers", name: "Peers", tag: "spare-peers", title: (id) => `Peer ${short(id)}`, count: () => Object.keys(store.snapshot?.peers ?? {}).length },
   { at: "tasks", name: "Tasks", tag: "spare-tasks" },
   { at: "network", name: "Network", tag: "spare-network" },
   { at: "guests", name: "Guests", tag: "spare-guests", count: () => store.snapshot?.status.running ?? 0 },
   { at: "settings", name: "Settings", tag: "spare-settings" },
-  { at: "task", name: "", tag: "spare-task", within: "tasks" },
-  { at: "job", name: "", tag: "spare-job", within: "tasks" },
+  { at: "task", name: "", tag: "spare-task", title: (id) => `Task ${id}`, within: "tasks" },
+  { at: "job", name: "", tag: "spare-job", title: (id) => `Job ${id}`, within: "tasks" },
 ];
+const nowhere = /** @type {Place} */ ({ at: "nowhere", name: "No such page", tag: "spare-nowhere" });
 
 /** Element by id; the page has all that are asked for. */
 const at = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
 let refused = ""; // why the link opened nothing
-let here = views[0];
+let here = place();
+
+/** The view that the address names, and of what. */
+function place() {
+  const [, first, rest = ""] = /^#\/([^/]*)(?:\/(.*))?$/.exec(location.hash || "#/") ?? [];
+  try {
+    const path = decodeURIComponent(rest);
+    const view = views.find((v) => v.at === first && (path === "" ? v.name : v.title));
+    return { view: view ?? nowhere, path };
+  } catch { // it is no text
+    return { view: nowhere, path: "" };
+  }
+}
 
 /** Shows the view that the address names. */
 function show() {
-  const [, first = "", ...rest] = location.hash.replace(/^#main$/, "#/").split("/");
-  here = views.find((v) => v.at === first) ?? views[0];
-  const view = /** @type {import("./view.js").View} */ (document.createElement(here.tag));
-  view.path = decodeURIComponent(rest.join("/"));
+  here = place();
+  const view = /** @type {View} */ (document.createElement(here.view.tag));
+  view.path = here.path;
   const old = at("main").firstElementChild;
   at("main").replaceChildren(view);
   scrollTo(0, 0);
@@ -65,9 +94,9 @@ function setTheme(theme) {
 function frame() {
   const { snapshot, down, fresh } = store;
   const chosen = document.documentElement.dataset.theme ?? "auto";
-  document.title = `${here.name ? `${here.name} · ` : ""}spare${snapshot ? ` ${snapshot.status.network}` : ""}`;
+  document.title = plain(`${here.view.title && here.path ? here.view.title(here.path) : here.view.name} · spare${snapshot ? ` ${snapshot.status.network}` : ""}`);
   render(html`${views.filter((v) => v.name !== "").map((v) => html`<a href="${`#/${v.at}`}"
-    aria-current="${v === here ? "page" : v.at === here.within ? "true" : null}">${v.name}${v.count && snapshot ? html`<span class="count">${v.count()}</span>` : null}</a>`)}`, at("nav"));
+    aria-current="${v === here.view ? "page" : v.at === here.view.within ? "true" : null}">${v.name}${v.count && snapshot ? html`<span class="count">${v.count()}</span>` : null}</a>`)}`, at("nav"));
   const seconds = Math.max(0, (Date.now() - fresh) / 1000);
   render(html`<p id="age" class="${stale() ? "old" : "live"}">${fresh === 0 ? "no data yet" : stale() ? `data is ${duration(seconds)} old` : `live, ${duration(seconds)} ago`}</p>
     <fieldset class="segments"><legend class="aside">Colours</legend>${themes.map((theme) => html`<label><input type="radio" name="theme" value="${theme}"
@@ -105,7 +134,17 @@ async function run() {
   }
   listen(frame);
   setInterval(() => document.hidden || frame(), 1000);
-  addEventListener("hashchange", show);
+  addEventListener("hashchange", () => {
+    if (location.hash.startsWith("#code=")) { // a link is opened in a tab that is here already
+      location.reload();
+    } else {
+      show();
+    }
+  });
+  document.querySelector(".skip")?.addEventListener("click", (event) => {
+    event.preventDefault(); // the address names the view
+    at("main").focus();
+  });
   show();
   follow();
 }

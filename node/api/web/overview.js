@@ -1,15 +1,12 @@
 // What this node gives and takes, and why.
 
 import { get, post } from "./client.js";
-import { bytes, day, digits, gas, plural, readBytes, whole } from "./format.js";
+import { bytes, coreTime, day, gas, plural, readBytes, settingText, whole } from "./format.js";
 import { html } from "./html.js";
 import { known, store } from "./store.js";
 import { View, age, bar, command, empty, left, peerName, state, table } from "./view.js";
 
 const pauses = [["until I resume", 0], ["for 30 minutes", 30], ["for 2 hours", 120], ["for 8 hours", 480], ["for 24 hours", 1440]];
-
-/** What is given, in hours but for the first. */
-const units = [{ ms: 3_600_000, name: "hours" }, { ms: 60_000, name: "minutes" }, { ms: 1000, name: "seconds" }];
 
 const heads = /** @type {Record<string, string>} */ ({
   open: "Open to others", full: "Full", paused: "Paused", "owner-busy": "You need this machine",
@@ -79,9 +76,9 @@ class Overview extends View {
   /** @param {import("./types.js").Status} s @param {import("./types.js").Donation} d */
   given(s, d) {
     const given = this.donated;
-    const unit = units.find((u) => (given?.core_ms ?? 0) >= u.ms) ?? units[given?.core_ms ? 2 : 0];
+    const [amount, unit] = coreTime(given?.core_ms ?? 0);
     return html`<section class="card" aria-labelledby="h-given"><h2 id="h-given">Donated</h2>
-      ${given === null ? html`<p class="figure faint">…</p>` : html`<p class="figure">${digits(given.core_ms / unit.ms)}<small>core-${unit.name}</small></p>
+      ${given === null ? html`<p class="figure faint">…</p>` : html`<p class="figure">${amount}<small>${unit}</small></p>
         <p class="faint">${given.tasks === 0 ? "nothing has run here for others yet" : `${plural(given.tasks, "task")} of others since ${day(given.since)}`}</p>`}
       <dl><dt>running for others and you</dt><dd>${whole(s.running)}</dd><dt>waiting here</dt><dd>${whole(s.queued)}</dd>
       <dt>taken since the start</dt><dd>${whole(d.asked.taken)}</dd></dl></section>`;
@@ -102,7 +99,7 @@ function limits(s, d) {
   ];
   return html`<section class="card" aria-labelledby="h-limits"><h2 id="h-limits">Now, against the limit</h2>
     <dl class="meters">${rows.map((r) => html`<div><dt>${r.name}</dt><dd>${r.text}</dd><dd>${bar(r.part, r.of)}</dd></div>`)}</dl>
-    <p class="faint">CPU: ${rule("donate.cpu") || "all"}, at the lowest priority</p></section>`;
+    <p class="faint">CPU: ${settingText("donate.cpu", rule("donate.cpu")) || "all"}, at the lowest priority</p></section>`;
 }
 
 /** @param {import("./types.js").Status} s */

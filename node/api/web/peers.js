@@ -1,7 +1,7 @@
 // The other members: how far they are, how busy, and what they give.
 
 import { post } from "./client.js";
-import { bytes, duration, gas, ms, plural } from "./format.js";
+import { bytes, duration, gas, ms, percent, plural } from "./format.js";
 import { html, keyed, svg } from "./html.js";
 import { store } from "./store.js";
 import { View, bar, command, empty, rove, short, state, table, unknown } from "./view.js";
@@ -16,13 +16,13 @@ export const labels = (p) => Object.entries(p.labels).map(([k, v]) => html`<span
 /** @type {import("./view.js").Column[]} */
 const columns = [
   { head: "Peer", by: (p) => p.peer, cell: (p) => html`<a class="id" href="${`#/peers/${p.peer}`}" title="${p.peer}">${short(p.peer)}</a>${labels(p)}` },
-  { head: "Link", by: (p) => Number(!p.connected), cell: (p) => (p.connected ? state("connected", "good") : state("not connected", "rest")) },
+  { head: "Connected", by: (p) => Number(!p.connected), cell: (p) => (p.connected ? state("yes", "good") : state("no", "rest")) },
   { head: "Round trip", number: true, by: (p) => p.rtt_ms, cell: (p) => (p.rtt_ms === null ? unknown() : ms(p.rtt_ms)) },
   { head: "Load", number: true, by: loadOf, cell: (p) => (loadOf(p) === null ? unknown() : html`<span class="load">${p.inflight} of ${p.slots}${bar(p.inflight, p.slots)}</span>`) },
   { head: "Speed", number: true, by: (p) => (p.offer_age_ms === null ? null : p.speed), cell: (p) => (p.offer_age_ms === null ? unknown() : p.speed.toFixed(2)) },
   { head: "Memory", number: true, by: (p) => (p.offer_age_ms === null ? null : p.memory_bytes), cell: (p) => (p.offer_age_ms === null ? unknown() : bytes(p.memory_bytes)) },
   { head: "Takes tasks", by: (p) => p.availability, cell: (p) => (p.offer_age_ms === null ? html`<span class="faint">no offer</span>` : state(p.availability)) },
-  { head: "Trust", by: (p) => Number(p.trusted), cell: (p) => (p.trusted ? html`<span class="said brief" title="${p.trust}">${p.trust || "—"}</span>` : state("found wrong", "bad")) },
+  { head: "Trust", by: (p) => Number(p.trusted), cell: (p) => (p.trusted ? html`<span class="said lines" title="${p.trust}">${p.trust || "—"}</span>` : state("found wrong", "bad")) },
   { head: "Offer age", number: true, by: (p) => p.offer_age_ms, cell: (p) => (p.offer_age_ms === null ? unknown() : duration(p.offer_age_ms / 1000)) },
 ];
 
@@ -151,7 +151,7 @@ function scatter(all, width, chosen) {
     <rect class="ground" x="${box.right + 10}" y="${box.top}" width="60" height="${box.bottom - box.top}" rx="6"></rect>
     ${ticks.map((t) => svg`<g><line class="${t.main ? "grid" : "grid minor"}" x1="${x(t.at)}" x2="${x(t.at)}" y1="${box.top}" y2="${box.bottom}"></line>
       ${t.main || w > 620 ? svg`<text class="tick" x="${x(t.at)}" y="${box.bottom + 18}" text-anchor="middle">${Number(t.at.toPrecision(1))}</text>` : null}</g>`)}
-    ${loads.map((l) => svg`<g><line class="grid minor" x1="${box.left}" x2="${box.right}" y1="${y(l)}" y2="${y(l)}"></line><text class="tick" x="${box.left - 8}" y="${y(l) + 4}" text-anchor="end">${Math.round(100 * l)}%</text></g>`)}
+    ${loads.map((l) => svg`<g><line class="grid minor" x1="${box.left}" x2="${box.right}" y1="${y(l)}" y2="${y(l)}"></line><text class="tick" x="${box.left - 8}" y="${y(l) + 4}" text-anchor="end">${percent(l)}</text></g>`)}
     <text class="axis" x="${(box.left + box.right) / 2}" y="${h - 6}" text-anchor="middle">round trip in ms</text>
     <text class="axis" x="${box.left - 44}" y="12">load</text>
     <text class="tick" x="${box.right + 40}" y="${box.bottom + 18}" text-anchor="middle">unknown</text>

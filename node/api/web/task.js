@@ -125,27 +125,32 @@ const failed = (/** @type {Attempt} */ a) => ["failed", "lost", "refused", "canc
 /**
  * What is known of the time of a replica, in ms since the task was submitted.
  * Of one that gave the result, the program's own time is known, and what was
- * before it was spent on bringing and starting it.
+ * before it was spent on bringing and starting it. Of one that came to nothing,
+ * only the gas that its provider has told of shows that it ran.
  * @param {Task} t @param {Attempt} a @param {number} end
  */
 export function phases(t, a, end) {
   const zero = Date.parse(t.submitted);
-  if (a.started === null) {
-    return [];
+  const over = Math.max(0, (a.ended === null ? end : Date.parse(a.ended)) - zero);
+  const from = a.started === null || a.state === "queued" ? over : Math.max(0, Date.parse(a.started) - zero);
+  const to = Math.max(from, over);
+  const queued = { kind: "queued", name: "queued", from: 0, to: from };
+  if (from === over && a.state !== "done") {
+    return [queued];
   }
-  const from = Math.max(0, Date.parse(a.started) - zero);
-  const to = Math.max(from, (a.ended === null ? end : Date.parse(a.ended)) - zero);
   if (failed(a)) {
-    return [{ kind: "lost", name: a.state, from, to }];
+    return [queued, a.gas ? { kind: "lost", name: `${a.state}, had begun to run`, from, to } : { kind: "idle", name: `${a.state}, not seen to run`, from, to }];
   }
   if (a.state !== "done" || t.wall_ms === null) {
-    return [{ kind: a.state === "fetching" || a.state === "compiling" ? "transfer" : "run", name: a.state, from, to }];
+    return [queued, { kind: a.state === "fetching" || a.state === "compiling" ? "transfer" : "run", name: a.state, from, to }];
   }
   const run = Math.max(from, to - t.wall_ms);
-  const parts = [{ kind: "transfer", name: "transfer and start", from, to: run }, { kind: "run", name: "run", from: run, to }];
-  const over = t.ended === null ? to : Date.parse(t.ended) - zero;
-  return over - to >= 1 ? [...parts, { kind: "verify", name: "verify and record", from: to, to: over }] : parts;
+  const parts = [queued, { kind: "transfer", name: "transfer and start", from, to: run }, { kind: "run", name: "run", from: run, to }];
+  const recorded = t.ended === null ? to : Date.parse(t.ended) - zero;
+  return recorded - to >= 1 ? [...parts, { kind: "verify", name: "verify and record", from: to, to: recorded }] : parts;
 }
+
+const heights = /** @type {Record<string, number>} */ ({ queued: 4, idle: 8, transfer: 18, run: 18, verify: 18, lost: 18 });
 
 /** @param {Task} t @param {number} width */
 function timeline(t, width) {
@@ -158,22 +163,26 @@ function timeline(t, width) {
   const rowHeight = 30;
   const h = 30 + rowHeight * rows.length + 6;
   const ticks = Array.from({ length: w < 520 ? 3 : 6 }, (_, i, all = w < 520 ? 2 : 5) => (total * i) / all);
-  const first = rows.map((r) => r.parts[0]?.from).filter((f) => f !== undefined).sort((p, q) => p - q)[0] ?? total;
   return html`<figure><svg class="plot timeline" role="img" aria-label="${`When each replica was queued, brought, run and verified, over ${span(total)}; the table below has the same`}" width="${w}" height="${h}" viewBox="${`0 0 ${w} ${h}`}">
     <defs><pattern id="hatch" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="7" height="7" class="hatch-ground"></rect><line x1="0" y1="0" x2="0" y2="7" class="hatch-line"></line></pattern></defs>
     ${ticks.map((at, i) => svg`<g><line class="grid minor" x1="${x(at)}" x2="${x(at)}" y1="22" y2="${h - 4}"></line><text class="tick" x="${x(at)}" y="14" text-anchor="${i === ticks.length - 1 ? "end" : i === 0 ? "start" : "middle"}">${at === 0 ? "0" : span(at)}</text></g>`)}
     ${rows.map(({ a, parts }, i) => svg`<g transform="${`translate(0 ${28 + i * rowHeight})`}"><text class="row-name" x="0" y="16">${a.attempt}. ${a.self ? "this node" : short(a.provider)}</text>
-      <rect class="phase queued" x="${x(0)}" width="${Math.max(0, x(parts[0]?.from ?? Math.min(first, total)) - x(0))}" y="9" height="4" rx="2"><title>queued ${span(parts[0]?.from ?? first)}</title></rect>
-      ${parts.map((p) => svg`<rect class="${`phase ${p.kind}`}" x="${x(p.from)}" width="${Math.max(2, x(p.to) - x(p.from))}" y="2" height="18" rx="3"><title>${p.name}: ${span(p.to - p.from)}</title></rect>`)}</g>`)}
-  </svg><ul class="legend"><li><i class="key queued"></i>queued</li><li><i class="key transfer"></i>transfer and start</li><li><i class="key run"></i>run</li><li><i class="key verify"></i>verify and record</li><li><i class="key lost"></i>came to nothing</li></ul></figure>`;
+      ${parts.map((p) => svg`<rect class="${`phase ${p.kind}`}" x="${x(p.from)}" width="${Math.max(2, x(p.to) - x(p.from))}" y="${11 - heights[p.kind] / 2}" height="${heights[p.kind]}" rx="${Math.min(3, heights[p.kind] / 2)}"><title>${p.name}: ${span(p.to - p.from)}</title></rect>`)}</g>`)}
+  </svg><ul class="legend"><li><i class="key queued"></i>queued</li><li><i class="key transfer"></i>transfer and start</li><li><i class="key run"></i>run</li><li><i class="key verify"></i>verify and record</li><li><i class="key lost"></i>ran for nothing</li><li><i class="key idle"></i>came to nothing, not seen to run</li></ul></figure>`;
 }
 
 /** @param {Task} t */
 function attempts(t) {
   const end = t.ended === null ? now() : Date.parse(t.ended);
   const of = (/** @type {Attempt} */ a, /** @type {string} */ kind) => {
-    const p = phases(t, a, end).find((q) => q.kind === kind || (kind === "run" && q.kind === "lost"));
-    return p === undefined ? html`<span class="faint">—</span>` : span(p.to - p.from);
+    const p = phases(t, a, end).find((q) => q.kind === kind);
+    return p === undefined ? null : span(p.to - p.from);
+  };
+  const none = html`<span class="faint">—</span>`;
+  const note = (/** @type {string} */ said) => html`<span class="note">${said}</span>`;
+  const ran = (/** @type {Attempt} */ a) => {
+    const [run, lost, idle] = ["run", "lost", "idle"].map((kind) => of(a, kind));
+    return run ?? (lost ? note(`up to ${lost}`) : idle ? note(`none seen in ${idle}`) : failed(a) ? note("never started") : none);
   };
   return table("Replicas in the order of their begin", [
     { head: "#", number: true, cell: (a) => a.attempt },
@@ -181,11 +190,11 @@ function attempts(t) {
     { head: "State", cell: (a) => state(a.state) },
     { head: "Why there, and how it ended", cell: (a) => html`<span class="said">${a.reason}</span>` },
     { head: "Round trip", number: true, cell: (a) => (a.rtt_ms === null ? unknown() : ms(a.rtt_ms)) },
-    { head: "Queued", number: true, cell: (a) => (a.started === null ? html`<span class="faint">—</span>` : span(Math.max(0, Date.parse(a.started) - Date.parse(t.submitted)))) },
-    { head: "Transfer", number: true, cell: (a) => of(a, "transfer") },
-    { head: "Run", number: true, cell: (a) => of(a, "run") },
-    { head: "Gas", number: true, cell: (a) => (a.gas ? gas(a.gas) : html`<span class="faint">—</span>`) },
-    { head: "Result", cell: (a) => (a.result ? html`<span class="id" title="${a.result}">${a.result.slice(0, 8)}</span>` : html`<span class="faint">—</span>`) },
+    { head: "Queued", number: true, cell: (a) => of(a, "queued") },
+    { head: "Transfer", number: true, cell: (a) => of(a, "transfer") ?? none },
+    { head: "Run", number: true, cell: ran },
+    { head: "Gas", number: true, cell: (a) => (a.gas ? gas(a.gas) : none) },
+    { head: "Result", cell: (a) => (a.result ? html`<span class="id" title="${a.result}">${a.result.slice(0, 8)}</span>` : none) },
   ], t.attempts, { key: (a) => String(a.attempt) });
 }
 

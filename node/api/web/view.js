@@ -151,7 +151,7 @@ export const unknown = () => html`<span class="faint">unknown</span>`;
 const words = /** @type {Record<string, [string, string]>} */ ({
   open: ["good", "open"], full: ["warn", "full"], paused: ["warn", "paused"], "owner-busy": ["warn", "owner busy"],
   queued: ["rest", "queued"], fetching: ["work", "fetching"], compiling: ["work", "compiling"], running: ["work", "running"],
-  committed: ["work", "committed"], done: ["good", "done"], refused: ["bad", "refused"], lost: ["bad", "lost"],
+  committed: ["work", "committed"], dissenting: ["bad", "dissenting"], done: ["good", "done"], refused: ["bad", "refused"], lost: ["bad", "lost"],
   "handed-over": ["rest", "handed over"], unreachable: ["bad", "unreachable"], cancelled: ["rest", "cancelled"], failed: ["bad", "failed"], passed: ["good", "passed"],
 });
 
