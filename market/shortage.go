@@ -48,6 +48,9 @@ func nobody(need Need, list []Candidate) *protocol.Error {
 	switch {
 	case len(wanted) > 0:
 		return unfit(need, wanted, len(tried) > 0)
+	case need.On != "" && len(tried) > 0:
+		return protocol.Errorf(protocol.CodeNoOffers, "%s alone may run it, and cannot now: %s", need.On, tried[0].Reason).
+			WithHint("see 'spare peers', or leave --on away")
 	case len(tried) > 0:
 		return protocol.Errorf(protocol.CodeNoOffers, "nobody is left to try: %s", reasons(tried)).
 			WithHint("see 'spare peers'")

@@ -49,12 +49,12 @@ func (l *Lists) Denied(p peer.ID) *protocol.Error {
 	e, blocked := l.Blocked[p]
 	switch {
 	case blocked && e.Why != "":
-		return protocol.Errorf(protocol.CodeBlocked, "its owner has blocked the requester's node: %s; others may run it", e.Why)
+		return protocol.Errorf(protocol.CodeBlocked, "its owner has blocked the requester's node: %s", e.Why)
 	case blocked:
-		return protocol.Errorf(protocol.CodeBlocked, "its owner has blocked the requester's node, and can say why; others may run it")
+		return protocol.Errorf(protocol.CodeBlocked, "its owner has blocked the requester's node, and can say why")
 	}
 	if _, allowed := l.Allowed[p]; l.Closed && !allowed {
-		return protocol.Errorf(protocol.CodeBlocked, "its owner has it run tasks of chosen nodes only, and can add the requester's; others may run it")
+		return protocol.Errorf(protocol.CodeBlocked, "its owner has it run tasks of chosen nodes only, and can add the requester's")
 	}
 	return nil
 }

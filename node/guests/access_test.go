@@ -148,7 +148,7 @@ func TestBlockKeepsWhatIsNotSaidAnew(t *testing.T) {
 	if list := ByTime(a.Lists().Blocked); !slices.Equal(list, []peer.ID{ann, bob}) {
 		t.Errorf("the latest first: %v", list)
 	}
-	if got := a.Denied(bob).Message; got != "its owner has blocked the requester's node, and can say why; others may run it" {
+	if got := a.Denied(bob).Message; got != "its owner has blocked the requester's node, and can say why" {
 		t.Errorf("one without a reason is told %q", got)
 	}
 }

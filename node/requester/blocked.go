@@ -124,11 +124,18 @@ func (r *Requester) Leave(p peer.ID) {
 }
 
 // refusedEver ends an attempt whose provider runs nothing of this node. It is not
-// asked again, and says nothing of whether others take the task.
+// asked again, and says nothing of whether others take the task: when there may be
+// none, that ends the task.
 func (c *conductor) refusedEver(a *attempt, ev event) (*protocol.Result, error) {
-	c.r.refusers.note(a.provider, protocol.SafeText(ev.refusal.Message))
+	said := protocol.SafeText(ev.refusal.Message)
+	c.r.refusers.note(a.provider, said)
 	c.end(a, protocol.StateRefused, ev.why())
-	c.excluded[a.provider] = whyRefuses + protocol.SafeText(ev.refusal.Message)
+	c.excluded[a.provider] = whyRefuses + said
+	if c.on != "" {
+		err := protocol.Errorf(protocol.CodeBlocked, "peer %s runs nothing of this node: %s", a.provider, said).
+			WithHint("leave --on away: others may run it")
+		return nil, fmt.Errorf("%w: %w", errFinal, err)
+	}
 	return c.step(a, market.Refused)
 }
 

@@ -53,9 +53,9 @@ func TestNameOfOneThatBlocks(t *testing.T) {
 		time.Sleep(settleNew)
 		for n := range 2 {
 			task := w.do(&protocol.Terms{On: p.id.String()})
-			check(t, task, protocol.StateRefused, protocol.ExitSystem, protocol.CodeNoOffers)
-			if !strings.Contains(task.Result.Message, "nobody is left to try: tried before: it runs nothing of this node: no (1)") {
-				t.Errorf("the user is told %q", task.Result.Message)
+			check(t, task, protocol.StateRefused, protocol.ExitSystem, protocol.CodeBlocked)
+			if r := task.Result; r.Message != "peer "+p.id.String()+" runs nothing of this node: no" || r.Hint != "leave --on away: others may run it" {
+				t.Errorf("the user is told %q, and %q", r.Message, r.Hint)
 			}
 			if p.runs() != n+1 {
 				t.Errorf("it was asked %d times by %d tasks", p.runs(), n+1)

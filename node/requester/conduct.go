@@ -252,7 +252,7 @@ func (c *conductor) nextSpare() (market.Candidate, bool) {
 // Why a peer is excluded for longer than to the next pause.
 const (
 	whyWrong   = "its result was not what it claimed"
-	whyRunning = "it runs an attempt of this task"
+	whyRunning = "it has an attempt of this task"
 	whyFails   = "it failed more than once"
 	whyVoted   = "it has been asked for this result"
 )
