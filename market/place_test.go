@@ -169,6 +169,11 @@ func TestPlaceSaysWhyNot(t *testing.T) {
 			&protocol.Error{Code: protocol.CodeNoOffers, Message: "nobody is left to try: tried before: refused (2)", Hint: "see 'spare peers'"},
 		},
 		{
+			"the one that is asked for by name has been tried", func(n *market.Need) { n.On, n.Exclude = p, map[peer.ID]string{p: "it fell silent"} },
+			[]market.Entry{entry(p, nil), entry(q, nil)},
+			&protocol.Error{Code: protocol.CodeNoOffers, Message: p.String() + " alone may run it, and cannot now: tried before: it fell silent", Hint: "see 'spare peers', or leave --on away"},
+		},
+		{
 			"all are busy", nil,
 			[]market.Entry{entry(p, says(protocol.Full)), entry(q, says(protocol.Full)), entry(r, says(protocol.Paused))},
 			&protocol.Error{Code: protocol.CodeBusy, Message: "3 providers could run it, none takes it now: is full (2); is paused (1)", Hint: "try again later, or see 'spare offers'"},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -119,10 +121,13 @@ func refuses(o *api.Offer) (texts []string) {
 }
 
 func printNodeWhy(w io.Writer, n nodeWhy) error {
-	a := n.Donation.Asked
+	a, takes := n.Donation.Asked, n.Donation.Donate
+	if strings.HasSuffix(n.Why, takes.Reason) {
+		takes.Reason = "" // it is said already
+	}
 	rows := [][]string{
 		{"why", n.Why},
-		{"takes tasks", takesTasks(n.Donation.Donate)},
+		{"takes tasks", takesTasks(takes)},
 		{"running", fmt.Sprintf("%d of %d slots, %d waiting", n.Running, n.Slots, n.Queued)},
 		{"asked", fmt.Sprintf("%d taken from others, %d refused, %d handed over, since it was started", a.Taken, a.Refused, a.HandedOver)},
 		{"peers", fmt.Sprintf("%d connected", n.PeersConnected)},
@@ -165,12 +170,15 @@ func askTaskWhy(ctx context.Context, c *client.Client, prefix string) (why taskW
 			return why, err
 		}
 	}
-	why.Why = becauseOf(&why.Task)
+	why.Why = why.because()
 	return why, nil
 }
 
-// becauseOf is why a task is where it is, in a line.
-func becauseOf(t *api.Task) string {
+// because is why the task is where it is, in a line. What it says itself is of when
+// it asked last, which may be seconds ago: of a peer that alone may run it, the
+// offers tell what is so now.
+func (why *taskWhy) because() string {
+	t := &why.Task
 	for _, state := range []protocol.State{protocol.StateDone, protocol.StateRunning, protocol.StateCompiling, protocol.StateFetching} {
 		for _, a := range t.Attempts {
 			if a.State == state.Word() {
@@ -178,17 +186,32 @@ func becauseOf(t *api.Task) string {
 			}
 		}
 	}
-	said := t.State
-	if t.Error != nil {
-		return fmt.Sprintf("%s: %s: %s", said, t.Error.Code, t.Error.Message)
-	}
-	if t.Reason != "" {
-		said += ": " + t.Reason
-	} else if n := len(t.Attempts); n > 0 { // it waits there for a slot
+	switch n := len(t.Attempts); {
+	case t.Error != nil:
+		return fmt.Sprintf("%s: %s: %s", t.State, t.Error.Code, t.Error.Message)
+	case t.Reason != "" && t.Ended == nil && t.Terms.On != "":
+		return fmt.Sprintf("%s: %s", t.State, why.awaits(t.Terms.On))
+	case t.Reason != "":
+		return fmt.Sprintf("%s: %s", t.State, t.Reason)
+	case n > 0: // it waits there for a slot
 		last := t.Attempts[n-1]
-		said = fmt.Sprintf("%s on %s: %s", last.State, peerName(last.Provider, last.Self), last.Reason)
+		return fmt.Sprintf("%s on %s: %s", last.State, peerName(last.Provider, last.Self), last.Reason)
+	default:
+		return t.State
 	}
-	return said
+}
+
+// awaits says what is so of the one peer that may run the task.
+func (why *taskWhy) awaits(on string) string {
+	i := slices.IndexFunc(why.Offers, func(o api.Offer) bool { return o.Provider == on })
+	switch {
+	case i < 0:
+		return fmt.Sprintf("no offer of %s is known, which alone may run it", shortPeer(on))
+	case why.Offers[i].Usable:
+		return fmt.Sprintf("%s alone may run it and offers to now: it is asked again in a moment", peerName(on, why.Offers[i].Self))
+	default:
+		return fmt.Sprintf("%s alone may run it, and cannot now: %s", peerName(on, why.Offers[i].Self), why.Offers[i].Reason)
+	}
 }
 
 func printTaskWhy(w io.Writer, why taskWhy) error {
@@ -202,7 +225,7 @@ func printTaskWhy(w io.Writer, why taskWhy) error {
 	if err := table(w, nil, rows); err != nil {
 		return err
 	}
-	if len(t.Attempts) > 0 {
+	if n := len(t.Attempts); n > 1 || n == 1 && !strings.HasSuffix(why.Why, t.Attempts[0].Reason) { // or all of it is said
 		rows = nil
 		for _, a := range t.Attempts {
 			rows = append(rows, []string{fmt.Sprint(a.Attempt), peerName(a.Provider, a.Self), a.State, millis(a.RTTMS), a.Reason})

@@ -39,8 +39,44 @@ func TestWhyATaskIsWhereItIs(t *testing.T) {
 		"refused: E-NO-OFFERS: none offers 3 GiB":    {State: "refused", Error: &api.TaskError{Code: "E-NO-OFFERS", Message: "none offers 3 GiB"}},
 		"queued: looking for a provider":             {State: "queued", Reason: "looking for a provider"},
 	} {
-		if got := becauseOf(&task); got != want {
+		if got := (&taskWhy{Task: task}).because(); got != want {
 			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// TestWhyATaskWaitsForThePeerOfItsName has the task know what was so when it asked
+// last, and the offers what is so by now.
+func TestWhyATaskWaitsForThePeerOfItsName(t *testing.T) {
+	const name = "12D3KooWHdiAxVd8u"
+	task := api.Task{State: "queued", Reason: "waiting to ask again: no offer is known", Terms: api.Terms{On: name}}
+	other := api.Offer{Provider: "12D3KooWEyoppNCU", Reason: "another provider is asked for by name"}
+	for want, offers := range map[string][]api.Offer{
+		"queued: no offer of 12D3KooWHdiAxVd8 is known, which alone may run it":                                  {other},
+		"queued: 12D3KooWHdiAxVd8 alone may run it, and cannot now: is paused":                                   {other, {Provider: name, Reason: "is paused"}},
+		"queued: 12D3KooWHdiAxVd8 alone may run it and offers to now: it is asked again in a moment":             {other, {Provider: name, Usable: true}},
+		"queued: 12D3KooWHdiAxVd8 (this node) alone may run it and offers to now: it is asked again in a moment": {{Provider: name, Self: true, Usable: true, Reason: "paused"}},
+	} {
+		if got := (&taskWhy{Task: task, Offers: offers}).because(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// TestWhySaysNothingTwice looks for a reason in both the line and the table.
+func TestWhySaysNothingTwice(t *testing.T) {
+	var b strings.Builder
+	n := nodeWhy{Donation: api.Donation{Donate: api.Donate{State: "paused", Mode: "always", Reason: "paused by hand"}}}
+	n.Why = n.because("paused")
+	one := taskWhy{Task: api.Task{State: "running", Attempts: []api.Attempt{{Provider: "12D3KooWHdiAxVd8u", State: "running", Reason: "near"}}}}
+	one.Why = one.because()
+	for said, print := range map[string]func() error{
+		"paused by hand": func() error { return printNodeWhy(&b, n) },
+		"near":           func() error { return printTaskWhy(&b, one) },
+	} {
+		b.Reset()
+		if err := print(); err != nil || strings.Count(b.String(), said) != 1 {
+			t.Errorf("%q is said so (%v):\n%s", said, err, b.String())
 		}
 	}
 }
