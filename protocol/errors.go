@@ -18,6 +18,9 @@ type Code string
 // Codes. The text after each is when it is used.
 const (
 	CodeBadRequest  Code = "E-BAD-REQUEST"    // a value that cannot be
+	CodeUnproven    Code = "E-UNAUTHORIZED"   // a request to the API that does not prove whom it is from
+	CodeForbidden   Code = "E-FORBIDDEN"      // a request to the API from where none may come
+	CodeMethod      Code = "E-METHOD"         // a request to the API by a method that its route does not have
 	CodeUsage       Code = "E-USAGE"          // a command line that cannot be
 	CodeFile        Code = "E-FILE"           // a file of the user's cannot be read or written
 	CodeConfig      Code = "E-CONFIG"         // a config.toml that cannot be
@@ -91,7 +94,7 @@ func (c Code) ExitStatus() int {
 // Known reports whether c is one of this package: a peer may say any.
 func (c Code) Known() bool {
 	switch c {
-	case CodeBadRequest, CodeUsage, CodeFile, CodeConfig, CodeNotFound, CodeAmbiguous,
+	case CodeBadRequest, CodeUnproven, CodeForbidden, CodeMethod, CodeUsage, CodeFile, CodeConfig, CodeNotFound, CodeAmbiguous,
 		CodeBadModule, CodeImport, CodeBuild, CodeToolchain, CodeRuntime, CodeNoNode,
 		CodeGroup, CodeService, CodeHomeInUse, CodeSocketPath, CodeAddress, CodeNetwork,
 		CodeForeign, CodeNoPeers, CodeNoOffers, CodeBusy, CodeRefused, CodeBlocked,

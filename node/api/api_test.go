@@ -211,7 +211,7 @@ func TestBadRequestsAreProblems(t *testing.T) {
 	}{
 		{"no such route", "GET", "/api/v1/nothing", "", 404, protocol.CodeNotFound},
 		{"no such version", "GET", "/api/v9/status", "", 404, protocol.CodeNotFound},
-		{"wrong method", "DELETE", "/api/v1/tasks/aaa", "", 405, protocol.CodeNotFound},
+		{"wrong method", "DELETE", "/api/v1/tasks/aaa", "", 405, protocol.CodeMethod},
 		{"no such task", "GET", "/api/v1/tasks/zzz", "", 404, protocol.CodeNotFound},
 		{"ID that is none", "GET", "/api/v1/tasks/A1", "", 404, protocol.CodeNotFound},
 		{"ID too long", "GET", "/api/v1/tasks/aaaaaaaaaaaaa", "", 404, protocol.CodeNotFound},

@@ -122,30 +122,29 @@ func (d *door) guard(cookie string, open []string, next http.Handler) http.Handl
 		login := r.Method == http.MethodPost && r.URL.Path == sessionPath
 		switch {
 		case !isLoopbackName(r.Host):
-			p := problemOf(protocol.Errorf(protocol.CodeBadRequest, "%q is not a name of this machine", protocol.SafeText(r.Host)).
+			refuse(w, protocol.Errorf(protocol.CodeForbidden, "%q is not a name of this machine", protocol.SafeText(r.Host)).
 				WithHint("open it as localhost or 127.0.0.1; from another machine, through 'ssh -L'"))
-			refuse(w, http.StatusForbidden, p)
 		case !reads && r.Method != http.MethodPost:
 			h.Set("Allow", "GET, HEAD, POST")
-			deny(w, http.StatusMethodNotAllowed, "the method %s is not known", protocol.SafeText(r.Method))
+			refuse(w, protocol.Errorf(protocol.CodeMethod, "the method %s is not known", protocol.SafeText(r.Method)))
 		case d.foreign.Check(r) != nil || !public && !sameOrigin(r):
-			deny(w, http.StatusForbidden, "the request comes from another page")
+			refuse(w, foreign("the request comes from another page"))
 		case public:
 			next.ServeHTTP(w, r)
 		case login:
 			if r.Header.Get(pageHeader) == "" {
-				deny(w, http.StatusForbidden, "the header %s is missing", pageHeader)
+				refuse(w, foreign("the header "+pageHeader+" is missing"))
 				return
 			}
 			next.ServeHTTP(w, r)
 		case r.Header.Get("Authorization") != "":
 			if !d.hasToken(r) {
-				deny(w, http.StatusUnauthorized, "the token is not this node's")
+				refuse(w, unproven("the token is not this node's"))
 				return
 			}
 			next.ServeHTTP(w, r)
 		case !d.hasSession(r, cookie, time.Now()) || !same(r.Header.Get(pageHeader), d.page):
-			deny(w, http.StatusUnauthorized, "there is no token and no session")
+			refuse(w, unproven("there is no token and no session"))
 		default:
 			next.ServeHTTP(w, r)
 		}
@@ -172,20 +171,21 @@ func same(said, secret string) bool {
 	return secret != "" && subtle.ConstantTimeCompare([]byte(said), []byte(secret)) == 1
 }
 
-func deny(w http.ResponseWriter, status int, format string, args ...any) {
-	err := protocol.Errorf(protocol.CodeBadRequest, format, args...)
-	switch status {
-	case http.StatusUnauthorized:
-		err = err.WithHint("'spare dashboard --print' gives a fresh link; programs send 'Authorization: Bearer TOKEN', which is in the file api-token of the node's home")
-	case http.StatusForbidden:
-		err = err.WithHint("open the dashboard itself, by 'spare dashboard'; programs send neither Origin nor Sec-Fetch-Site")
-	}
-	refuse(w, status, problemOf(err))
+// unproven is the error of a request that may be from anybody.
+func unproven(why string) *protocol.Error {
+	return protocol.Errorf(protocol.CodeUnproven, "%s", why).
+		WithHint("'spare dashboard --print' gives a fresh link; programs send 'Authorization: Bearer TOKEN', which is in the file api-token of the node's home")
 }
 
-func refuse(w http.ResponseWriter, status int, p *Problem) {
-	p.Status, p.Title = status, http.StatusText(status)
-	if status == http.StatusUnauthorized {
+// foreign is the error of a request that is not the page's own.
+func foreign(why string) *protocol.Error {
+	return protocol.Errorf(protocol.CodeForbidden, "%s", why).
+		WithHint("open the dashboard itself, by 'spare dashboard'; programs send neither Origin nor Sec-Fetch-Site")
+}
+
+func refuse(w http.ResponseWriter, err error) {
+	p := problemOf(err)
+	if p.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="spare"`)
 	}
 	w.Header().Set("Connection", "close") // whatever else comes is not read

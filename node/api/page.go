@@ -32,7 +32,7 @@ func (s *Server) pageRoutes() (mux *patterns, open []string) {
 		}
 		now := time.Now()
 		if !s.door.useCode(now, in.Code) {
-			deny(w, http.StatusUnauthorized, "the link has been used, or is too old")
+			refuse(w, unproven("the link has been used, or is too old"))
 			return
 		}
 		http.SetCookie(w, &http.Cookie{

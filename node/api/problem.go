@@ -74,6 +74,12 @@ func statusOf(c protocol.Code) int {
 	switch c {
 	case protocol.CodeBadRequest, protocol.CodeUsage, protocol.CodeAddress:
 		return http.StatusBadRequest
+	case protocol.CodeUnproven:
+		return http.StatusUnauthorized
+	case protocol.CodeForbidden:
+		return http.StatusForbidden
+	case protocol.CodeMethod:
+		return http.StatusMethodNotAllowed
 	case protocol.CodeNotFound:
 		return http.StatusNotFound
 	case protocol.CodeAmbiguous, protocol.CodeBlob:

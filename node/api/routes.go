@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/pprof"
 	"slices"
@@ -104,13 +105,12 @@ func (s *Server) newAPI(mux *patterns) huma.API {
 		_, _ = w.Write([]byte("ok\n")) // the client has gone
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		p := problemOf(protocol.Errorf(protocol.CodeNotFound, "no route %s %s", protocol.SafeText(r.Method), protocol.SafeText(r.URL.Path)).
-			WithHint("the API is described at /openapi.json"))
+		err := protocol.Errorf(protocol.CodeNotFound, "no route %s", protocol.SafeText(r.URL.Path))
 		if allow := otherMethods(mux, r); allow != "" {
 			w.Header().Set("Allow", allow)
-			p.Status, p.Title = http.StatusMethodNotAllowed, http.StatusText(http.StatusMethodNotAllowed)
+			err = protocol.Errorf(protocol.CodeMethod, "%s takes %s, not %s", protocol.SafeText(r.URL.Path), allow, protocol.SafeText(r.Method))
 		}
-		writeProblem(w, p)
+		writeProblem(w, problemOf(err.WithHint("the API is described at /openapi.json")))
 	})
 	return humago.New(mux, huma.Config{
 		OpenAPI: &huma.OpenAPI{
@@ -119,10 +119,28 @@ func (s *Server) newAPI(mux *patterns) huma.API {
 			Components: &huma.Components{SecuritySchemes: proofs(), Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)},
 			Security:   []map[string][]string{{"token": {}}, {"session": {}, "page": {}}},
 		},
-		Formats:       map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
+		Formats:       map[string]huma.Format{"application/json": formatJSON(), "json": formatJSON()},
 		DefaultFormat: "application/json",
 		Transformers:  []huma.Transformer{problemsOnly},
 	})
+}
+
+// formatJSON is huma's, for clients that may go before they have read it: huma
+// would give them another status then, which the server logs as one too many.
+func formatJSON() huma.Format {
+	f := huma.DefaultJSONFormat
+	write := f.Marshal
+	f.Marshal = func(w io.Writer, v any) error { return write(regardless{w}, v) }
+	return f
+}
+
+// regardless writes without regard to whether it is read.
+type regardless struct{ to io.Writer }
+
+// Write implements [io.Writer].
+func (r regardless) Write(p []byte) (int, error) {
+	_, _ = r.to.Write(p) // the client has gone
+	return len(p), nil
 }
 
 // otherMethods returns those by which the route of r is there, for people.

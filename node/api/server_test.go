@@ -2,12 +2,15 @@ package api_test
 
 import (
 	"bufio"
+	"context"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -135,5 +138,50 @@ func TestShutdownEndsFollowers(t *testing.T) {
 	}
 	if task, err := n.Task("aaaaaaaaaa"); err != nil || task.State.Ended() {
 		t.Errorf("the task ended with the connection: %v %v", task, err)
+	}
+}
+
+// talkative is a node whose settings are more than a connection holds.
+type talkative struct{ *apitest.Node }
+
+func (talkative) Settings() []api.Setting {
+	return slices.Repeat([]api.Setting{{Key: "key", Value: strings.Repeat("x", 1000)}}, 20_000)
+}
+
+// TestReaderThatGoesIsNoFault has the server's log be empty when somebody goes away
+// amid an answer, which huma gives a second status then.
+func TestReaderThatGoesIsNoFault(t *testing.T) {
+	home := apitest.Home(t)
+	n := apitest.New(home)
+	cfg := config(n, filepath.Join(home, "api.sock"), "")
+	var log strings.Builder
+	cfg.Jobs, cfg.Keeper, cfg.Host, cfg.Node = apitest.NoJobs{}, n, n, talkative{n}
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	s, err := api.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	for range 20 {
+		conn, err := net.Dial("unix", cfg.Socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, "GET /api/v1/settings HTTP/1.1\r\nHost: spare\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Read(make([]byte, 1)); err != nil { // the answer has begun
+			t.Fatal(err)
+		}
+		conn.Close()
+	}
+	cancel()
+	if err := <-ended; err != nil { // all handlers have ended with it
+		t.Fatal(err)
+	}
+	if log.Len() > 0 {
+		t.Errorf("the log says\n%s", log.String())
 	}
 }
