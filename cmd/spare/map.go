@@ -149,6 +149,9 @@ func (f *mapFlags) run(cmd *cobra.Command, h home, args []string) error {
 	if err := f.check(cmd, program[1:]); err != nil {
 		return err
 	}
+	if word := f.likeFlag(cmd.Flags()); word != "" {
+		fmt.Fprintf(cmd.ErrOrStderr(), "spare: %s is an item, as is all that follows %s; as a flag it goes before that\n", protocol.SafeText(word), separator)
+	}
 	in, err := f.own.submission(cmd, program[:1])
 	if err != nil {
 		return err
@@ -222,7 +225,7 @@ func (f *mapFlags) tellResumed(w io.Writer, job *api.Job) {
 	case job.Like != "":
 		fmt.Fprintf(w, "spare: no job has just these items: job %s is a new one, which takes over what has passed in job %s for the same items\n", job.ID, job.Like)
 	default:
-		fmt.Fprintf(w, "spare: there is no job of the same program and flags to carry on with: job %s is a new one\n", job.ID)
+		fmt.Fprintf(w, "spare: there is nothing to carry on with: the last job of the same program and flags, if there is one, has passed none of these items: job %s is a new one\n", job.ID)
 	}
 }
 

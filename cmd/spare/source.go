@@ -16,6 +16,7 @@ import (
 
 	"github.com/bmatcuk/doublestar/v4"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/spare-network/spare/node/api/client"
 	"github.com/spare-network/spare/protocol"
@@ -84,6 +85,21 @@ func splitArgs(args []string) (program []string, lists []source) {
 		}
 	}
 	return program, lists
+}
+
+// likeFlag returns the first item of the command line that would be one of the
+// flags if it came before the items, or "".
+func (s *sources) likeFlag(flags *pflag.FlagSet) string {
+	for _, from := range s.lists {
+		for _, word := range from.words {
+			long, isLong := strings.CutPrefix(word, "--")
+			name, _, _ := strings.Cut(long, "=")
+			if isLong && flags.Lookup(name) != nil || len(word) == 2 && word[0] == '-' && flags.ShorthandLookup(word[1:]) != nil {
+				return word
+			}
+		}
+	}
+	return ""
 }
 
 // items reads all of them; stdin's lines when nothing else is named.

@@ -133,6 +133,7 @@ func (j *Jobs) takeLeft(id protocol.TaskID) *protocol.Task {
 // there is one; with retryFailed, what has failed in it is run again. If only some
 // items are the same, the new job takes over what has passed of them.
 func (j *Jobs) Submit(ctx context.Context, record *protocol.Job, resume, retryFailed bool) (*protocol.Job, error) {
+	var last *protocol.Job // of the same program and terms
 	if resume || retryFailed {
 		old, like, err := j.same(record)
 		if err != nil {
@@ -141,11 +142,25 @@ func (j *Jobs) Submit(ctx context.Context, record *protocol.Job, resume, retryFa
 		if old != nil {
 			return j.Again(ctx, protocol.TaskID(old.Id), nil, retryFailed)
 		}
-		record.Like = like
+		last = like
 	}
 	n, err := j.check(record)
 	if err != nil {
 		return nil, err
+	}
+	if last != nil {
+		known, err := j.passed(last)
+		if err == nil {
+			err = j.each(record, func(_ uint64, line []byte) error {
+				if known[protocol.DigestOf(line)] > 0 {
+					record.Like = last.Id
+				}
+				return nil
+			})
+		}
+		if err != nil && protocol.CodeOf(err) != protocol.CodeNotFound { // it is kept no longer
+			return nil, err
+		}
 	}
 	record.Id, record.Tasks = string(protocol.NewTaskID()), n
 	record.SubmittedUnixMs, record.State = time.Now().UnixMilli(), protocol.StateRunning
@@ -155,9 +170,9 @@ func (j *Jobs) Submit(ctx context.Context, record *protocol.Job, resume, retryFa
 	return j.begin(record)
 }
 
-// same returns the last job of the same program, terms and items, or nil, and the
-// ID of the last one of the same program and terms alone.
-func (j *Jobs) same(record *protocol.Job) (same *protocol.Job, like string, err error) {
+// same returns the last job of the same program, terms and items, or else the last
+// one of the same program and terms alone.
+func (j *Jobs) same(record *protocol.Job) (same, like *protocol.Job, err error) {
 	for before := protocol.TaskID(""); ; {
 		page, err := j.cfg.Store.Jobs(100, before)
 		if err != nil || len(page) == 0 {
@@ -168,12 +183,33 @@ func (j *Jobs) same(record *protocol.Job) (same *protocol.Job, like string, err 
 				continue
 			}
 			if bytes.Equal(old.Items, record.Items) {
-				return old, "", nil
+				return old, nil, nil
 			}
-			like = cmp.Or(like, old.Id)
+			like = cmp.Or(like, old)
 		}
 		before = protocol.TaskID(page[len(page)-1].Id)
 	}
+}
+
+// passed returns the numbers of a job's results that have passed, by the items that
+// they are of.
+func (j *Jobs) passed(job *protocol.Job) (map[protocol.Digest]uint64, error) {
+	numbers := make(map[uint64]uint64) // by task
+	err := j.results(job, func(one *protocol.JobResult) {
+		if one.Passed() && !job.Stale(one) {
+			numbers[one.Index] = one.Number
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	known := make(map[protocol.Digest]uint64, len(numbers))
+	return known, j.each(job, func(index uint64, line []byte) error {
+		if number := numbers[index]; number > 0 {
+			known[protocol.DigestOf(line)] = number
+		}
+		return nil
+	})
 }
 
 // check reads all items once and returns how many there are.

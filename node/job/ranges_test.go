@@ -187,6 +187,11 @@ func TestWhatCountsNoLongerIsNotTakenOver(t *testing.T) {
 	if got, want := w.ran(protocol.TaskID(j.Id), 2), []int{1, 0}; !slices.Equal(got, want) {
 		t.Errorf("they were run %v times", got)
 	}
+	// What it would be like has passed none of its items.
+	if j, err = w.jobs.Submit(t.Context(), w.submission("4", "5"), true, false); err != nil || j.Like != "" {
+		t.Errorf("one of other items takes over from %q (%v)", j.GetLike(), err)
+	}
+	w.end(protocol.TaskID(j.Id))
 }
 
 func TestCancelledJobRunsTheTasksNamed(t *testing.T) {

@@ -143,22 +143,7 @@ func (r *running) takeOver(from string) error {
 	if err != nil {
 		return err
 	}
-	numbers := make(map[uint64]uint64) // of results that passed, by task
-	err = r.j.results(other, func(one *protocol.JobResult) {
-		if one.Passed() && !other.Stale(one) {
-			numbers[one.Index] = one.Number
-		}
-	})
-	if err != nil {
-		return err
-	}
-	known := make(map[protocol.Digest]uint64, len(numbers)) // the same, by item
-	err = r.j.each(other, func(index uint64, line []byte) error {
-		if number := numbers[index]; number > 0 {
-			known[protocol.DigestOf(line)] = number
-		}
-		return nil
-	})
+	known, err := r.j.passed(other)
 	if err != nil {
 		return err
 	}
