@@ -20,13 +20,13 @@ type amount struct {
 
 // amounts are all that an offer bounds.
 var amounts = []amount{
-	{" of memory", "--mem", func(n Need) uint64 { return n.Limits.GetMemoryBytes() }, (*protocol.Offer).GetMemoryBytes, size, " bytes", flagSize},
-	{" of output", "--output-limit", func(n Need) uint64 { return n.Limits.GetOutputBytes() }, (*protocol.Offer).GetOutputBytes, size, " bytes", flagSize},
+	{" of memory", "--mem", func(n Need) uint64 { return n.Limits.GetMemoryBytes() }, (*protocol.Offer).GetMemoryBytes, protocol.SizeText, " bytes", flagSize},
+	{" of output", "--output-limit", func(n Need) uint64 { return n.Limits.GetOutputBytes() }, (*protocol.Offer).GetOutputBytes, protocol.SizeText, " bytes", flagSize},
 	{" of run time", "--timeout", func(n Need) uint64 { return n.Limits.GetWallMs() }, (*protocol.Offer).GetWallMs, wall, " ms", flagWall},
-	{" of gas", "--gas", func(n Need) uint64 { return n.Limits.GetGas() }, (*protocol.Offer).GetGas, gas, "", flagGas},
-	{" of files", "--file-bytes", func(n Need) uint64 { return n.Limits.GetFileBytes() }, (*protocol.Offer).GetFileBytes, size, " bytes", flagSize},
+	{" of gas", "--gas", func(n Need) uint64 { return n.Limits.GetGas() }, (*protocol.Offer).GetGas, protocol.GasText, "", flagGas},
+	{" of files", "--file-bytes", func(n Need) uint64 { return n.Limits.GetFileBytes() }, (*protocol.Offer).GetFileBytes, protocol.SizeText, " bytes", flagSize},
 	{" files", "--files", func(n Need) uint64 { return uint64(n.Limits.GetFiles()) }, func(o *protocol.Offer) uint64 { return uint64(o.GetFiles()) }, digits, "", digits},
-	{" for its module", "", func(n Need) uint64 { return n.ModuleBytes }, (*protocol.Offer).GetModuleBytes, size, " bytes", nil},
+	{" for its module", "", func(n Need) uint64 { return n.ModuleBytes }, (*protocol.Offer).GetModuleBytes, protocol.SizeText, " bytes", nil},
 }
 
 // Beyond says which ceiling of o the task is beyond, in the words of the

@@ -1,6 +1,10 @@
 package market
 
-import "math"
+import (
+	"math"
+
+	"github.com/spare-network/spare/protocol"
+)
 
 // Account is what two peers have done for each other, in gas, by the receipts
 // that both have signed. Whoever keeps it sees to it that each nonce counts
@@ -42,9 +46,9 @@ func (a Account) Words() string {
 	case a == Account{}:
 		return "nothing yet"
 	case b > 0:
-		return gas(uint64(b)) + " gas in its favour"
+		return protocol.GasText(uint64(b)) + " gas in its favour"
 	case b < 0:
-		return gas(uint64(-b)) + " gas in ours"
+		return protocol.GasText(uint64(-b)) + " gas in ours"
 	default:
 		return "even"
 	}

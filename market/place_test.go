@@ -136,7 +136,7 @@ func TestPlaceSaysWhyNot(t *testing.T) {
 		{
 			"time that nobody offers", func(n *market.Need) { n.Limits.WallMs = 2 * 3_600_000 },
 			[]market.Entry{entry(p, nil), entry(q, nil)},
-			&protocol.Error{Code: protocol.CodeNoOffers, Message: "2 peers known, none offers 2h of run time: the most is 1h", Hint: "try --timeout 1h0m0s, or see 'spare offers'"},
+			&protocol.Error{Code: protocol.CodeNoOffers, Message: "2 peers known, none offers 2h of run time: the most is 1h", Hint: "try --timeout 1h, or see 'spare offers'"},
 		},
 		{
 			"gas that nobody offers", func(n *market.Need) { n.Limits.Gas = 5e15 },
@@ -151,7 +151,7 @@ func TestPlaceSaysWhyNot(t *testing.T) {
 		{
 			"space for files that the only peer does not give", func(n *market.Need) { remote(n); n.Limits.FileBytes = 2 * gib },
 			[]market.Entry{entry(p, func(o *protocol.Offer) { o.FileBytes = 0 }), entry(self, nil)},
-			&protocol.Error{Code: protocol.CodeNoOffers, Message: "peer " + p.String() + " gives at most 0 bytes of files, the task may use 2 GiB", Hint: "see 'spare offers'"},
+			&protocol.Error{Code: protocol.CodeNoOffers, Message: "peer " + p.String() + " gives at most 0 B of files, the task may use 2 GiB", Hint: "see 'spare offers'"},
 		},
 		{
 			"a module that nobody takes", func(n *market.Need) { n.ModuleBytes = 100 << 20 },

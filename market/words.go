@@ -2,27 +2,14 @@ package market
 
 import (
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/spare-network/spare/protocol"
 )
 
 func digits(n uint64) string { return strconv.FormatUint(n, 10) }
-
-// size writes bytes as people do, rounded down, so that it never promises more
-// than there is: 64 KiB, 1.5 GiB.
-func size(n uint64) string {
-	units := []string{"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
-	x := float64(n)
-	for x >= 1024 && len(units) > 1 {
-		x, units = x/1024, units[1:]
-	}
-	if x < 10 {
-		return number(math.Floor(10*x)/10) + " " + units[0]
-	}
-	return number(math.Floor(x)) + " " + units[0]
-}
 
 // wall writes milliseconds: 250 ms, 1m30s.
 func wall(ms uint64) string { return span(time.Duration(ms) * time.Millisecond) }
@@ -35,14 +22,7 @@ func span(d time.Duration) string {
 	case d < time.Minute:
 		return number(d.Seconds()) + " s"
 	default:
-		s := d.Round(time.Second).String()
-		if strings.HasSuffix(s, "m0s") {
-			s = strings.TrimSuffix(s, "0s")
-		}
-		if strings.HasSuffix(s, "h0m") {
-			s = strings.TrimSuffix(s, "0m")
-		}
-		return s
+		return protocol.TimeText(d.Round(time.Second))
 	}
 }
 
@@ -59,19 +39,6 @@ func number(x float64) string {
 		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
 	}
 	return s
-}
-
-// gas writes gas as people do, rounded down: 900 k, 1.5 G, 10 T.
-func gas(n uint64) string {
-	units := []string{"", " k", " M", " G", " T", " P", " E"}
-	x := float64(n)
-	for x >= 1000 && len(units) > 1 {
-		x, units = x/1000, units[1:]
-	}
-	if x < 10 {
-		return number(math.Floor(10*x)/10) + units[0]
-	}
-	return number(math.Floor(x)) + units[0]
 }
 
 // flagGas writes the most that --gas may ask of n.
@@ -98,7 +65,7 @@ func flagSize(n uint64) string {
 	}
 }
 
-func flagWall(ms uint64) string { return (time.Duration(ms) * time.Millisecond).String() }
+func flagWall(ms uint64) string { return protocol.TimeText(time.Duration(ms) * time.Millisecond) }
 
 // count is "1 peer", "3 peers".
 func count(n int, noun string) string {

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
-
 	"github.com/spare-network/spare/node/api"
 	"github.com/spare-network/spare/node/donor"
 	"github.com/spare-network/spare/node/sandbox"
@@ -89,7 +87,7 @@ func (c *Config) Validate() error {
 	if err := store.CheckNetworkName(c.Network); err != nil {
 		return err
 	}
-	most := Default().Ceilings
+	most, bytes := Default().Ceilings, signed(protocol.SizeText)
 	for _, x := range []struct {
 		key                string
 		value, least, most uint64
@@ -97,8 +95,8 @@ func (c *Config) Validate() error {
 	}{
 		{"memory", cmp.Or(c.MemoryBytes, protocol.MaxMemory), protocol.PageSize, protocol.MaxMemory, bytes},
 		{"output", c.Ceilings.OutputBytes, 1, most.OutputBytes, bytes},
-		{"wall", uint64(c.Ceilings.Wall), uint64(time.Millisecond), uint64(most.Wall), func(n uint64) string { return time.Duration(n).String() }},
-		{"gas", c.Ceilings.Gas, 1, most.Gas, decimal},
+		{"wall", uint64(c.Ceilings.Wall), uint64(time.Millisecond), uint64(most.Wall), func(n uint64) string { return protocol.TimeText(time.Duration(n)) }},
+		{"gas", c.Ceilings.Gas, 1, most.Gas, signed(protocol.GasText)},
 		{"file-bytes", c.Ceilings.FileBytes, 1, most.FileBytes, bytes},
 		{"files", c.Ceilings.Files, 1, most.Files, decimal},
 		{"module", c.Ceilings.Module.Bytes, 8, most.Module.Bytes, bytes},
@@ -151,11 +149,14 @@ func message(err error) string {
 // wrote it so.
 func decimal(n uint64) string { return strconv.FormatInt(int64(n), 10) }
 
-func bytes(n uint64) string {
-	if int64(n) < 0 {
-		return decimal(n)
+// signed is text for what may be below 0 as well.
+func signed(text func(uint64) string) func(uint64) string {
+	return func(n uint64) string {
+		if int64(n) < 0 {
+			return decimal(n)
+		}
+		return text(n)
 	}
-	return humanize.IBytes(n)
 }
 
 // limits are what one task may use.

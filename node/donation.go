@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/dustin/go-humanize"
-
 	"github.com/spare-network/spare/node/api"
 	"github.com/spare-network/spare/node/donor"
 	"github.com/spare-network/spare/node/sandbox"
@@ -127,18 +125,22 @@ func (n *Node) rules() (list []api.Setting) {
 		out := api.Setting{Key: s.Name, Value: s.Value, Origin: s.Origin}
 		switch s.Name {
 		case donor.RuleCPU:
+			out.Value = fmt.Sprintf("%d%%", a.CPU) // also of a bare number
 			out.Note = n.cpuNote(a.CPU, c)
 		case donor.RuleSlots:
 			out.Value = cmp.Or(out.Value, strconv.Itoa(c.Slots))
 			out.Note = fmt.Sprintf("%d at once now", c.Slots)
 		case donor.RuleMemory:
-			out.Value = humanize.IBytes(c.MemoryBytes)
+			out.Value = protocol.SizeText(c.MemoryBytes)
 			out.Note = "each; a task that may use more is refused"
 		case donor.RuleDisk:
 			blobs, code := split(a.DiskBytes)
-			out.Value = cmp.Or(out.Value, "14 GiB")
-			out.Note = fmt.Sprintf("%s for programs, inputs and results, %s for compiled code", humanize.IBytes(uint64(cmp.Or(blobs, 10<<30))), humanize.IBytes(uint64(code)))
+			out.Value = protocol.SizeText(uint64(cmp.Or(a.DiskBytes, 10<<30+code)))
+			out.Note = fmt.Sprintf("%s for programs, inputs and results, %s for compiled code", protocol.SizeText(uint64(cmp.Or(blobs, 10<<30))), protocol.SizeText(uint64(code)))
 		case donor.RuleIdle:
+			if a.Idle > 0 {
+				out.Value = protocol.TimeText(a.Idle)
+			}
 			out.Note = "others than spare use less than a quarter of the CPUs for so long, " + n.donor.Input()
 			switch {
 			case a.Idle == 0:

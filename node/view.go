@@ -159,8 +159,11 @@ func (v view) offersFor(need market.Need) []api.Offer {
 			Speed: e.Offer.Speed, Profile: e.Offer.Profile,
 			Version: protocol.SafeText(e.Offer.Version), Arch: protocol.SafeText(e.Offer.Arch), Labels: viewLabels(e.Offer.Labels),
 		}
-		if s := v.stance(); o.Self && s.Availability != protocol.Open {
-			o.Availability, o.Reason = s.Availability.Word(), s.Reason
+		// What keeps others' tasks from the own node does not keep its own.
+		if s := v.stance(); o.Self && c.Feasible && c.Load.GetAvailability() != protocol.Full {
+			if o.Usable, o.Reason = true, ""; s.Availability != protocol.Open {
+				o.Availability, o.Reason = s.Availability.Word(), s.Reason
+			}
 		}
 		for _, w := range e.Offer.Warm {
 			o.Warm = append(o.Warm, protocol.Digest(w).CID())

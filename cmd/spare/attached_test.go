@@ -220,7 +220,7 @@ func TestStdinTooLargeIsNotRead(t *testing.T) {
 	}
 	// Without a client: nothing is uploaded.
 	_, err = spoolStdin(t.Context(), nil, f)
-	if protocol.CodeOf(err) != protocol.CodeBadRequest || !strings.Contains(err.Error(), "stdin has 1.0 GiB; it is limited to 1.0 GiB") {
+	if protocol.CodeOf(err) != protocol.CodeBadRequest || !strings.Contains(err.Error(), "stdin has 1 GiB; it is limited to 1 GiB") {
 		t.Errorf("the error is %v", err)
 	}
 }

@@ -84,7 +84,7 @@ func (e *examination) disk(dir string) {
 	case free < fewRoom:
 		g, do = warn, "'spare prune --older-than 24h' deletes what has ended, 'spare donate set --disk SIZE' bounds the rest"
 	}
-	e.add("disk", g, do, "%s free of %s where the home is", size(free), size(all))
+	e.add("disk", g, do, "%s free of %s where the home is", protocol.SizeText(free), protocol.SizeText(all))
 }
 
 // config adds what config.toml says.

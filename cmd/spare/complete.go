@@ -297,7 +297,7 @@ func ruleWords(rule *ruleFlag, fixedOnes words) words {
 		case rule.name == donor.RuleCPU:
 			list = []string{"25%", "50%", "75%", "100%"}
 		case rule.name == donor.RuleIdle:
-			list = []string{"no\twhatever others do", donor.UsualIdle.String(), "10m"}
+			list = []string{"no\twhatever others do", protocol.TimeText(donor.UsualIdle), "10m"}
 		case rule.name == donor.RuleWhen:
 			list = []string{"always", "mon-fri 19:00-07:00, sat, sun"}
 		}

@@ -54,8 +54,8 @@ func settings(cfg *node.Config) []setting {
 		{groupKey, "the name of a group of users", setGroup(&cfg.SocketGroup), func() string { return cfg.SocketGroup }},
 		{"limits.memory", bytes, setSize(&cfg.MemoryBytes), nil},
 		{"limits.output", bytes, setSize(&c.OutputBytes), sizeOf(&c.OutputBytes)},
-		{"limits.wall", `a time such as "90s" or "1h"`, setTime(&c.Wall), func() string { return c.Wall.String() }},
-		{"limits.gas", `an amount of gas such as "500M", 1e9 or "2T"`, setGas(&c.Gas), func() string { return exactAmount(c.Gas) }},
+		{"limits.wall", `a time such as "90s" or "1h"`, setTime(&c.Wall), func() string { return protocol.TimeText(c.Wall) }},
+		{"limits.gas", `an amount of gas such as "500M", 1e9 or "2T"`, setGas(&c.Gas), func() string { return protocol.GasText(c.Gas) }},
 		{"limits.file-bytes", bytes, setSize(&c.FileBytes), sizeOf(&c.FileBytes)},
 		{"limits.files", number, setNumber(&c.Files), numberOf(&c.Files)},
 		{"limits.module", bytes, setSize(&m.Bytes), sizeOf(&m.Bytes)},
@@ -75,7 +75,7 @@ func settings(cfg *node.Config) []setting {
 	}
 }
 
-func sizeOf(n *uint64) func() string   { return func() string { return size(*n) } }
+func sizeOf(n *uint64) func() string   { return func() string { return protocol.SizeText(*n) } }
 func numberOf(n *uint64) func() string { return func() string { return decimal(*n) } }
 
 // setRule takes the text of a rule of donating, or a number.
@@ -205,7 +205,7 @@ func configText(dir string) (path string, text []byte, err error) {
 	switch {
 	case err != nil:
 	case !info.Mode().IsRegular() || info.Size() > maxConfig:
-		err = fmt.Errorf("%s is no text file of at most %s", path, size(maxConfig))
+		err = fmt.Errorf("%s is no text file of at most %s", path, protocol.SizeText(maxConfig))
 	default:
 		text, err = os.ReadFile(path)
 	}

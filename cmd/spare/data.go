@@ -80,7 +80,7 @@ as this node is up and keeps it. Links are left out.`,
 func printData(w io.Writer, kept []api.AddedData) error {
 	var rows [][]string
 	for _, d := range kept {
-		rows = append(rows, []string{d.CID, d.Name, strconv.Itoa(int(d.Files)), size(d.Size), span(time.Since(d.Added))})
+		rows = append(rows, []string{d.CID, d.Name, strconv.Itoa(int(d.Files)), protocol.SizeText(d.Size), span(time.Since(d.Added))})
 	}
 	return table(w, []string{"CID", "NAME", "FILES", "SIZE", "AGE"}, rows)
 }

@@ -99,7 +99,7 @@ keep the machine from donating.`,
 	rule("mem", donor.RuleMemory, "SIZE", "most memory for one task")
 	rule("disk", donor.RuleDisk, "SIZE", "most bytes of programs, inputs and results, and of compiled code")
 	rule("only-idle", donor.RuleIdle, "TIME", "only when others have left the CPUs alone, and nobody was at the machine, for so long")
-	flags.Lookup("only-idle").NoOptDefVal = donor.UsualIdle.String()
+	flags.Lookup("only-idle").NoOptDefVal = protocol.TimeText(donor.UsualIdle)
 	flags.BoolVar(&always, "always", false, "whatever others on this machine do")
 	rule("when", donor.RuleWhen, "WINDOWS", "only at these times of the week, or always")
 	rule("on-battery", donor.RuleBattery, "pause|ignore", "what to do on battery")

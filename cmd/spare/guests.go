@@ -76,7 +76,7 @@ func printGuests(w io.Writer, g *api.Guests, wide bool) error {
 	}
 	var now, lately, totals [][]string
 	for _, one := range g.Now {
-		row := []string{shortPeer(one.Requester), one.Name, one.Task, one.State, millis0(one.WallMS), amount(one.Gas)}
+		row := []string{shortPeer(one.Requester), one.Name, one.Task, one.State, millis0(one.WallMS), protocol.GasText(one.Gas)}
 		if wide {
 			row = append(row, one.Module)
 		}
@@ -90,7 +90,7 @@ func printGuests(w io.Writer, g *api.Guests, wide bool) error {
 		if one.Ended != nil {
 			ago = span(time.Since(time.Time(*one.Ended))) + " ago"
 		}
-		row := []string{shortPeer(one.Requester), one.Name, one.Task, endText(&one), millis0(one.WallMS), amount(one.Gas), ago}
+		row := []string{shortPeer(one.Requester), one.Name, one.Task, endText(&one), millis0(one.WallMS), protocol.GasText(one.Gas), ago}
 		if wide {
 			row = append(row, one.Module)
 		}
@@ -108,10 +108,10 @@ func printGuests(w io.Writer, g *api.Guests, wide bool) error {
 		if t.Last != nil {
 			last = span(time.Since(time.Time(*t.Last))) + " ago"
 		}
-		totals = append(totals, []string{who, decimal(t.Tasks), coreTime(t.WallMS), amount(t.Gas), last, t.Access})
+		totals = append(totals, []string{who, decimal(t.Tasks), coreTime(t.WallMS), protocol.GasText(t.Gas), last, t.Access})
 	}
 	if o := g.Others; o.Requesters > 0 {
-		totals = append(totals, []string{"others, " + decimal(o.Requesters), decimal(o.Tasks), coreTime(o.WallMS), amount(o.Gas), "", ""})
+		totals = append(totals, []string{"others, " + decimal(o.Requesters), decimal(o.Tasks), coreTime(o.WallMS), protocol.GasText(o.Gas), "", ""})
 	}
 	module := func(head ...string) []string {
 		if wide {

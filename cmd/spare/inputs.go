@@ -208,10 +208,10 @@ func (in *inputs) take(f input) error {
 	case len(in.files) > most:
 		return protocol.Errorf(protocol.CodeUsage, "the inputs are more than %d files", most).WithHint("pack them into an archive that the program reads")
 	case in.bytes > in.limits.FileBytes && in.limits.FileBytes < protocol.MaxFileBytes:
-		return protocol.Errorf(protocol.CodeUsage, "the inputs have more than %s", size(in.limits.FileBytes)).
-			WithHint("allow the task more with --file-bytes, at most %s", size(protocol.MaxFileBytes))
+		return protocol.Errorf(protocol.CodeUsage, "the inputs have more than %s", protocol.SizeText(in.limits.FileBytes)).
+			WithHint("allow the task more with --file-bytes, at most %s", protocol.SizeText(protocol.MaxFileBytes))
 	case in.bytes > in.limits.FileBytes:
-		return protocol.Errorf(protocol.CodeUsage, "the inputs have more than %s", size(in.limits.FileBytes)).
+		return protocol.Errorf(protocol.CodeUsage, "the inputs have more than %s", protocol.SizeText(in.limits.FileBytes)).
 			WithHint("cut them into pieces and run one task for each")
 	}
 	return nil

@@ -59,16 +59,16 @@ func printStatus(w io.Writer, s api.Status) error {
 		{"up", span(time.Since(time.Time(s.Started)))},
 		{"takes tasks", takesTasks(s.Donate)},
 		{"running", fmt.Sprintf("%d of %d slots, %d waiting", s.Running, s.Slots, s.Queued)},
-		{"limits", fmt.Sprintf("%s memory for a task", size(s.MemoryBytes))},
+		{"limits", fmt.Sprintf("%s memory for a task", protocol.SizeText(s.MemoryBytes))},
 		{"speed", fmt.Sprintf("%.2f", s.Speed)},
-		{"work", fmt.Sprintf("%s gas run for others, %s run by others for this node", amount(s.ServedGas), amount(s.ReceivedGas))},
+		{"work", fmt.Sprintf("%s gas run for others, %s run by others for this node", protocol.GasText(s.ServedGas), protocol.GasText(s.ReceivedGas))},
 		{"donated", donatedText(s.Donated)},
 		{"peers", fmt.Sprintf("%d connected, %d with an offer", s.PeersConnected, s.PeersKnown)},
-		{"stored", fmt.Sprintf("%d blobs, %s", s.Blobs.Count, size(uint64(max(s.Blobs.Bytes, 0))))},
+		{"stored", fmt.Sprintf("%d blobs, %s", s.Blobs.Count, protocol.SizeText(uint64(max(s.Blobs.Bytes, 0))))},
 		{"warm", fmt.Sprintf("%d modules", len(s.Warm))},
-		{"workers", fmt.Sprintf("%d, %d busy, %d tasks waiting, %s", s.Sandbox.Workers, s.Sandbox.Busy, s.Sandbox.Waiting, size(s.Sandbox.MemoryBytes))},
+		{"workers", fmt.Sprintf("%d, %d busy, %d tasks waiting, %s", s.Sandbox.Workers, s.Sandbox.Busy, s.Sandbox.Waiting, protocol.SizeText(s.Sandbox.MemoryBytes))},
 		{"workers so far", fmt.Sprintf("%d started, %d killed, %d crashed; %d tasks", s.Sandbox.Started, s.Sandbox.Killed, s.Sandbox.Crashed, s.Sandbox.Tasks)},
-		{"compiled code", fmt.Sprintf("%d modules, %s; %d found, %d compiled", s.Sandbox.Modules, size(uint64(max(s.Sandbox.CacheBytes, 0))), s.Sandbox.CacheHits, s.Sandbox.Compiled)},
+		{"compiled code", fmt.Sprintf("%d modules, %s; %d found, %d compiled", s.Sandbox.Modules, protocol.SizeText(uint64(max(s.Sandbox.CacheBytes, 0))), s.Sandbox.CacheHits, s.Sandbox.Compiled)},
 		{"sandbox", fmt.Sprintf("%d of %d layers in force; 'spare doctor' tells more", s.Sandbox.InForce(), len(s.Sandbox.Layers))},
 		{"version", s.Version},
 	}...)
@@ -99,7 +99,7 @@ func newPeers(h *home) *cobra.Command {
 				row := []string{shortPeer(p.Peer), link, millis(p.RTTMS), "unknown", "unknown", "unknown", "no offer", ""}
 				if p.OfferAgeMS != nil {
 					row = append(row[:3], fmt.Sprintf("%d/%d", p.Inflight, p.Slots), fmt.Sprintf("%.2f", p.Speed),
-						size(p.MemoryBytes), p.Availability, span(time.Duration(*p.OfferAgeMS)*time.Millisecond))
+						protocol.SizeText(p.MemoryBytes), p.Availability, span(time.Duration(*p.OfferAgeMS)*time.Millisecond))
 				}
 				row = append(row, balance(p.ReceivedGas, p.ServedGas))
 				if labelled {
@@ -115,9 +115,9 @@ func newPeers(h *home) *cobra.Command {
 func balance(received, served uint64) string {
 	switch {
 	case received > served:
-		return "+" + amount(received-served)
+		return "+" + protocol.GasText(received-served)
 	case served > received:
-		return "-" + amount(served-received)
+		return "-" + protocol.GasText(served-received)
 	default:
 		return "0"
 	}
@@ -159,27 +159,33 @@ func printOffers(w io.Writer, offers []api.Offer, wide bool) error {
 	head = append(head, "USABLE")
 	var rows [][]string
 	for _, o := range offers {
-		who, usable := peerName(o.Provider, o.Self), "yes"
-		switch {
-		case !o.Usable:
-			usable = "no: " + o.Reason
-		case o.Reason != "":
-			usable = "only by this node: " + o.Reason
-		}
 		row := []string{
-			who, fmt.Sprintf("%d of %d, %d waiting", o.Running, o.Slots, o.Queued), fmt.Sprintf("%.2f", o.Speed),
-			size(o.MemoryBytes), size(o.OutputBytes), (time.Duration(o.WallMS) * time.Millisecond).String(),
+			peerName(o.Provider, o.Self), fmt.Sprintf("%d of %d, %d waiting", o.Running, o.Slots, o.Queued), fmt.Sprintf("%.2f", o.Speed),
+			protocol.SizeText(o.MemoryBytes), protocol.SizeText(o.OutputBytes), protocol.TimeText(time.Duration(o.WallMS) * time.Millisecond),
 		}
 		if wide {
-			row = append(row, amount(o.Gas), fmt.Sprint(o.Files), size(o.FileBytes), size(o.ModuleBytes))
+			row = append(row, protocol.GasText(o.Gas), fmt.Sprint(o.Files), protocol.SizeText(o.FileBytes), protocol.SizeText(o.ModuleBytes))
 		}
 		row = append(row, fmt.Sprint(len(o.Warm)), o.Arch, o.Version)
 		if labelled {
 			row = append(row, labelsText(o.Labels))
 		}
-		rows = append(rows, append(row, usable))
+		rows = append(rows, append(row, usableText(&o)))
 	}
 	return table(w, head, rows)
+}
+
+// usableText says whether an offer can be used now, and why not. The own node is
+// there for its own tasks also when it takes no others.
+func usableText(o *api.Offer) string {
+	switch {
+	case !o.Usable:
+		return "no: " + o.Reason
+	case o.Reason != "":
+		return "for your own tasks: " + o.Reason
+	default:
+		return "yes"
+	}
 }
 
 func newPing(h *home) *cobra.Command {

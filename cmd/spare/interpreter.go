@@ -263,7 +263,7 @@ func (i *interpreter) fetch(ctx context.Context, dir string) ([]byte, error) {
 	case err != nil:
 		return failed("%v", err)
 	case len(b) > protocol.MaxModule:
-		return failed("it has more than %s", size(protocol.MaxModule))
+		return failed("it has more than %s", protocol.SizeText(protocol.MaxModule))
 	case !isModule(b):
 		return failed("it is no WebAssembly module")
 	}

@@ -298,7 +298,7 @@ func (f *mapFlags) show(w io.Writer, h home, program []string) error {
 		err := blocks(os.Stdin, int(f.block.n), func(block []byte) error {
 			n++
 			args := expandArgs(program[1:], nil, n)
-			return line(quoted(slices.Concat(program[:1], args)...) + fmt.Sprintf(" < block %d of %s", n, size(uint64(len(block)))))
+			return line(quoted(slices.Concat(program[:1], args)...) + fmt.Sprintf(" < block %d of %s", n, protocol.SizeText(uint64(len(block)))))
 		})
 		if err == nil && n == 0 {
 			err = noBlocks()

@@ -125,7 +125,7 @@ func unreadable(err error) error {
 func readModule(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err == nil && info.Size() > protocol.MaxBlob {
-		return nil, protocol.Errorf(protocol.CodeFile, "%s has %s, at most %s work", path, size(uint64(info.Size())), size(protocol.MaxBlob))
+		return nil, protocol.Errorf(protocol.CodeFile, "%s has %s, at most %s work", path, protocol.SizeText(uint64(info.Size())), protocol.SizeText(protocol.MaxBlob))
 	}
 	var b []byte
 	if err == nil {

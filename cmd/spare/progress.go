@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spare-network/spare/node/api"
+	"github.com/spare-network/spare/protocol"
 )
 
 const (
@@ -79,7 +80,7 @@ func (p *progress) text(j *api.Job, now time.Time) string {
 	if eta, ok := p.eta(j, now); ok {
 		left := "<1s"
 		if eta >= time.Second {
-			left = eta.Round(time.Second).String()
+			left = protocol.TimeText(eta.Round(time.Second))
 		}
 		text += ", " + left + " to go"
 	}

@@ -91,7 +91,7 @@ func printPruned(w io.Writer, gone api.Pruned, dry bool) error {
 	if dry {
 		done, free = "would delete", "would be free again"
 	}
-	_, err := fmt.Fprintf(w, "%s %s and %s; %s %s\n", done, plural(uint64(gone.Tasks), "task"), plural(uint64(gone.Jobs), "job"), size(uint64(gone.Bytes)), free)
+	_, err := fmt.Fprintf(w, "%s %s and %s; %s %s\n", done, plural(uint64(gone.Tasks), "task"), plural(uint64(gone.Jobs), "job"), protocol.SizeText(uint64(gone.Bytes)), free)
 	if err != nil {
 		return protocol.Errorf(protocol.CodeFile, "cannot write: %v", err)
 	}

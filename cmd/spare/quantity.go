@@ -15,6 +15,8 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
+
+	"github.com/spare-network/spare/protocol"
 )
 
 // unit is what quantities are of.
@@ -27,9 +29,9 @@ type unit struct {
 
 var (
 	counts = &unit{"N", "a number", readCount, decimal}
-	sizes  = &unit{"SIZE", "a size, such as 512MiB,", readSize, size}
-	gases  = &unit{"AMOUNT", "an amount of gas, such as 500M, 1e9 or 2T,", readGas, exactAmount}
-	times  = &unit{"TIME", "a time, such as 90s or 1h30m,", readTime, func(n uint64) string { return time.Duration(n).String() }}
+	sizes  = &unit{"SIZE", "a size, such as 512MiB,", readSize, protocol.SizeText}
+	gases  = &unit{"AMOUNT", "an amount of gas, such as 500M, 1e9 or 2T,", readGas, protocol.GasText}
+	times  = &unit{"TIME", "a time, such as 90s or 1h30m,", readTime, func(n uint64) string { return protocol.TimeText(time.Duration(n)) }}
 )
 
 // quantity is a flag's value within bounds; its default may lie outside. A most
@@ -82,9 +84,9 @@ func readTime(s string) (uint64, bool) {
 
 // amountForm is what big.Rat reads exactly and at once: no signs, fractions,
 // or exponents of many digits.
-var amountForm = regexp.MustCompile(`^([0-9]{1,20}(?:\.[0-9]{1,18})?(?:[eE]\+?[0-9]{1,2})?)([KMGTPkmgtp]?)$`)
+var amountForm = regexp.MustCompile(`^([0-9]{1,20}(?:\.[0-9]{1,18})?(?:[eE]\+?[0-9]{1,2})?) ?([KMGTPEkmgtpe]?)$`)
 
-// readGas reads digits, 1e9, or either with one of the letters K, M, G, T, P.
+// readGas reads digits, 1e9, or either with one of the letters K, M, G, T, P, E.
 // It is exact.
 func readGas(s string) (uint64, bool) {
 	parts := amountForm.FindStringSubmatch(s)
@@ -95,7 +97,7 @@ func readGas(s string) (uint64, bool) {
 	if !ok {
 		return 0, false
 	}
-	if unit := strings.Index("KMGTP", strings.ToUpper(parts[2])); parts[2] != "" {
+	if unit := strings.Index("KMGTPE", strings.ToUpper(parts[2])); parts[2] != "" {
 		scale := new(big.Int).Exp(big.NewInt(1000), big.NewInt(int64(unit+1)), nil)
 		n.Mul(n, new(big.Rat).SetInt(scale))
 	}
@@ -106,25 +108,6 @@ func readGas(s string) (uint64, bool) {
 }
 
 func decimal(n uint64) string { return strconv.FormatUint(n, 10) }
-
-// size writes a number of bytes.
-func size(n uint64) string { return humanize.IBytes(n) }
-
-// amount writes an amount of gas, to three digits or so.
-func amount(n uint64) string {
-	value, unit := humanize.ComputeSI(float64(n))
-	return strings.ToUpper(strings.TrimSpace(humanize.FtoaWithDigits(value, 2) + " " + unit))
-}
-
-// exactAmount writes an amount of gas as [readGas] reads it.
-func exactAmount(n uint64) string {
-	letter := -1
-	for n > 0 && n%1000 == 0 && letter < len("KMGTP")-1 {
-		n /= 1000
-		letter++
-	}
-	return decimal(n) + "KMGTP"[max(letter, 0):letter+1]
-}
 
 // choice is a flag's value that is one of some words.
 type choice struct {

@@ -86,7 +86,7 @@ a failure are 0), or:
   124  its time is over          125  spare, the network or a limit failed it
   126  it is no valid program, or cannot be built here
   127  not found
-  134  it trapped                130  Ctrl-C: the task goes on, a second one within a second cancels it`, protocol.MaxArgs-1, size(protocol.MaxArgBytes)),
+  134  it trapped                130  Ctrl-C: the task goes on, a second one within a second cancels it`, protocol.MaxArgs-1, protocol.SizeText(protocol.MaxArgBytes)),
 		Example: `  echo hello | spare run --remote wordcount.wasm
   spare run ./cmd/tally -i notes.txt -- /in/notes.txt
   spare run script.py -i helper.py --timeout 1m -- an-arg
@@ -261,7 +261,7 @@ func spoolStdin(ctx context.Context, c *client.Client, stdin *os.File) (api.Byte
 	// What is known to be too large need not be read.
 	if at, err := stdin.Seek(0, io.SeekCurrent); err == nil && info.Mode().IsRegular() && info.Size()-at > protocol.MaxBlob {
 		return api.Bytes{}, protocol.Errorf(protocol.CodeBadRequest, "stdin has %s; it is limited to %s, and so are a module and an input",
-			size(uint64(info.Size()-at)), size(protocol.MaxBlob)).WithHint("cut the input into pieces and run one task for each")
+			protocol.SizeText(uint64(info.Size()-at)), protocol.SizeText(protocol.MaxBlob)).WithHint("cut the input into pieces and run one task for each")
 	}
 	head, err := io.ReadAll(io.LimitReader(stdin, smallStdin+1))
 	if err != nil {

@@ -144,7 +144,7 @@ func newRuntimeList(h *home) *cobra.Command {
 			i.Source = i.from()
 			here := "when first used"
 			if info, err := os.Stat(i.file(dir)); err == nil {
-				here = size(uint64(info.Size()))
+				here = protocol.SizeText(uint64(info.Size()))
 			} else if !i.Config {
 				here = "lost"
 			}

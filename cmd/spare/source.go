@@ -243,7 +243,7 @@ func (s *sources) linesOf(name string, stdin *os.File) (lines []string, err erro
 	}
 	switch err := scan.Err(); {
 	case errors.Is(err, bufio.ErrTooLong):
-		return nil, protocol.Errorf(protocol.CodeUsage, "item %d of %s has more than %s", len(lines)+1, f.Name(), size(protocol.MaxArgBytes)).
+		return nil, protocol.Errorf(protocol.CodeUsage, "item %d of %s has more than %s", len(lines)+1, f.Name(), protocol.SizeText(protocol.MaxArgBytes)).
 			WithHint("an item is an argument; give what is long as a file with -i, or on stdin with --pipe")
 	case err != nil:
 		return nil, protocol.Errorf(protocol.CodeFile, "cannot read the items of %s: %v", f.Name(), err)
@@ -285,7 +285,7 @@ func blocks(r io.Reader, length int, take func([]byte) error) error {
 			whole = 0
 		}
 		if len(block)+len(piece) > protocol.MaxBlob {
-			return protocol.Errorf(protocol.CodeUsage, "a line of stdin has more than %s", size(protocol.MaxBlob)).
+			return protocol.Errorf(protocol.CodeUsage, "a line of stdin has more than %s", protocol.SizeText(protocol.MaxBlob)).
 				WithHint("--pipe parts stdin between lines")
 		}
 		if block = append(block, piece...); ended {

@@ -87,10 +87,10 @@ func printParts(w io.Writer, list []api.Task) error {
 			wall = millis(t.WallMS)
 		}
 		if t.Gas != nil {
-			gas = amount(*t.Gas)
+			gas = protocol.GasText(*t.Gas)
 		}
 		if t.Ended != nil {
-			stdout = size(t.StdoutBytes)
+			stdout = protocol.SizeText(t.StdoutBytes)
 		}
 		if n := len(t.Attempts); n > 0 {
 			where = peerName(t.Attempts[n-1].Provider, t.Attempts[n-1].Self)

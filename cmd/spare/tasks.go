@@ -103,14 +103,14 @@ func printTask(w io.Writer, t api.Task) error {
 		rows = append(rows, []string{"guest time", millis(t.WallMS)})
 	}
 	if t.Gas != nil {
-		rows = append(rows, []string{"gas", fmt.Sprintf("%s of %s", amount(*t.Gas), amount(t.GasLimit))})
+		rows = append(rows, []string{"gas", fmt.Sprintf("%s of %s", protocol.GasText(*t.Gas), protocol.GasText(t.GasLimit))})
 	}
 	stdout, stderr := "", "" // nobody has counted before the end
 	if t.Ended != nil {
-		stdout, stderr = size(t.StdoutBytes), size(t.StderrBytes)
+		stdout, stderr = protocol.SizeText(t.StdoutBytes), protocol.SizeText(t.StderrBytes)
 	}
 	rows = append(rows,
-		[]string{"stdin", size(t.StdinBytes)},
+		[]string{"stdin", protocol.SizeText(t.StdinBytes)},
 		[]string{"stdout", stdout},
 		[]string{"stderr", stderr},
 		[]string{"limits", limitsText(&t.Limits)},
@@ -127,7 +127,7 @@ func printTask(w io.Writer, t api.Task) error {
 	for _, a := range t.Attempts {
 		gas := ""
 		if a.Gas > 0 {
-			gas = amount(a.Gas)
+			gas = protocol.GasText(a.Gas)
 		}
 		rows = append(rows, []string{fmt.Sprint(a.Attempt), peerName(a.Provider, a.Self), a.State, millis(a.RTTMS), clock(a.Started), clock(a.Ended), gas, a.Result[:min(len(a.Result), 12)], a.Reason})
 	}
@@ -135,8 +135,8 @@ func printTask(w io.Writer, t api.Task) error {
 }
 
 func limitsText(l *api.Limits) string {
-	return fmt.Sprintf("%s memory, %s output, %s, %s gas, %d files of %s", size(l.MemoryBytes), size(l.OutputBytes),
-		time.Duration(l.WallMS)*time.Millisecond, amount(l.Gas), l.Files, size(l.FileBytes))
+	return fmt.Sprintf("%s memory, %s output, %s, %s gas, %d files of %s", protocol.SizeText(l.MemoryBytes), protocol.SizeText(l.OutputBytes),
+		protocol.TimeText(time.Duration(l.WallMS)*time.Millisecond), protocol.GasText(l.Gas), l.Files, protocol.SizeText(l.FileBytes))
 }
 
 // placed says what was asked of the placement.
@@ -171,7 +171,7 @@ func fileRows(kind string, files []api.File) [][]string {
 		if i == shownFiles {
 			return append(rows, []string{kind, fmt.Sprintf("and %d more; -o json lists them", len(files)-i)})
 		}
-		rows = append(rows, []string{kind, fmt.Sprintf("%s  %s", f.Path, size(f.Size))})
+		rows = append(rows, []string{kind, fmt.Sprintf("%s  %s", f.Path, protocol.SizeText(f.Size))})
 	}
 	return rows
 }

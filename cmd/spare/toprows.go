@@ -87,7 +87,7 @@ func (m *topModel) peerRows() (rows []topRow) {
 		}
 		if p.OfferAgeMS != nil {
 			load = fmt.Sprintf("%s %d/%d", bar(uint64(p.Inflight), uint64(p.Slots), 6), p.Inflight, p.Slots)
-			takes, speed, memory = p.Availability, fmt.Sprintf("%.2f", p.Speed), size(p.MemoryBytes)
+			takes, speed, memory = p.Availability, fmt.Sprintf("%.2f", p.Speed), protocol.SizeText(p.MemoryBytes)
 		}
 		rows = append(rows, topRow{
 			id: p.Peer, kind: "peer", tells: func() string { return tellPeer(&p) },
@@ -109,7 +109,7 @@ func tellPeer(p *api.Peer) string {
 		rows = append(rows, [][]string{
 			{"takes tasks", p.Availability},
 			{"load", fmt.Sprintf("%d of %d slots", p.Inflight, p.Slots)},
-			{"memory", size(p.MemoryBytes) + " for a task"},
+			{"memory", protocol.SizeText(p.MemoryBytes) + " for a task"},
 			{"speed", fmt.Sprintf("%.2f", p.Speed)},
 			{"warm", fmt.Sprintf("%d modules", p.Warm)},
 			{"machine", p.Arch},
@@ -118,8 +118,8 @@ func tellPeer(p *api.Peer) string {
 		}...)
 	}
 	return textOf(append(rows, [][]string{
-		{"run for it", amount(p.ServedGas) + " gas"},
-		{"run by it", amount(p.ReceivedGas) + " gas"},
+		{"run for it", protocol.GasText(p.ServedGas) + " gas"},
+		{"run by it", protocol.GasText(p.ReceivedGas) + " gas"},
 		{"trust", p.Trust},
 	}...))
 }
@@ -144,7 +144,7 @@ func (m *topModel) guestRows() (rows []topRow) {
 			// One task may have run here more than once.
 			id: fmt.Sprintf("%s %s %d", g.Requester, g.Task, time.Time(g.Since).UnixMilli()), kind: "guest", ended: i >= len(m.guests.Now),
 			tells: func() string { return m.tellGuest(&g) },
-			cells: []string{shortPeer(g.Requester), g.Name, state, took, amount(g.Gas), m.age(since), g.Task},
+			cells: []string{shortPeer(g.Requester), g.Name, state, took, protocol.GasText(g.Gas), m.age(since), g.Task},
 		})
 	}
 	return rows
@@ -161,11 +161,11 @@ func (m *topModel) tellGuest(g *api.Guest) string {
 		{"why", g.Code},
 		{"since", clock(&g.Since)},
 		{"ended", clock(g.Ended)},
-		{"gas", amount(g.Gas)},
+		{"gas", protocol.GasText(g.Gas)},
 	}
 	for _, t := range m.guests.Totals {
 		if t.Requester == g.Requester {
-			rows = append(rows, []string{"its total", fmt.Sprintf("%d tasks, %s, %s gas", t.Tasks, (time.Duration(t.WallMS) * time.Millisecond).Round(time.Second), amount(t.Gas))})
+			rows = append(rows, []string{"its total", fmt.Sprintf("%d tasks, %s, %s gas", t.Tasks, protocol.TimeText((time.Duration(t.WallMS) * time.Millisecond).Round(time.Second)), protocol.GasText(t.Gas))})
 		}
 	}
 	return textOf(append(rows,
@@ -243,15 +243,15 @@ func (m *topModel) nodeRows() (rows []topRow) {
 	add("why", m.why().Why)
 	add("slots", fmt.Sprintf("%s %d of %d running, %d waiting", bar(uint64(s.Running), uint64(s.Slots), 10), s.Running, s.Slots, s.Queued))
 	add("node uses", m.uses())
-	add("workers", fmt.Sprintf("%d, %d busy, %s", s.Sandbox.Workers, s.Sandbox.Busy, size(s.Sandbox.MemoryBytes)))
+	add("workers", fmt.Sprintf("%d, %d busy, %s", s.Sandbox.Workers, s.Sandbox.Busy, protocol.SizeText(s.Sandbox.MemoryBytes)))
 	a := m.donation.Asked
 	add("asked", fmt.Sprintf("%d taken from others, %d refused, %d handed over", a.Taken, a.Refused, a.HandedOver))
 	if r := a.LastRefusal; r != nil {
 		add("last refused", fmt.Sprintf("%s %s ago: %s: %s", shortPeer(r.Peer), m.age(r.At), r.Code, r.Message))
 	}
-	add("work", fmt.Sprintf("%s gas run for others, %s by others", amount(s.ServedGas), amount(s.ReceivedGas)))
+	add("work", fmt.Sprintf("%s gas run for others, %s by others", protocol.GasText(s.ServedGas), protocol.GasText(s.ReceivedGas)))
 	add("peers", fmt.Sprintf("%d connected, %d with an offer", s.PeersConnected, s.PeersKnown))
-	add("blobs", fmt.Sprintf("%d, %s", s.Blobs.Count, size(uint64(max(s.Blobs.Bytes, 0)))))
+	add("blobs", fmt.Sprintf("%d, %s", s.Blobs.Count, protocol.SizeText(uint64(max(s.Blobs.Bytes, 0)))))
 	add("warm", fmt.Sprintf("%d modules", len(s.Warm)))
 	add("sandbox", fmt.Sprintf("%d of %d layers in force", s.Sandbox.InForce(), len(s.Sandbox.Layers)))
 	for _, r := range m.donation.Rules {
@@ -292,7 +292,7 @@ func (m *topModel) uses() string {
 	if is.ResidentBytes == 0 {
 		return "unknown"
 	}
-	text := size(is.ResidentBytes)
+	text := protocol.SizeText(is.ResidentBytes)
 	if passed := is.At.Sub(was.At); was.CPU > 0 && passed > 0 && is.CPU >= was.CPU {
 		text = fmt.Sprintf("%.1f %% of a core, ", 100*float64(is.CPU-was.CPU)/float64(passed)) + text
 	}

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -148,7 +147,7 @@ func flagRules(flags *pflag.FlagSet, slots, memory uint64, donate string) donor.
 	if flags.Changed("donate") && donate == "always" {
 		rules[donor.RuleIdle] = "no"
 	} else if flags.Changed("donate") {
-		rules[donor.RuleIdle] = donor.UsualIdle.String()
+		rules[donor.RuleIdle] = protocol.TimeText(donor.UsualIdle)
 	}
 	return rules
 }
@@ -213,7 +212,7 @@ func announce(w, stderr io.Writer, i node.Info, cfg node.Config, h home) {
 	if i.DashboardLink != "" {
 		rows = append(rows, []string{"dashboard", i.DashboardLink})
 	}
-	rows = append(rows, []string{"limits", fmt.Sprintf("%d tasks at once, %s memory each", i.Slots, size(i.MemoryBytes))})
+	rows = append(rows, []string{"limits", fmt.Sprintf("%d tasks at once, %s memory each", i.Slots, protocol.SizeText(i.MemoryBytes))})
 	rows = append(rows, []string{"donates", i.Donates})
 	if i.Paused != "" {
 		rows = append(rows, []string{"paused", i.Paused + "; tasks of this node run all the same, see 'spare why'"})
@@ -261,10 +260,10 @@ func narrowed(output, wall, gas, fileBytes, files uint64) (texts []string) {
 		asks, gives uint64
 		text        func(uint64) string
 	}{
-		{"--output-limit", plain.OutputBytes, output, size},
-		{"--timeout", uint64(plain.Wall()), wall, func(n uint64) string { return time.Duration(n).String() }},
-		{"--gas", plain.Gas, gas, amount},
-		{"--file-bytes", plain.FileBytes, fileBytes, size},
+		{"--output-limit", plain.OutputBytes, output, protocol.SizeText},
+		{"--timeout", uint64(plain.Wall()), wall, times.text},
+		{"--gas", plain.Gas, gas, protocol.GasText},
+		{"--file-bytes", plain.FileBytes, fileBytes, protocol.SizeText},
 		{"--files", uint64(plain.Files), files, decimal},
 	} {
 		if x.gives < x.asks {

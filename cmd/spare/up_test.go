@@ -60,7 +60,7 @@ func TestNarrowCeilingsAreTold(t *testing.T) {
 	}
 	c.Files, c.Wall, c.Gas = 3, 30*time.Minute, 5e9
 	want := []string{
-		"runs without --timeout: they ask for 1h0m0s, this node gives 30m0s",
+		"runs without --timeout: they ask for 1h, this node gives 30m",
 		"runs without --gas: they ask for 10 T, this node gives 5 G",
 		"runs without --files: they ask for 4096, this node gives 3",
 	}

@@ -115,7 +115,7 @@ func (n *nodeWhy) because(state string) string {
 func refuses(o *api.Offer) (texts []string) {
 	plain := protocol.DefaultLimits()
 	if o.MemoryBytes < plain.MemoryBytes {
-		texts = append(texts, fmt.Sprintf("runs without --mem: they ask for %s, this node gives %s", size(plain.MemoryBytes), size(o.MemoryBytes)))
+		texts = append(texts, fmt.Sprintf("runs without --mem: they ask for %s, this node gives %s", protocol.SizeText(plain.MemoryBytes), protocol.SizeText(o.MemoryBytes)))
 	}
 	return append(texts, narrowed(o.OutputBytes, o.WallMS*uint64(time.Millisecond), o.Gas, o.FileBytes, uint64(o.Files))...)
 }
@@ -239,14 +239,7 @@ func printTaskWhy(w io.Writer, why taskWhy) error {
 	}
 	rows = nil
 	for _, o := range why.Offers {
-		could := "yes"
-		switch {
-		case !o.Usable:
-			could = "no: " + o.Reason
-		case o.Reason != "":
-			could = "yes, of this node: " + o.Reason
-		}
-		rows = append(rows, []string{peerName(o.Provider, o.Self), fmt.Sprintf("%d of %d, %d waiting", o.Running, o.Slots, o.Queued), could})
+		rows = append(rows, []string{peerName(o.Provider, o.Self), fmt.Sprintf("%d of %d, %d waiting", o.Running, o.Slots, o.Queued), usableText(&o)})
 	}
 	return printSection(w, []string{"PROVIDER", "RUNNING", "COULD TAKE IT NOW"}, rows)
 }

@@ -79,7 +79,7 @@ func rules() []rule {
 		{RuleSlots, fmt.Sprintf("a number of tasks from 1 to %d", MaxSlots), "", readSlots},
 		{RuleMemory, "a size from 64KiB to 4GiB, for one task", "", readMemory},
 		{RuleDisk, "a size of at least 64MiB", "", readDisk},
-		{RuleIdle, `how long the machine must have been idle, such as "5m", or "no"`, UsualIdle.String(), readIdle},
+		{RuleIdle, `how long the machine must have been idle, such as "5m", or "no"`, protocol.TimeText(UsualIdle), readIdle},
 		{RuleWhen, scheduleWants, "always", readWhen},
 		{RuleBattery, `"pause" or "ignore"`, "pause", readBattery},
 		{RuleHot, `"pause" or "ignore"`, "pause", readHot},

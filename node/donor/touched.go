@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/spare-network/spare/protocol"
 )
 
 // touched is what a system tells of how its keyboards, mice and terminals are
@@ -70,7 +72,7 @@ func (h *hands) with(now time.Time, programs sight) sight {
 		programs.active = programs.active || typing
 		return programs
 	case h.busy:
-		return sight{busy: true, active: typing, since: h.since, reason: "paused until nobody has used " + what + " for " + h.idle.String()}
+		return sight{busy: true, active: typing, since: h.since, reason: "paused until nobody has used " + what + " for " + protocol.TimeText(h.idle)}
 	case programs.blind && h.known:
 		programs.reason = "donating, nobody uses " + what + "; what other programs do is unknown"
 	}

@@ -45,7 +45,7 @@ func checkMemory(minimum, limit uint64) error {
 		return nil
 	}
 	return protocol.Errorf(protocol.CodeMemoryLimit, "the module starts with %s of memory, the task's limit is %s",
-		humanize.IBytes(minimum), humanize.IBytes(limit)).WithHint("raise the task's memory limit")
+		protocol.SizeText(minimum), protocol.SizeText(limit)).WithHint("raise the task's memory limit")
 }
 
 // moduleFile is the metered module beside its compiled code: the size that its

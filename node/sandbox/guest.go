@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
-
 	"github.com/spare-network/spare/node/sandbox/wasi"
 	"github.com/spare-network/spare/protocol"
 )
@@ -59,10 +57,10 @@ func (g *guest) run(request *protocol.WorkerRequest, spec *protocol.Spec) *proto
 		reply.ExitCode = int32(exit.Code)
 	case errors.Is(end.err, errOutput):
 		reply.Code = string(protocol.CodeOutputLimit)
-		reply.Message = "the program wrote more than " + humanize.IBytes(limits.GetOutputBytes())
+		reply.Message = "the program wrote more than " + protocol.SizeText(limits.GetOutputBytes())
 	case end.gas < 0:
 		reply.Code = string(protocol.CodeGasLimit)
-		reply.Message = "the program used all of its gas, " + humanize.Comma(int64(limits.GetGas()))
+		reply.Message = "the program used all of its gas, " + protocol.GasText(limits.GetGas())
 	case end.depth < 0:
 		reply.Code = string(protocol.CodeDepthLimit)
 		reply.Message = "the program's calls were nested too deeply"
