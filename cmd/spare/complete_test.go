@@ -39,8 +39,8 @@ func TestArgument(t *testing.T) {
 		{"prune ID... | --older-than TIME | --all", 3, "ID"},
 		{"rerun JOB | JOB/TASKS", 0, "JOB"},
 		{"get TASK -O DIR [PATH...] | get CID", 0, "TASK"},
-		{"run [flags] PROGRAM [flags] [-- ARG...]", 0, "PROGRAM"},
-		{"run [flags] PROGRAM [flags] [-- ARG...]", 1, ""},
+		{"run [flags] PROGRAM [-- ARG...]", 0, "PROGRAM"},
+		{"run [flags] PROGRAM [-- ARG...]", 1, ""},
 		{"runtime add NAME FILE|URL", 1, "FILE|URL"},
 	} {
 		if got := argument(&cobra.Command{Use: test.use}, test.n); got != test.want {

@@ -94,7 +94,7 @@ func addPath(ctx context.Context, c *client.Client, p string) (string, error) {
 	info, err := os.Stat(p)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", protocol.Errorf(protocol.CodeNotFound, "there is no file or directory %s", p)
+		return "", protocol.Errorf(protocol.CodeNotFound, "there is no file or directory %s", p).WithHint("name what there is, on this machine")
 	case err != nil:
 		return "", protocol.Errorf(protocol.CodeFile, "cannot read %s: %v", p, err)
 	case info.IsDir():

@@ -47,10 +47,21 @@ func execute(ctx context.Context, root *cobra.Command, stderr io.Writer) int {
 		e = protocol.Errorf(protocol.CodeInternal, "%v", err)
 	}
 	if h := homeOf(root); e.Code != protocol.CodeUsage {
-		e.Hint = strings.ReplaceAll(e.Hint, "'spare ", "'"+h.command()+" ")
+		e.Hint = h.named(e.Hint)
 	}
 	complain(stderr, e)
 	return e.Code.ExitStatus()
+}
+
+// named names the home in the commands of a hint, but for help, which is of none.
+func (h home) named(hint string) string {
+	parts := strings.Split(hint, "'")
+	for i, part := range parts {
+		if rest, ok := strings.CutPrefix(part, "spare "); ok && i > 0 && !strings.HasSuffix(rest, "--help") {
+			parts[i] = h.command() + " " + rest
+		}
+	}
+	return strings.Join(parts, "'")
 }
 
 // homeOf is the home that a command line names.
@@ -75,13 +86,31 @@ func usage(cmd *cobra.Command, format string, args ...any) error {
 func flagError(cmd *cobra.Command, err error) error {
 	var bad *pflag.InvalidValueError
 	if !errors.As(err, &bad) {
-		return usage(cmd, "%v", err)
+		unknown := protocol.Errorf(protocol.CodeUsage, "%v", err)
+		if near := nearFlag(cmd, err); near != "" {
+			return unknown.WithHint("did you mean --%s?", near)
+		}
+		return unknown.WithHint("see '%s --help'", cmd.CommandPath())
 	}
 	flag, must := bad.GetFlag(), bad.Unwrap().Error()
 	if flag.Value.Type() == "bool" { // whose own words are of a programmer's
 		must = "must be true or false"
 	}
 	return usage(cmd, "--%s %s, not %.100q", flag.Name, must, bad.GetValue())
+}
+
+// nearFlag is the flag of cmd whose name goes on like that of one that is unknown,
+// or "".
+func nearFlag(cmd *cobra.Command, err error) (near string) {
+	var unknown *pflag.NotExistError
+	if errors.As(err, &unknown) && len(unknown.GetSpecifiedName()) > 2 {
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if near == "" && strings.HasPrefix(f.Name, unknown.GetSpecifiedName()) {
+				near = f.Name
+			}
+		})
+	}
+	return near
 }
 
 // noCommand is the error of a word that is no command of root.
@@ -161,6 +190,16 @@ func newRoot() *cobra.Command {
 	return root
 }
 
+// tooMany is the error of an argument that cmd has no use for, which may be a flag
+// that lacks its dashes.
+func tooMany(cmd *cobra.Command, arg string) error {
+	err := protocol.Errorf(protocol.CodeUsage, "%q is one argument too many", arg)
+	if cmd.Flags().Lookup(arg) != nil {
+		return err.WithHint("did you mean --%s?", arg)
+	}
+	return err.WithHint("see '%s --help'", cmd.CommandPath())
+}
+
 // exactly makes a command take these arguments and no others.
 func exactly(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
@@ -168,7 +207,7 @@ func exactly(names ...string) cobra.PositionalArgs {
 		case len(args) < len(names):
 			return usage(cmd, "%s is missing", names[len(args)])
 		case len(args) > len(names):
-			return usage(cmd, "%q is one argument too many", args[len(names)])
+			return tooMany(cmd, args[len(names)])
 		}
 		if i := slices.Index(args, ""); i >= 0 {
 			return usage(cmd, "%s is empty", names[i])

@@ -122,7 +122,7 @@ func general(b *bytes.Buffer) {
 		{"1", "spare doctor has found something that is bad"},
 		{"2", "the command line cannot be"},
 		{"124", "a time limit was reached"},
-		{"125", "spare or the network failed, or a limit was reached"},
+		{"125", "spare or the network failed, a limit was reached, a file cannot be read or written, or the beginning of an ID fits several"},
 		{"126", "the program is no valid module"},
 		{"127", "there is no such program, task or peer"},
 		{"130", "interrupted"},

@@ -50,7 +50,7 @@ func newMap(h *home) *cobra.Command {
 		progress: choice{"auto", []string{"auto", "bar", "plain", "jsonl", "none"}},
 	}
 	cmd := &cobra.Command{
-		Use:   "map [flags] PROGRAM [flags] [-- ARG...] [::: ITEM... | :::: FILE...]...",
+		Use:   "map [flags] PROGRAM [-- ARG...] [::: ITEM... | :::: FILE...]...",
 		Short: "Run a program once for each of many items",
 		Long: `Run a program once for each of many items, on as many peers as are idle. PROGRAM
 is what it is for 'spare run'; it is built once.

@@ -59,7 +59,7 @@ func newRunFlags() runFlags {
 func newRun(h *home) *cobra.Command {
 	f := newRunFlags()
 	cmd := &cobra.Command{
-		Use:   "run [flags] PROGRAM [flags] [-- ARG...]",
+		Use:   "run [flags] PROGRAM [-- ARG...]",
 		Short: "Run a program and exit as it does",
 		Long: fmt.Sprintf(`Run a program, as WebAssembly with WASI, on a nearby idle peer, or here when that
 is quicker.
@@ -172,7 +172,7 @@ a failure are 0), or:
 
 // unknownFlag says where flags that are the program's go.
 func unknownFlag(cmd *cobra.Command, err error) error {
-	if !strings.HasPrefix(err.Error(), "unknown ") {
+	if !strings.HasPrefix(err.Error(), "unknown ") || nearFlag(cmd, err) != "" {
 		return flagError(cmd, err)
 	}
 	return protocol.Errorf(protocol.CodeUsage, "%v", err).WithHint("arguments of the program go after --; see '%s --help'", cmd.CommandPath())

@@ -39,7 +39,7 @@ func newWhy(h *home) *cobra.Command {
 		Short: "Why this node runs nothing for others, or why a task waits or went where it went",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
-				return usage(cmd, "%q is one argument too many", args[1])
+				return tooMany(cmd, args[1])
 			}
 			return nil
 		},
