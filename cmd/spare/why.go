@@ -122,7 +122,7 @@ func refuses(o *api.Offer) (texts []string) {
 
 func printNodeWhy(w io.Writer, n nodeWhy) error {
 	a, takes := n.Donation.Asked, n.Donation.Donate
-	if strings.HasSuffix(n.Why, takes.Reason) {
+	if strings.HasSuffix(n.Why, ": "+takes.Reason) {
 		takes.Reason = "" // it is said already
 	}
 	rows := [][]string{
@@ -225,7 +225,7 @@ func printTaskWhy(w io.Writer, why taskWhy) error {
 	if err := table(w, nil, rows); err != nil {
 		return err
 	}
-	if n := len(t.Attempts); n > 1 || n == 1 && !strings.HasSuffix(why.Why, t.Attempts[0].Reason) { // or all of it is said
+	if n := len(t.Attempts); n > 1 || n == 1 && !strings.HasSuffix(why.Why, ": "+t.Attempts[0].Reason) { // or all of it is said
 		rows = nil
 		for _, a := range t.Attempts {
 			rows = append(rows, []string{fmt.Sprint(a.Attempt), peerName(a.Provider, a.Self), a.State, millis(a.RTTMS), a.Reason})
