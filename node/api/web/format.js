@@ -14,7 +14,7 @@ function scaled(x, units, base, write) {
 }
 
 export const whole = (/** @type {number} */ n) => Math.round(n).toLocaleString("en");
-export const bytes = (/** @type {number} */ n) => scaled(n, ["B", "KiB", "MiB", "GiB", "TiB", "PiB"], 1024, (x, unit) => (x < 9.95 && unit > 0 ? x.toFixed(1) : whole(x)));
+export const bytes = (/** @type {number} */ n) => scaled(n, ["B", "KiB", "MiB", "GiB", "TiB", "PiB"], 1024, (x) => (x < 10 ? String(Math.floor(10 * x) / 10) : whole(Math.floor(x))));
 export const gas = (/** @type {number} */ n) => scaled(n, ["", "K", "M", "G", "T", "P", "E"], 1000, (x) => String(Number(x.toFixed(6).slice(0, -4))));
 export const ms = (/** @type {number} */ n) => `${n < 99.995 && !Number.isInteger(n) ? n.toFixed(2) : whole(n)}${nb}ms`;
 export const percent = (/** @type {number} */ part) => `${whole(100 * part)}%`;
@@ -53,14 +53,6 @@ export function coreTime(millis) {
   const seconds = millis / 1000;
   const [per, unit] = seconds < 100 ? [1, "seconds"] : seconds < 6000 ? [60, "minutes"] : [3600, "hours"];
   return [(seconds / per).toLocaleString("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 }), `core-${unit}`];
-}
-
-/** The value of a setting, which comes as text. @param {string} key @param {string} value */
-export function settingText(key, value) {
-  if (/^\d+$/.test(value)) {
-    return key === "limits.gas" ? gas(Number(value)) : key === "donate.cpu" ? percent(Number(value) / 100) : whole(Number(value));
-  }
-  return /^(\d+h)?\d+m\d+s$/.test(value) ? terse(value) : value;
 }
 
 /** The size that words such as "14 GiB" tell, or null. @param {string} text */

@@ -1,7 +1,7 @@
 // What this node gives and takes, and why.
 
 import { get, post } from "./client.js";
-import { bytes, coreTime, day, gas, plural, readBytes, settingText, whole } from "./format.js";
+import { bytes, coreTime, day, gas, plural, readBytes, whole } from "./format.js";
 import { html } from "./html.js";
 import { known, store } from "./store.js";
 import { View, age, bar, command, empty, left, peerName, state, table } from "./view.js";
@@ -99,7 +99,7 @@ function limits(s, d) {
   ];
   return html`<section class="card" aria-labelledby="h-limits"><h2 id="h-limits">Now, against the limit</h2>
     <dl class="meters">${rows.map((r) => html`<div><dt>${r.name}</dt><dd>${r.text}</dd><dd>${bar(r.part, r.of)}</dd></div>`)}</dl>
-    <p class="faint">CPU: ${settingText("donate.cpu", rule("donate.cpu")) || "all"}, at the lowest priority</p></section>`;
+    <p class="faint">CPU: ${rule("donate.cpu") || "all"}, at the lowest priority</p></section>`;
 }
 
 /** @param {import("./types.js").Status} s */

@@ -1,7 +1,6 @@
 // What the owner has decided about donating, who has said so, and how to change it.
 
 import { list, post } from "./client.js";
-import { settingText } from "./format.js";
 import { html } from "./html.js";
 import { known, store } from "./store.js";
 import { View, command } from "./view.js";
@@ -54,7 +53,7 @@ class Settings extends View {
     return html`<h1>Settings</h1><p class="lead">What this machine gives, and when. A change holds at once and is kept; <code>config.toml</code> is never written.</p>
       <section aria-labelledby="h-rules"><h2 id="h-rules">Donating</h2><ul class="rules">${donation.rules.map((r) => this.rule(r))}</ul></section>
       <section aria-labelledby="h-others"><h2 id="h-others">Said when the node is started</h2><p class="faint">By flags of <code>spare up</code> or in <code>config.toml</code>; ${command("spare config show --origin")} tells the same.</p>
-        <ul class="rules fixed">${this.others.map((s) => html`<li><div class="what"><strong class="id">${s.key}</strong></div><div class="held"><span class="said">${settingText(s.key, s.value) || "—"}</span></div><div class="origin">${origin(s)}</div></li>`)}</ul></section>`;
+        <ul class="rules fixed">${this.others.map((s) => html`<li><div class="what"><strong class="id">${s.key}</strong></div><div class="held"><span class="said">${s.value || "—"}</span></div><div class="origin">${origin(s)}</div></li>`)}</ul></section>`;
   }
 
   /** @param {Setting} r */
@@ -67,7 +66,7 @@ class Settings extends View {
           @keydown="${(/** @type {KeyboardEvent} */ e) => this.key(e)}">
           <div class="row"><button type="submit" class="primary">Save</button><button type="button" @click="${() => this.edit("")}">Leave it</button></div>
           ${this.complaint()}</form>` :
-        html`<div class="held"><span class="value said">${settingText(r.key, r.value) || "—"}</span><span class="faint said">${r.note}</span></div>`}
+        html`<div class="held"><span class="value said">${r.value || "—"}</span><span class="faint said">${r.note}</span></div>`}
       <div class="origin">${origin(r)}${editing ? null : html`<span class="row">${fixed ? null : html`<button type="button" class="small" aria-label="${`Change ${name}`}" @click="${() => this.edit(r.key)}">Change</button>`}
         ${r.origin === "spare donate set" ? html`<button type="button" class="small" aria-label="${`Back to what else is said of ${name}`}" @click="${() => this.set(r.key, "")}">Take back</button>` : null}</span>`}</div></li>`;
   }
