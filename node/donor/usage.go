@@ -9,8 +9,8 @@ const (
 	// sampleEvery is how often the CPU times are read, and surelyEvery how often
 	// when the last sample may be the first of an owner who is back: he has the
 	// machine within 2 s, however the samples fall.
-	sampleEvery = 750 * time.Millisecond
-	surelyEvery = 350 * time.Millisecond
+	sampleEvery = time.Second
+	surelyEvery = 250 * time.Millisecond
 	// busyShare is the share of all CPUs that others must use for the owner to
 	// count as back: above what a desktop with nothing to do uses, below one
 	// busy core of four.

@@ -104,7 +104,7 @@ func newGossip(h host.Host, id protocol.NetworkID, book *market.Book, connected 
 
 func gossipParams() pubsub.GossipSubParams {
 	p := pubsub.DefaultGossipSubParams()
-	p.D, p.Dlo, p.Dhi, p.Dscore, p.Dout = meshDegree, 3, 8, 2, 1
+	p.D, p.Dlo, p.Dhi, p.Dscore, p.Dout = meshDegree, 3, 5, 2, 1
 	// What is announced goes to Dlazy others and not to a quarter of all, and once:
 	// with 50 neighbours that would be most of what an idle node sends.
 	p.GossipFactor, p.Dlazy, p.HistoryGossip = 0, 2, 1

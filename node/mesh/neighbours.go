@@ -41,15 +41,13 @@ const (
 	// again at once.
 	longPause = time.Minute
 
-	// greetProbes are the round trips measured when a peer connects. probeEvery
-	// is the time between later ones, an eighth more or less, of whichever of the
-	// two: a connection that is quiet for 15 s makes QUIC ask from both ends if
-	// the other is there, which costs more than a probe and tells less.
+	// greetProbes are the round trips measured when a peer connects, and later ones
+	// every probeEvery, an eighth more or less. Whether the peer is there the
+	// transport watches: its keepalives cost less than a probe, and whoever is
+	// silent for 30 to 40 s is disconnected by it.
 	greetProbes = 4
-	probeEvery  = 13 * time.Second
-	// maxPostponed is how often a probe by the other side may stand for one by this
-	// node in a row: its own round trips, and where the other is, are to be fresh.
-	maxPostponed = 4
+	laterProbes = 2
+	probeEvery  = 5 * time.Minute
 	// lonelyProbeEvery is what a node with fewer than enoughNeighbours spends on
 	// its bootstrap: without that one it may be cut off.
 	lonelyProbeEvery = 3 * time.Second
@@ -143,8 +141,6 @@ func (m *Mesh) attend(ctx context.Context, p peer.ID) {
 	m.directory.noteMember()
 	m.book.Back(p)
 	vital := slices.ContainsFunc(m.bootstrap, func(b peer.AddrInfo) bool { return b.ID == p })
-	var kept echoes
-	defer kept.close()
 	n, failed, pulled := greetProbes, 0, false
 	for ctx.Err() == nil && m.connected(p) {
 		if !pulled {
@@ -155,10 +151,14 @@ func (m *Mesh) attend(ctx context.Context, p peer.ID) {
 			}
 			m.lookAround()
 		}
-		if err := kept.probe(ctx, m, p, n); err == nil {
-			n, failed = 1, 0
+		if err := m.measure(ctx, p, n); err == nil {
+			n, failed = laterProbes, 0
 			m.remember(p) // it is still there, and may have moved
-			m.rest(ctx, p, vital)
+			every := probeEvery
+			if vital && len(m.host.Network().Peers()) < enoughNeighbours {
+				every = lonelyProbeEvery
+			}
+			sleep(ctx, every*7/8+rand.N(every/4))
 		} else if failed++; failed < deadAfter {
 			sleep(ctx, probeAgain)
 		} else if ctx.Err() == nil {
@@ -166,26 +166,6 @@ func (m *Mesh) attend(ctx context.Context, p peer.ID) {
 			m.Drop(p)
 			failed = 0 // it may be back already
 		}
-	}
-}
-
-// rest waits until it is time to probe p again: not when it has probed this node
-// meanwhile, unless it always has.
-func (m *Mesh) rest(ctx context.Context, p peer.ID, vital bool) {
-	every := probeEvery
-	if vital && len(m.host.Network().Peers()) < enoughNeighbours {
-		every = lonelyProbeEvery
-	}
-	last := time.Now()
-	for range maxPostponed {
-		if !sleep(ctx, time.Until(last.Add(every*7/8+rand.N(every/4)))) {
-			return
-		}
-		asked := m.rtts.askedAt(p)
-		if every < probeEvery || !asked.After(last) {
-			return
-		}
-		last = asked
 	}
 }
 

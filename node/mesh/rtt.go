@@ -2,9 +2,7 @@ package mesh
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"sync"
 	"time"
@@ -16,26 +14,22 @@ import (
 )
 
 const (
-	// rttWindow is how many probes of a peer are remembered. At one in half a
-	// minute they reach back 8 minutes.
-	rttWindow = 16
+	// rttWindow is how many round trips to a peer are remembered: of a peer that
+	// stays connected, those of the last 20 minutes.
+	rttWindow = 8
 	// rttPeers bounds the peers whose probes are remembered.
 	rttPeers = 4096
 	// maxEchoes is how many echoes one stream is good for.
 	maxEchoes = 32
 	// echoTimeout bounds each of them.
 	echoTimeout = 5 * time.Second
-	// echoIdle is how long a stream may wait for the next: longer than a probe can
-	// be put off.
-	echoIdle = (maxPostponed + 2) * probeEvery
 )
 
 // rtts are the latest round trips to each peer.
 type rtts struct {
 	mu      sync.Mutex
 	windows *simplelru.LRU[peer.ID, []time.Duration]
-	asked   *simplelru.LRU[peer.ID, time.Time] // when each peer has probed this node last
-	spread  Histogram                          // of all round trips since the start
+	spread  Histogram // of all round trips since the start
 }
 
 func newRTTs() *rtts {
@@ -43,24 +37,7 @@ func newRTTs() *rtts {
 	if err != nil {
 		panic("mesh: a positive size is always valid: " + err.Error())
 	}
-	asked, err := simplelru.NewLRU[peer.ID, time.Time](rttPeers, nil)
-	if err != nil {
-		panic("mesh: a positive size is always valid: " + err.Error())
-	}
-	return &rtts{windows: windows, asked: asked}
-}
-
-func (r *rtts) noteAsked(p peer.ID, now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.asked.Add(p, now)
-}
-
-func (r *rtts) askedAt(p peer.ID) time.Time {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	at, _ := r.asked.Peek(p)
-	return at
+	return &rtts{windows: windows}
 }
 
 func (r *rtts) add(p peer.ID, rtt time.Duration) {
@@ -84,7 +61,7 @@ func (r *rtts) min(p peer.ID) (time.Duration, bool) {
 	return slices.Min(w), true
 }
 
-// RTT returns the round-trip time to p: the least of the last 16 probes, and
+// RTT returns the round-trip time to p: the least of the last 8 probes, and
 // false when there was none. The least is taken, since a probe can only be
 // delayed, by load at either end or on the way, and load is told apart from
 // distance by the Offer and by the reply to a Probe.
@@ -172,47 +149,16 @@ func (m *Mesh) echo(ctx context.Context, c *protocol.Conn, from, to int) (rtt ti
 	return rtt, nil
 }
 
-// echoes is a stream to a connected member that is kept for the next probe: to open
-// one anew costs as much as two further probes, and a node with nothing to do does
-// little else.
-type echoes struct {
-	c    *protocol.Conn // nil: none
-	used int            // echoes so far
-}
-
-// probe measures n round trips to p.
-func (e *echoes) probe(ctx context.Context, m *Mesh, p peer.ID, n int) error {
+// measure measures n round trips to a connected member.
+func (m *Mesh) measure(ctx context.Context, p peer.ID, n int) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(n+1)*echoTimeout)
 	defer cancel()
-	if e.c != nil && e.used+n <= maxEchoes {
-		_, err := m.echo(ctx, e.c, e.used, e.used+n)
-		if e.used += n; err == nil {
-			return nil
-		}
-		e.close()
-		var slow net.Error
-		if ctx.Err() != nil || errors.As(err, &slow) && slow.Timeout() {
-			return err
-		}
-		// The peer has ended the stream, as it may.
-	}
-	e.close()
 	c, err := m.openConnected(ctx, p, protocol.EchoStream)
 	if err != nil {
 		return err
 	}
-	e.c, e.used = c, n+1
-	if _, err = m.echo(ctx, c, 0, n+1); err != nil {
-		e.close()
-	}
+	_, err = m.probe(ctx, c, n)
 	return err
-}
-
-func (e *echoes) close() {
-	if e.c != nil {
-		_ = e.c.Close() // the peer sees it end, or is gone
-		e.c = nil
-	}
 }
 
 // serveEcho sends back what comes, and where this node is.
@@ -220,13 +166,12 @@ func (m *Mesh) serveEcho(_ context.Context, c *protocol.Conn) {
 	defer c.Close()
 	for range maxEchoes {
 		echo := new(protocol.Echo)
-		if c.SetReadDeadline(time.Now().Add(echoIdle)) != nil || c.Recv(echo) != nil {
+		if c.SetReadDeadline(time.Now().Add(echoTimeout)) != nil || c.Recv(echo) != nil {
 			return
 		}
 		echo.At = m.place()
 		if c.Send(echo) != nil {
 			return
 		}
-		m.rtts.noteAsked(c.Peer(), time.Now())
 	}
 }
