@@ -48,6 +48,7 @@ type Config struct {
 	Version     string
 	Logger      *slog.Logger
 	Ready       func(Info) // called once when everything serves; may be nil
+	Begun       func()     // called when a task or a replica for another begins; it must not block; may be nil
 }
 
 // Ceilings are the most, besides memory, that one task may use and that its

@@ -60,7 +60,8 @@ type Node struct {
 	newSecret bool
 	cpuHeld   atomic.Bool // whether the kernel keeps the workers' share of the CPUs
 	following sync.Mutex  // of the donor
-	unmet     string      // why tasks of others must not run in this sandbox, or empty
+	begun     atomic.Uint64
+	unmet     string // why tasks of others must not run in this sandbox, or empty
 
 	book      *market.Book
 	store     *store.Store
@@ -228,6 +229,7 @@ func (n *Node) makeRoles() (err error) {
 		Ledger:    n.ledger,
 		Verify:    n.cfg.Verify,
 		Blocked:   n.access.Blocked,
+		Begun:     n.noteBegun,
 		Logger:    n.cfg.Logger,
 	})
 	if err == nil {
@@ -256,6 +258,7 @@ func (n *Node) makeRoles() (err error) {
 		Data:         n.data,
 		Availability: n.told,
 		Access:       n.access.Denied,
+		Begun:        n.noteBegun,
 		Ended:        func(s provider.Stay) { n.guests.Add(guests.Stay(s)) },
 		Members:      func() int { return len(n.book.Providers(time.Now())) },
 		Labels:       n.cfg.Labels,

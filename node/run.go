@@ -105,7 +105,14 @@ func (n *Node) Do(ctx context.Context, spec *protocol.Spec, terms *protocol.Term
 // begun so far, and reports whether one is under way.
 func (n *Node) Work() (begun uint64, busy bool) {
 	load := n.provider.Load()
-	return n.requester.Begun() + n.provider.Asked().Taken, n.requester.Busy() || load.Running+load.Queued > 0
+	return n.begun.Load(), n.requester.Busy() || load.Running+load.Queued > 0
+}
+
+func (n *Node) noteBegun() {
+	n.begun.Add(1)
+	if n.cfg.Begun != nil {
+		n.cfg.Begun()
+	}
 }
 
 // Blobs returns the node's blob store.

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"os"
+	"runtime"
 	"runtime/debug"
 	"time"
 )
@@ -17,36 +19,53 @@ const (
 	restingGC = 40
 )
 
-// thrift has this process take little memory while its node has no work, until ctx
-// ends: what starting and working has left is given back. Work counts what was begun
-// so far, and tells whether any is under way.
-func thrift(ctx context.Context, work func() (begun uint64, busy bool)) {
+// thrift has this process take little while its node has no work, until ctx ends.
+// What starting and working has left of memory is given back, and one thread does what
+// little there is: with several, Go wakes others at each event to look for more of it.
+// Work counts what was begun so far, and tells whether any is under way; begun is told
+// when some begins.
+func thrift(ctx context.Context, begun <-chan struct{}, work func() (begun uint64, busy bool)) {
+	procs := runtime.GOMAXPROCS(0)
 	usual := debug.SetGCPercent(restingGC)
 	debug.SetGCPercent(usual) // GOGC's, or the default
 	ticker := time.NewTicker(thriftLooks)
 	defer ticker.Stop()
-	worked, before, resting := time.Now(), uint64(0), false
+	worked, before := time.Now(), uint64(0)
+	var called <-chan struct{} // begun while the node rests; else it is of no interest
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-called:
 		case <-ticker.C:
 		}
-		begun, busy := work()
+		sum, busy := work()
 		switch now := time.Now(); {
-		case busy || begun != before:
-			worked, before = now, begun
-			if resting {
-				resting = false
+		case busy || sum != before:
+			worked, before = now, sum
+			if called != nil {
+				called = nil
 				debug.SetGCPercent(usual)
+				useCPUs(procs)
 			}
-		case !resting && now.Sub(worked) >= thriftAfter:
-			resting = true
+		case called == nil && now.Sub(worked) >= thriftAfter:
+			called = begun
 			if usual > restingGC {
 				debug.SetGCPercent(restingGC)
 			}
 			debug.FreeOSMemory()
 			releaseProgram()
+			runtime.GOMAXPROCS(1)
 		}
+	}
+}
+
+// useCPUs has this process use as many CPUs as it did at first: those that there are
+// now, unless its user has said how many.
+func useCPUs(procs int) {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.SetDefaultGOMAXPROCS()
+	} else {
+		runtime.GOMAXPROCS(procs)
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"testing"
@@ -9,19 +10,23 @@ import (
 	"time"
 )
 
-// TestThrift looks at how far the heap may grow while a node rests and works.
+// TestThrift looks at how far the heap may grow, and how many CPUs are used, while a
+// node rests and works.
 func TestThrift(t *testing.T) {
-	const usual = 150
-	before := debug.SetGCPercent(usual)
+	const usual, procs = 150, 3
+	before, cpus := debug.SetGCPercent(usual), runtime.GOMAXPROCS(procs)
 	defer debug.SetGCPercent(before)
+	defer runtime.GOMAXPROCS(cpus)
+	t.Setenv("GOMAXPROCS", "3") // which the runtime has read long ago
 	synctest.Test(t, func(t *testing.T) {
 		var busy atomic.Bool
 		var begun atomic.Uint64
+		begin := make(chan struct{}, 1)
 		ctx, end := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			thrift(ctx, func() (uint64, bool) { return begun.Load(), busy.Load() })
+			thrift(ctx, begin, func() (uint64, bool) { return begun.Load(), busy.Load() })
 		}()
 		for _, step := range []struct {
 			busy bool
@@ -41,9 +46,14 @@ func TestThrift(t *testing.T) {
 			synctest.Wait()
 			now := debug.SetGCPercent(usual)
 			debug.SetGCPercent(now)
-			if now != step.want {
-				t.Errorf("%+v: it may grow by %d %%", step, now)
+			if cpus := runtime.GOMAXPROCS(0); now != step.want || (cpus == 1) != (now == restingGC) {
+				t.Errorf("%+v: it may grow by %d %%, on %d CPUs", step, now, cpus)
 			}
+		}
+		begun.Add(1)
+		begin <- struct{}{}
+		if synctest.Wait(); runtime.GOMAXPROCS(0) != procs {
+			t.Error("it goes on resting when work begins")
 		}
 		// Short work that is never seen is work.
 		for range 10 {

@@ -173,6 +173,13 @@ func up(ctx context.Context, cfg node.Config) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	defer context.AfterFunc(ctx, stop)()
+	begun := make(chan struct{}, 1)
+	cfg.Begun = func() {
+		select {
+		case begun <- struct{}{}:
+		default:
+		}
+	}
 	n, err := node.New(ctx, cfg)
 	var e *protocol.Error
 	switch {
@@ -181,7 +188,7 @@ func up(ctx context.Context, cfg node.Config) error {
 		defer thrifty.Wait()
 		resting, end := context.WithCancel(ctx)
 		defer end()
-		thrifty.Go(func() { thrift(resting, n.Work) })
+		thrifty.Go(func() { thrift(resting, begun, n.Work) })
 		return n.Run(ctx)
 	case !errors.As(err, &e):
 		return err

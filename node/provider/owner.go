@@ -47,6 +47,9 @@ func (p *Provider) noteAsked(a *account, refusal *protocol.Refusal) {
 	case a.self:
 	case refusal == nil:
 		p.asked.Taken++
+		if p.cfg.Begun != nil {
+			p.cfg.Begun()
+		}
 	default:
 		p.asked.Refused++
 		if p.asked.Refusals == nil {

@@ -122,6 +122,9 @@ type Config struct {
 	// [protocol.CodeBlocked], or nil. It is asked for every task, under a lock; nil:
 	// all may.
 	Access func(requester peer.ID) *protocol.Error
+	// Begun is told of each replica for another node that is taken, under a lock; nil:
+	// nobody is told.
+	Begun func()
 	// Ended is told of each replica of another node's that was started here, when
 	// it has ended, and must take no time; nil: nobody is told.
 	Ended func(Stay)

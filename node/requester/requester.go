@@ -88,7 +88,10 @@ type Config struct {
 	// Blocked says whether this node's owner wants nothing to do with a peer; nil:
 	// with none. It is asked for every placement.
 	Blocked func(p peer.ID) bool
-	Logger  *slog.Logger
+	// Begun is told of each task that begins, or is taken up again, under a lock; nil:
+	// nobody is told.
+	Begun  func()
+	Logger *slog.Logger
 }
 
 const (
@@ -130,7 +133,6 @@ type Requester struct {
 	moves     gate
 	pool      pool
 	begun     chan struct{} // wakes Run when a task is open
-	count     atomic.Uint64 // of them
 	watcher   atomic.Pointer[func(protocol.TaskID)]
 	figures   figures
 
@@ -314,7 +316,9 @@ func (r *Requester) open(t *task) error {
 		t.unpin = append(t.unpin, r.cfg.Blobs.Pin(b.Sum()))
 	}
 	r.tasks[t.id] = t
-	r.count.Add(1)
+	if r.cfg.Begun != nil {
+		r.cfg.Begun()
+	}
 	select {
 	case r.begun <- struct{}{}:
 	default:
@@ -359,9 +363,6 @@ func (r *Requester) takenUp(spec *protocol.Spec, record *protocol.Task) *task {
 	t.settled = time.Now().Add(settleResumed)
 	return t
 }
-
-// Begun counts the tasks that were begun, or taken up again, so far.
-func (r *Requester) Begun() uint64 { return r.count.Load() }
 
 // Busy reports whether a task is under way.
 func (r *Requester) Busy() bool {
