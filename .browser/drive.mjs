@@ -170,7 +170,7 @@ await part("numbers and times are written as on the command line", async () => {
   const hour = 3_600_000;
   for (const [said, want] of [
     [bytes(0), "0 B"], [bytes(9), "9 B"], [bytes(1536), "1.5 KiB"], [bytes(2 ** 30), "1 GiB"], [bytes(1023), "1,023 B"], [bytes(1.99 * 2 ** 30), "1.9 GiB"], [bytes(18.7 * 2 ** 20), "18 MiB"],
-    [gas(523), "523"], [gas(1_150_000), "1.15 M"], [gas(13_599_999), "13.59 M"], [gas(1e13), "10 T"],
+    [gas(523), "523"], [gas(1_150_000), "1.15 M"], [gas(13_599_999), "13.59 M"], [gas(999_999_999_999), "999.99 G"], [gas(1e13), "10 T"],
     [ms(0.1), "0.10 ms"], [ms(20), "20 ms"], [ms(2043), "2,043 ms"], [percent(0.5), "50%"],
     [span(9999), "9,999 ms"], [span(12_340), "12.3 s"], [span(59_960), "1m"], [span(75_000), "1m15s"], [span(hour), "1h"], [span(hour + 5000), "1h0m5s"], [span(168 * hour), "168h"],
     [duration(4.9), "4s"], [duration(-1), "0s"], [duration(150), "2m"], [duration(47 * 3600), "47h"], [duration(48 * 3600), "2d"],

@@ -36,7 +36,7 @@ func (n Need) Beyond(o *protocol.Offer) string {
 	if !beyond {
 		return ""
 	}
-	asked, most := a.told(a.asked(n), a.most(o))
+	asked, most := protocol.Apart(a.words, a.unit, a.asked(n), a.most(o))
 	return fmt.Sprintf("the task may use %s%s, this node gives at most %s", asked, a.noun, most)
 }
 
@@ -48,15 +48,6 @@ func (n Need) short(o *protocol.Offer) (amount, bool) {
 		}
 	}
 	return amount{}, false
-}
-
-// told writes two different amounts for people. When they look the same in
-// units, they are written out.
-func (a amount) told(x, y uint64) (string, string) {
-	if s, t := a.words(x), a.words(y); s != t {
-		return s, t
-	}
-	return digits(x) + a.unit, digits(y) + a.unit
 }
 
 // remedy is what the user may do about it when nobody gives more than most.

@@ -156,7 +156,7 @@ func (n Need) lacks(c Candidate) string {
 		return unmetWords(w, c.Offer)
 	}
 	if a, short := n.short(c.Offer); short {
-		asked, most := a.told(a.asked(n), a.most(c.Offer))
+		asked, most := protocol.Apart(a.words, a.unit, a.asked(n), a.most(c.Offer))
 		return fmt.Sprintf("gives at most %s%s, the task may use %s", most, a.noun, asked)
 	}
 	if c.Load != nil && c.Load.Slots == 0 {

@@ -103,7 +103,7 @@ func unfit(need Need, wanted []Candidate, triedOthers bool) *protocol.Error {
 			most = max(most, a.most(c.Offer))
 		}
 		if most < a.asked(need) {
-			asked, given := a.told(a.asked(need), most)
+			asked, given := protocol.Apart(a.words, a.unit, a.asked(need), most)
 			return protocol.Errorf(protocol.CodeNoOffers, "%s, none offers %s%s: the most is %s", who, asked, a.noun, given).
 				WithHint("%s", a.remedy(most))
 		}

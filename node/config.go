@@ -108,7 +108,11 @@ func (c *Config) Validate() error {
 		{"table-elements", c.Ceilings.Module.Elements, 0, most.Module.Elements, decimal},
 	} {
 		if x.value < x.least || x.value > x.most {
-			return protocol.Errorf(protocol.CodeConfig, "limits.%s is %s; it can be %s to %s", x.key, x.text(x.value), x.text(x.least), x.text(x.most)).
+			is, most := x.text(x.value), x.text(x.most)
+			if x.value > x.most {
+				is, most = protocol.Apart(x.text, "", x.value, x.most)
+			}
+			return protocol.Errorf(protocol.CodeConfig, "limits.%s is %s; it can be %s to %s", x.key, is, x.text(x.least), most).
 				WithHint("a node may give less than the sandbox's profile, never more")
 		}
 	}

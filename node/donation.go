@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
+	"math/bits"
 	"runtime"
 	"strconv"
 	"time"
@@ -118,6 +119,15 @@ func (n *Node) donation() api.Donate {
 	return d
 }
 
+// sizeSaid is a size in words, of which the same is read back if somebody has said it.
+func sizeSaid(s donor.Setting, n uint64) string {
+	if s.Value == "" {
+		return protocol.SizeText(n)
+	}
+	unit := min(bits.TrailingZeros64(n)/10, 4)
+	return fmt.Sprintf("%d %s", n>>(10*unit), []string{"B", "KiB", "MiB", "GiB", "TiB"}[unit])
+}
+
 // rules are those of donating, with what each does on this machine.
 func (n *Node) rules() (list []api.Setting) {
 	a, c := n.donor.Allowance(), n.donor.Capacity()
@@ -131,11 +141,11 @@ func (n *Node) rules() (list []api.Setting) {
 			out.Value = cmp.Or(out.Value, strconv.Itoa(c.Slots))
 			out.Note = fmt.Sprintf("%d at once now", c.Slots)
 		case donor.RuleMemory:
-			out.Value = protocol.SizeText(c.MemoryBytes)
+			out.Value = sizeSaid(s, c.MemoryBytes)
 			out.Note = "each; a task that may use more is refused"
 		case donor.RuleDisk:
 			blobs, code := split(a.DiskBytes)
-			out.Value = protocol.SizeText(uint64(cmp.Or(a.DiskBytes, 10<<30+code)))
+			out.Value = sizeSaid(s, uint64(cmp.Or(a.DiskBytes, 10<<30+code)))
 			out.Note = fmt.Sprintf("%s for programs, inputs and results, %s for compiled code", protocol.SizeText(uint64(cmp.Or(blobs, 10<<30))), protocol.SizeText(uint64(code)))
 		case donor.RuleIdle:
 			if a.Idle > 0 {

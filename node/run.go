@@ -101,11 +101,11 @@ func (n *Node) Do(ctx context.Context, spec *protocol.Spec, terms *protocol.Term
 	return n.requester.Do(ctx, spec, terms, name)
 }
 
-// Work counts the tasks of this node's user and the replicas of others that were
-// begun so far, and reports whether one is under way.
-func (n *Node) Work() (begun uint64, busy bool) {
+// Work grows with each task of this node's user and each replica of another that
+// begins, and with what is sent of blobs, and reports whether a task is under way.
+func (n *Node) Work() (done uint64, busy bool) {
 	load := n.provider.Load()
-	return n.begun.Load(), n.requester.Busy() || load.Running+load.Queued > 0
+	return n.begun.Load() + n.network.Exchange().Sent(), n.requester.Busy() || load.Running+load.Queued > 0
 }
 
 func (n *Node) noteBegun() {

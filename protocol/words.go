@@ -34,6 +34,15 @@ func GasText(n uint64) string {
 	return text + units[0]
 }
 
+// Apart writes two different amounts by text, or in digits and this unit when that
+// makes them look the same.
+func Apart(text func(uint64) string, unit string, x, y uint64) (string, string) {
+	if s, t := text(x), text(y); s != t {
+		return s, t
+	}
+	return strconv.FormatUint(x, 10) + unit, strconv.FormatUint(y, 10) + unit
+}
+
 // TimeText writes a time as [time.ParseDuration] reads it, without the zeros that
 // its String ends with: 90s is 1m30s, and an hour 1h.
 func TimeText(d time.Duration) string {

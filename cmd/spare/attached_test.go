@@ -220,7 +220,7 @@ func TestStdinTooLargeIsNotRead(t *testing.T) {
 	}
 	// Without a client: nothing is uploaded.
 	_, err = spoolStdin(t.Context(), nil, f)
-	if protocol.CodeOf(err) != protocol.CodeBadRequest || !strings.Contains(err.Error(), "stdin has 1 GiB; it is limited to 1 GiB") {
+	if protocol.CodeOf(err) != protocol.CodeBadRequest || !strings.Contains(err.Error(), "stdin has 1073745920 bytes; it is limited to 1073741824 bytes") {
 		t.Errorf("the error is %v", err)
 	}
 }

@@ -178,9 +178,9 @@ func (e *examination) write(w io.Writer, h home, wide bool) error {
 	count := make(map[grade]int)
 	for _, f := range e.Findings {
 		count[f.Grade]++
-		fmt.Fprintf(&b, "%-4s  %-*s  %s\n", f.Grade, width, f.What, strings.ReplaceAll(f.Found, "'spare ", "'"+h.command()+" "))
+		fmt.Fprintf(&b, "%-4s  %-*s  %s\n", f.Grade, width, f.What, h.named(f.Found))
 		if f.Do != "" {
-			fmt.Fprintf(&b, "      %-*s  -> %s\n", width, "", strings.ReplaceAll(f.Do, "'spare ", "'"+h.command()+" "))
+			fmt.Fprintf(&b, "      %-*s  -> %s\n", width, "", h.named(f.Do))
 		}
 	}
 	if wide && len(e.Layers) > 0 {

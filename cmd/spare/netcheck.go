@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strings"
 	"sync"
 	"time"
 
@@ -132,7 +131,7 @@ func (n *netcheck) write(w io.Writer, h home) error {
 	}
 	rows = append(rows, []string{"reachable", n.Reachable})
 	if n.Do != "" {
-		rows = append(rows, []string{"to widen it", strings.ReplaceAll(n.Do, "'spare ", "'"+h.command()+" ")})
+		rows = append(rows, []string{"to widen it", h.named(n.Do)})
 	}
 	rows = append(rows, []string{"relays", n.Relays})
 	for _, r := range n.Refused {

@@ -260,8 +260,9 @@ func spoolStdin(ctx context.Context, c *client.Client, stdin *os.File) (api.Byte
 	}
 	// What is known to be too large need not be read.
 	if at, err := stdin.Seek(0, io.SeekCurrent); err == nil && info.Mode().IsRegular() && info.Size()-at > protocol.MaxBlob {
-		return api.Bytes{}, protocol.Errorf(protocol.CodeBadRequest, "stdin has %s; it is limited to %s, and so are a module and an input",
-			protocol.SizeText(uint64(info.Size()-at)), protocol.SizeText(protocol.MaxBlob)).WithHint("cut the input into pieces and run one task for each")
+		has, most := protocol.Apart(protocol.SizeText, " bytes", uint64(info.Size()-at), protocol.MaxBlob)
+		return api.Bytes{}, protocol.Errorf(protocol.CodeBadRequest, "stdin has %s; it is limited to %s, and so are a module and an input", has, most).
+			WithHint("cut the input into pieces and run one task for each")
 	}
 	head, err := io.ReadAll(io.LimitReader(stdin, smallStdin+1))
 	if err != nil {

@@ -22,9 +22,9 @@ const (
 // thrift has this process take little while its node has no work, until ctx ends.
 // What starting and working has left of memory is given back, and one thread does what
 // little there is: with several, Go wakes others at each event to look for more of it.
-// Work counts what was begun so far, and tells whether any is under way; begun is told
-// when some begins.
-func thrift(ctx context.Context, begun <-chan struct{}, work func() (begun uint64, busy bool)) {
+// Work grows with what is done, and tells whether any is under way; begun is told when
+// some begins.
+func thrift(ctx context.Context, begun <-chan struct{}, work func() (done uint64, busy bool)) {
 	procs := runtime.GOMAXPROCS(0)
 	usual := debug.SetGCPercent(restingGC)
 	debug.SetGCPercent(usual) // GOGC's, or the default
@@ -39,10 +39,10 @@ func thrift(ctx context.Context, begun <-chan struct{}, work func() (begun uint6
 		case <-called:
 		case <-ticker.C:
 		}
-		sum, busy := work()
+		done, busy := work()
 		switch now := time.Now(); {
-		case busy || sum != before:
-			worked, before = now, sum
+		case busy || done != before:
+			worked, before = now, done
 			if called != nil {
 				called = nil
 				debug.SetGCPercent(usual)

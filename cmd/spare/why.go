@@ -182,7 +182,7 @@ func (why *taskWhy) because() string {
 	for _, state := range []protocol.State{protocol.StateDone, protocol.StateRunning, protocol.StateCompiling, protocol.StateFetching} {
 		for _, a := range t.Attempts {
 			if a.State == state.Word() {
-				return fmt.Sprintf("%s on %s: %s", a.State, peerName(a.Provider, a.Self), a.Reason)
+				return attemptLine(&a)
 			}
 		}
 	}
@@ -194,11 +194,14 @@ func (why *taskWhy) because() string {
 	case t.Reason != "":
 		return fmt.Sprintf("%s: %s", t.State, t.Reason)
 	case n > 0: // it waits there for a slot
-		last := t.Attempts[n-1]
-		return fmt.Sprintf("%s on %s: %s", last.State, peerName(last.Provider, last.Self), last.Reason)
+		return attemptLine(&t.Attempts[n-1])
 	default:
 		return t.State
 	}
+}
+
+func attemptLine(a *api.Attempt) string {
+	return fmt.Sprintf("%s on %s: %s", a.State, peerName(a.Provider, a.Self), a.Reason)
 }
 
 // awaits says what is so of the one peer that may run the task.
@@ -225,7 +228,7 @@ func printTaskWhy(w io.Writer, why taskWhy) error {
 	if err := table(w, nil, rows); err != nil {
 		return err
 	}
-	if n := len(t.Attempts); n > 1 || n == 1 && !strings.HasSuffix(why.Why, ": "+t.Attempts[0].Reason) { // or all of it is said
+	if n := len(t.Attempts); n > 1 || n == 1 && why.Why != attemptLine(&t.Attempts[0]) { // or all of it is said
 		rows = nil
 		for _, a := range t.Attempts {
 			rows = append(rows, []string{fmt.Sprint(a.Attempt), peerName(a.Provider, a.Self), a.State, millis(a.RTTMS), a.Reason})

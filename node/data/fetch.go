@@ -164,11 +164,10 @@ func (d *Data) run(ctx context.Context, c *coming, h *holding, from source) erro
 }
 
 // meet greets one who may have leaves, and opens to it what is here: it will
-// want that as well. Who is not reached is tried again while the fetch goes on: a
-// node that has just joined is named by the requester before others have heard
-// where it is.
+// want that as well. Who is not reached is tried again some times: a node that has
+// just joined is named by the requester before others have heard where it is.
 func (d *Data) meet(ctx context.Context, h *holding, f *swarm.Fetch, p peer.ID, grant *protocol.Grant) {
-	for wait := time.Second; ; wait *= 2 {
+	for wait := time.Second; wait <= 8*time.Second; wait *= 2 {
 		h.share.Open(p, time.Now().Add(openFor(h.tree.Size)))
 		_, err := d.greet(ctx, p, greetTimeout, &protocol.TreeRequest{Digest: h.blob[:], Grant: grant, Known: true})
 		if err == nil {
@@ -176,6 +175,10 @@ func (d *Data) meet(ctx context.Context, h *holding, f *swarm.Fetch, p peer.ID, 
 			return
 		}
 		d.cfg.Logger.Debug("a holder was greeted in vain", "peer", p, "blob", h.blob.CID(), "err", err)
+		switch protocol.CodeOf(err) {
+		case protocol.CodeBlocked, protocol.CodeNetwork, protocol.CodeForeign:
+			return
+		}
 		select {
 		case <-ctx.Done():
 			return

@@ -100,6 +100,10 @@ func (d *Data) here(ctx context.Context, k key) []*holding {
 		d.mu.Lock()
 		known := d.known.Contains(k) || k.scope == everybody && d.public[k.blob] > 0
 		d.mu.Unlock()
+		begun, next := d.arriving(k)
+		if len(begun) > 0 {
+			return begun // though it may be here already on another account
+		}
 		if known && d.cfg.Blobs.Has(k.blob) {
 			h, err := d.whole(ctx, k)
 			if err != nil {
@@ -107,9 +111,8 @@ func (d *Data) here(ctx context.Context, k key) []*holding {
 			}
 			return []*holding{h}
 		}
-		begun, next := d.arriving(k)
-		if len(begun) > 0 || next == nil {
-			return begun
+		if next == nil {
+			return nil
 		}
 		select {
 		case <-next.begun:

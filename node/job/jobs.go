@@ -2,7 +2,6 @@ package job
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -133,33 +132,29 @@ func (j *Jobs) takeLeft(id protocol.TaskID) *protocol.Task {
 // there is one; with retryFailed, what has failed in it is run again. If only some
 // items are the same, the new job takes over what has passed of them.
 func (j *Jobs) Submit(ctx context.Context, record *protocol.Job, resume, retryFailed bool) (*protocol.Job, error) {
-	var last *protocol.Job // of the same program and terms
+	var like []*protocol.Job // of the same program and terms, the latest first
 	if resume || retryFailed {
-		old, like, err := j.same(record)
+		old, others, err := j.same(record)
 		if err != nil {
 			return nil, err
 		}
 		if old != nil {
 			return j.Again(ctx, protocol.TaskID(old.Id), nil, retryFailed)
 		}
-		last = like
+		like = others
 	}
 	n, err := j.check(record)
 	if err != nil {
 		return nil, err
 	}
-	if last != nil {
-		known, err := j.passed(last)
-		if err == nil {
-			err = j.each(record, func(_ uint64, line []byte) error {
-				if known[protocol.DigestOf(line)] > 0 {
-					record.Like = last.Id
-				}
-				return nil
-			})
-		}
-		if err != nil && protocol.CodeOf(err) != protocol.CodeNotFound { // it is kept no longer
+	for _, other := range like {
+		some, err := j.hasPassed(other, record)
+		if err != nil {
 			return nil, err
+		}
+		if some {
+			record.Like = other.Id
+			break
 		}
 	}
 	record.Id, record.Tasks = string(protocol.NewTaskID()), n
@@ -170,9 +165,12 @@ func (j *Jobs) Submit(ctx context.Context, record *protocol.Job, resume, retryFa
 	return j.begin(record)
 }
 
+// maxLike bounds the jobs whose items are compared with those of a new one.
+const maxLike = 8
+
 // same returns the last job of the same program, terms and items, or else the last
-// one of the same program and terms alone.
-func (j *Jobs) same(record *protocol.Job) (same, like *protocol.Job, err error) {
+// few of the same program and terms alone.
+func (j *Jobs) same(record *protocol.Job) (same *protocol.Job, like []*protocol.Job, err error) {
 	for before := protocol.TaskID(""); ; {
 		page, err := j.cfg.Store.Jobs(100, before)
 		if err != nil || len(page) == 0 {
@@ -185,9 +183,32 @@ func (j *Jobs) same(record *protocol.Job) (same, like *protocol.Job, err error) 
 			if bytes.Equal(old.Items, record.Items) {
 				return old, nil, nil
 			}
-			like = cmp.Or(like, old)
+			if len(like) < maxLike {
+				like = append(like, old)
+			}
 		}
 		before = protocol.TaskID(page[len(page)-1].Id)
+	}
+}
+
+// hasPassed reports whether a job has passed one of another's items.
+func (j *Jobs) hasPassed(job, other *protocol.Job) (bool, error) {
+	known, err := j.passed(job)
+	if err == nil && len(known) > 0 {
+		err = j.each(other, func(_ uint64, line []byte) error {
+			if known[protocol.DigestOf(line)] > 0 {
+				return errEnough
+			}
+			return nil
+		})
+	}
+	switch {
+	case errors.Is(err, errEnough):
+		return true, nil
+	case protocol.CodeOf(err) == protocol.CodeNotFound: // it is kept no longer
+		return false, nil
+	default:
+		return false, err
 	}
 }
 

@@ -192,6 +192,14 @@ func TestWhatCountsNoLongerIsNotTakenOver(t *testing.T) {
 		t.Errorf("one of other items takes over from %q (%v)", j.GetLike(), err)
 	}
 	w.end(protocol.TaskID(j.Id))
+	// Not the last one has passed some, but the one before.
+	if j, err = w.jobs.Submit(t.Context(), w.submission("6", "3"), true, false); err != nil || j.Like == "" {
+		t.Errorf("of the one before nothing is taken over (%v)", err)
+	}
+	w.end(protocol.TaskID(j.Id))
+	if got, want := w.ran(protocol.TaskID(j.Id), 2), []int{1, 0}; !slices.Equal(got, want) {
+		t.Errorf("they were run %v times", got)
+	}
 }
 
 func TestCancelledJobRunsTheTasksNamed(t *testing.T) {

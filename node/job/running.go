@@ -197,7 +197,7 @@ func (r *running) pin() error {
 	})
 }
 
-var errEnough = errors.New("no more tasks are begun")
+var errEnough = errors.New("no more items are wanted")
 
 // beginAll begins each task that has not ended, as there is room for it.
 func (r *running) beginAll() error {

@@ -41,21 +41,25 @@ const (
 	// again at once.
 	longPause = time.Minute
 
-	// greetProbes are the round trips measured when a peer connects, and later ones
-	// every probeEvery, an eighth more or less. Whether the peer is there the
-	// transport watches: its keepalives cost less than a probe, and whoever is
-	// silent for 30 to 40 s is disconnected by it.
+	// greetProbes are the round trips measured when a peer connects, and laterProbes
+	// from time to time: each in turn, one peer every probeEach, and each peer within
+	// bounds. Whether a peer is there the transport watches: its keepalives cost less
+	// than a probe, and whoever is silent for 30 to 45 s is disconnected by it.
 	greetProbes = 4
 	laterProbes = 2
-	probeEvery  = 5 * time.Minute
+	probeEach   = 6 * time.Second
+	probeMin    = 15 * time.Second
+	probeMax    = 5 * time.Minute
 	// lonelyProbeEvery is what a node with fewer than enoughNeighbours spends on
 	// its bootstrap: without that one it may be cut off.
-	lonelyProbeEvery = 3 * time.Second
+	lonelyProbeEvery = 10 * time.Second
 	enoughNeighbours = 4
 	// deadAfter is how many probes in a row must fail, each for 5 s, for a
 	// peer to be dropped. Fewer drop the living where processors are crowded.
 	deadAfter  = 3
 	probeAgain = time.Second // after a failed one
+	// pullAgain is when a Book is asked for again that did not come.
+	pullAgain = 5 * time.Second
 )
 
 // attendance is the goroutine that attends to one connected member.
@@ -152,11 +156,14 @@ func (m *Mesh) attend(ctx context.Context, p peer.ID) {
 			m.lookAround()
 		}
 		if err := m.measure(ctx, p, n); err == nil {
+			if n == greetProbes {
+				m.rtts.keep(p, n) // it may have come another way
+			}
 			n, failed = laterProbes, 0
 			m.remember(p) // it is still there, and may have moved
-			every := probeEvery
-			if vital && len(m.host.Network().Peers()) < enoughNeighbours {
-				every = lonelyProbeEvery
+			every := probeGap(len(m.host.Network().Peers()), vital)
+			if !pulled {
+				every = min(every, pullAgain)
 			}
 			sleep(ctx, every*7/8+rand.N(every/4))
 		} else if failed++; failed < deadAfter {
@@ -167,6 +174,15 @@ func (m *Mesh) attend(ctx context.Context, p peer.ID) {
 			failed = 0 // it may be back already
 		}
 	}
+}
+
+// probeGap is the usual time between two probes of a peer, by a node with so many
+// neighbours: a vital one is the bootstrap of one with few.
+func probeGap(neighbours int, vital bool) time.Duration {
+	if vital && neighbours < enoughNeighbours {
+		return lonelyProbeEvery
+	}
+	return min(max(time.Duration(neighbours)*probeEach, probeMin), probeMax)
 }
 
 // remember has a connected member remembered, at the address of the connection

@@ -8,6 +8,24 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 )
 
+func TestProbeGap(t *testing.T) {
+	for _, c := range []struct {
+		neighbours int
+		vital      bool
+		want       time.Duration
+	}{
+		{1, true, lonelyProbeEvery},
+		{1, false, probeMin},
+		{enoughNeighbours, true, 4 * probeEach},
+		{20, false, 20 * probeEach},
+		{1000, true, probeMax},
+	} {
+		if got := probeGap(c.neighbours, c.vital); got != c.want {
+			t.Errorf("a node with %d neighbours, vital %v, probes every %s, want %s", c.neighbours, c.vital, got, c.want)
+		}
+	}
+}
+
 // TestTwinsDoNotStormTheirBootstrap has two nodes of one identity, each of which
 // has the other's connection closed, share a bootstrap.
 func TestTwinsDoNotStormTheirBootstrap(t *testing.T) {

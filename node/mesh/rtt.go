@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// rttWindow is how many round trips to a peer are remembered: of a peer that
-	// stays connected, those of the last 20 minutes.
+	// rttWindow is how many round trips to a peer are remembered: of one that stays
+	// connected, those of the last one to 20 minutes, by how many there are.
 	rttWindow = 8
 	// rttPeers bounds the peers whose probes are remembered.
 	rttPeers = 4096
@@ -49,6 +49,15 @@ func (r *rtts) add(p peer.ID, rtt time.Duration) {
 	}
 	r.windows.Add(p, append(w, rtt))
 	r.note(rtt)
+}
+
+// keep forgets all but the latest n of p.
+func (r *rtts) keep(p peer.ID, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if w, _ := r.windows.Get(p); len(w) > n {
+		r.windows.Add(p, w[len(w)-n:])
+	}
 }
 
 func (r *rtts) min(p peer.ID) (time.Duration, bool) {
@@ -118,16 +127,10 @@ func (m *Mesh) listed(p peer.ID) bool {
 // the last.
 func (m *Mesh) probe(ctx context.Context, c *protocol.Conn, n int) (rtt time.Duration, err error) {
 	defer c.Close()
-	// The first echo also negotiates the stream, and is not counted.
-	return m.echo(ctx, c, 0, n+1)
-}
-
-// echo makes the echoes from one number up to another, each of which but 0 is
-// counted as a round trip, and returns the last.
-func (m *Mesh) echo(ctx context.Context, c *protocol.Conn, from, to int) (rtt time.Duration, err error) {
 	stop := context.AfterFunc(ctx, c.Reset)
 	defer stop()
-	for i := from; i < to; i++ {
+	// The first echo also negotiates the stream, and is not counted.
+	for i := range n + 1 {
 		if err := c.SetReadDeadline(time.Now().Add(echoTimeout)); err != nil {
 			return 0, err
 		}

@@ -260,6 +260,11 @@ func TestRTTIsTheLeastOfAWindow(t *testing.T) {
 	if rtt, _ := r.min(p); rtt != 7*time.Millisecond {
 		t.Errorf("least is %v after the window has moved on", rtt)
 	}
+	r.add(p, 8*time.Millisecond)
+	r.keep(p, 1)
+	if rtt, _ := r.min(p); rtt != 8*time.Millisecond {
+		t.Errorf("least is %v of the last alone", rtt)
+	}
 }
 
 func TestRefusalsAreBounded(t *testing.T) {

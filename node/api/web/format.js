@@ -15,7 +15,7 @@ function scaled(x, units, base, write) {
 
 export const whole = (/** @type {number} */ n) => Math.round(n).toLocaleString("en");
 export const bytes = (/** @type {number} */ n) => scaled(n, ["B", "KiB", "MiB", "GiB", "TiB", "PiB"], 1024, (x) => (x < 10 ? String(Math.floor(10 * x) / 10) : whole(Math.floor(x))));
-export const gas = (/** @type {number} */ n) => scaled(n, ["", "K", "M", "G", "T", "P", "E"], 1000, (x) => String(Number(x.toFixed(6).slice(0, -4))));
+export const gas = (/** @type {number} */ n) => scaled(n, ["", "K", "M", "G", "T", "P", "E"], 1000, (x) => String(Number(x.toFixed(9).slice(0, -7))));
 export const ms = (/** @type {number} */ n) => `${n < 99.995 && !Number.isInteger(n) ? n.toFixed(2) : whole(n)}${nb}ms`;
 export const percent = (/** @type {number} */ part) => `${whole(100 * part)}%`;
 export const plural = (/** @type {number} */ n, /** @type {string} */ word, many = `${word}s`) => `${whole(n)}${nb}${n === 1 ? word : many}`;

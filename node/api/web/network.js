@@ -39,7 +39,7 @@ class Network extends View {
     return html`<h1>Network</h1>
       ${all.length === 0 ? empty("This node is alone.", html`Once there are peers, this is a map of them. ${command(`spare up --bootstrap ${s.addrs[0] ?? "ADDRESS"}`)} on another machine joins it here.`) :
         html`<p class="lead">${plural(placed.length + (own ? 1 : 0), "place")} known, of ${plural(all.length + 1, "node")}. Near is quick: each node reckons its place from round trips that it has measured; what others say of theirs is believed for this map only.</p>
-        ${own === null || placed.length === 0 ? empty("No place is known yet.", "A place is reckoned from the first round trips, which are measured every 15 seconds.") :
+        ${own === null || placed.length === 0 ? empty("No place is known yet.", "A place is reckoned from round trips, the first of which are measured when a peer connects.") :
           placed.length > mostDrawn ? html`<p class="faint">More than ${mostDrawn} peers are told apart better in the table.</p>` : html`<figure>
           <figcaption>Distance on the map and both heights make the round trip. A ring is how far a place may be off. Names without room are in the table alone.</figcaption>${map(own, placed, this.width)}</figure>`}
         ${table("Places of peers", columns, all, { key: (p) => p.peer, sort: this.sort, onsort: (by) => { this.sort = { by, down: this.sort.by === by && !this.sort.down }; this.changed(); } })}`}`;

@@ -29,7 +29,7 @@ const (
 	grace = 30 * time.Second
 	// stall is how long nothing may come from anybody: a source that did not get
 	// rid of a leaf in time (chunkTimeout) may shun this node, be let alone and be
-	// asked again twice.
+	// asked again.
 	stall = 4 * patience
 	// sendTimeout bounds one message that says what is wanted, the dial included.
 	sendTimeout = 5 * time.Second

@@ -34,11 +34,11 @@ func newShunning() shunning {
 	return shunning{peers}
 }
 
-// add notes that a peer has not read. What else was on its way to it then says
-// nothing new.
-func (s shunning) add(p peer.ID, now time.Time) {
+// add notes that a peer has not read what was sent to it from began on. What was on
+// its way to it already when it was last shunned says nothing new.
+func (s shunning) add(p peer.ID, began, now time.Time) {
 	last, _ := s.peers.Get(p)
-	if now.Before(last.until) {
+	if began.Before(last.until) {
 		return
 	}
 	span := shunFirst

@@ -41,10 +41,11 @@ func (w *wire) SendMessage(ctx context.Context, to peer.ID, m message.BitSwapMes
 	if w.x.shuns(to) {
 		return errShunned
 	}
+	began := time.Now()
 	if err := w.BitSwapNetwork.SendMessage(ctx, to, m); err != nil {
 		var late net.Error
 		if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &late) && late.Timeout() {
-			w.x.shun(to)
+			w.x.shun(to, began)
 		}
 		return err
 	}
@@ -75,10 +76,11 @@ func (x *Exchange) permitted(to peer.ID, m message.BitSwapMessage) (rest message
 	return rest, size
 }
 
-// shun sends a peer that did not read nothing for a while, and forgets what it wants.
-func (x *Exchange) shun(p peer.ID) {
+// shun sends a peer that did not read what was sent from began on nothing for a
+// while, and forgets what it wants.
+func (x *Exchange) shun(p peer.ID, began time.Time) {
 	x.mu.Lock()
-	x.shunned.add(p, time.Now())
+	x.shunned.add(p, began, time.Now())
 	x.mu.Unlock()
 	x.engine.tell(func(s *server.Server) { s.PeerDisconnected(p) })
 }
