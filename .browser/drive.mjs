@@ -166,7 +166,7 @@ await part("each view in light, dark and narrow", async () => {
 });
 
 await part("numbers and times are written as on the command line", async () => {
-  const { bytes, coreTime, duration, gas, ms, percent, span } = /** @type {Record<string, (...args: any[]) => any>} */ (await import("./web/format.js"));
+  const { bytes, slotTime, duration, gas, ms, percent, span } = /** @type {Record<string, (...args: any[]) => any>} */ (await import("./web/format.js"));
   const hour = 3_600_000;
   for (const [said, want] of [
     [bytes(0), "0 B"], [bytes(9), "9 B"], [bytes(1536), "1.5 KiB"], [bytes(2 ** 30), "1 GiB"], [bytes(1023), "1,023 B"], [bytes(1.99 * 2 ** 30), "1.9 GiB"], [bytes(18.7 * 2 ** 20), "18 MiB"],
@@ -174,7 +174,7 @@ await part("numbers and times are written as on the command line", async () => {
     [ms(0.1), "0.10 ms"], [ms(20), "20 ms"], [ms(2043), "2,043 ms"], [percent(0.5), "50%"],
     [span(9999), "9,999 ms"], [span(12_340), "12.3 s"], [span(59_960), "1m"], [span(75_000), "1m15s"], [span(hour), "1h"], [span(hour + 5000), "1h0m5s"], [span(168 * hour), "168h"],
     [duration(4.9), "4s"], [duration(-1), "0s"], [duration(150), "2m"], [duration(47 * 3600), "47h"], [duration(48 * 3600), "2d"],
-    [coreTime(0).join(" "), "0.0 core-seconds"], [coreTime(150_000).join(" "), "2.5 core-minutes"], [coreTime(7000 * hour).join(" "), "7,000.0 core-hours"],
+    [slotTime(0).join(" "), "0.0 slot-seconds"], [slotTime(150_000).join(" "), "2.5 slot-minutes"], [slotTime(7000 * hour).join(" "), "7,000.0 slot-hours"],
   ]) {
     check(said.replaceAll("\u00a0", " ") === want, `it says ${said} for ${want}`);
   }

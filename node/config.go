@@ -125,7 +125,7 @@ func (c *Config) Validate() error {
 	}{{"tasks", cmp.Or(c.KeepTasks, 1), 1_000_000}, {"jobs", cmp.Or(c.KeepJobs, 1), 10_000}} {
 		if x.value > x.most {
 			return protocol.Errorf(protocol.CodeConfig, "keep.%s is %s; it can be 1 to %d", x.key, decimal(x.value), x.most).
-				WithHint("'spare prune --all' deletes them at once")
+				WithHint("write a number such as 1000")
 		}
 	}
 	if err := protocol.ValidateLabels(c.Labels); err != nil {

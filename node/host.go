@@ -102,7 +102,7 @@ func moment(t time.Time) *api.Time {
 // donated is what has run here for all others.
 func (n *Node) donated() api.Donated {
 	f := n.guests.Figures()
-	return api.Donated{Tasks: f.Donated.Tasks, CoreMS: uint64(f.Donated.Wall().Milliseconds()), Gas: f.Donated.Gas, Since: api.Time(f.Since)}
+	return api.Donated{Tasks: f.Donated.Tasks, SlotMS: uint64(f.Donated.Wall().Milliseconds()), Gas: f.Donated.Gas, Since: api.Time(f.Since)}
 }
 
 // Known returns the requesters of whom a total is kept.

@@ -23,7 +23,7 @@ type (
 		Totals  []guestTotal `json:"totals"`
 		Donated struct {
 			Tasks  uint64 `json:"tasks"`
-			CoreMS uint64 `json:"core_ms"`
+			SlotMS uint64 `json:"slot_ms"`
 			Gas    uint64 `json:"gas"`
 			Since  string `json:"since"`
 		} `json:"donated"`

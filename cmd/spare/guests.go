@@ -108,10 +108,10 @@ func printGuests(w io.Writer, g *api.Guests, wide bool) error {
 		if t.Last != nil {
 			last = span(time.Since(time.Time(*t.Last))) + " ago"
 		}
-		totals = append(totals, []string{who, decimal(t.Tasks), coreTime(t.WallMS), protocol.GasText(t.Gas), last, t.Access})
+		totals = append(totals, []string{who, decimal(t.Tasks), slotTime(t.WallMS), protocol.GasText(t.Gas), last, t.Access})
 	}
 	if o := g.Others; o.Requesters > 0 {
-		totals = append(totals, []string{"others, " + decimal(o.Requesters), decimal(o.Tasks), coreTime(o.WallMS), protocol.GasText(o.Gas), "", ""})
+		totals = append(totals, []string{"others, " + decimal(o.Requesters), decimal(o.Tasks), slotTime(o.WallMS), protocol.GasText(o.Gas), "", ""})
 	}
 	module := func(head ...string) []string {
 		if wide {
@@ -125,7 +125,7 @@ func printGuests(w io.Writer, g *api.Guests, wide bool) error {
 	}{
 		{module("HERE NOW OF", "PROGRAM", "TASK", "STATE", "TIME", "GAS"), now},
 		{module("LATELY OF", "PROGRAM", "TASK", "END", "TIME", "GAS", "ENDED"), lately},
-		{[]string{"IN ALL OF", "TASKS", "CORE TIME", "GAS", "LAST", "ACCESS"}, totals},
+		{[]string{"IN ALL OF", "TASKS", "SLOT TIME", "GAS", "LAST", "ACCESS"}, totals},
 	} {
 		if len(section.rows) > 0 {
 			if err := printSection(w, section.head, section.rows); err != nil {
@@ -158,18 +158,18 @@ func millis0(ms *float64) string {
 
 // donatedText is what a node has given to others.
 func donatedText(d api.Donated) string {
-	return fmt.Sprintf("%s to others, %s, since %s", coreTime(d.CoreMS), plural(d.Tasks, "task"), time.Time(d.Since).UTC().Format("2006-01-02"))
+	return fmt.Sprintf("%s to others, %s, since %s", slotTime(d.SlotMS), plural(d.Tasks, "task"), time.Time(d.Since).UTC().Format("2006-01-02"))
 }
 
-// coreTime writes milliseconds of one core.
-func coreTime(ms uint64) string {
+// slotTime writes milliseconds of one slot.
+func slotTime(ms uint64) string {
 	switch s := float64(ms) / 1000; {
 	case s < 100:
-		return fmt.Sprintf("%.1f core-seconds", s)
+		return fmt.Sprintf("%.1f slot-seconds", s)
 	case s < 100*60:
-		return fmt.Sprintf("%.1f core-minutes", s/60)
+		return fmt.Sprintf("%.1f slot-minutes", s/60)
 	default:
-		return fmt.Sprintf("%.1f core-hours", s/3600)
+		return fmt.Sprintf("%.1f slot-hours", s/3600)
 	}
 }
 

@@ -183,6 +183,8 @@ func usableText(o *api.Offer) string {
 		return "no: " + o.Reason
 	case o.Reason != "":
 		return "for your own tasks: " + o.Reason
+	case o.Running >= o.Slots:
+		return "yes, in its queue"
 	default:
 		return "yes"
 	}

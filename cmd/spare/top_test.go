@@ -70,7 +70,7 @@ func topGuestsOf() api.Guests {
 		Now:     []api.Guest{{Requester: apitest.Other, Name: "theirs.wasm\x1b[2J", Task: "gggggggggg", State: "running", Since: since, WallMS: &wall, Gas: 3e9}},
 		Lately:  []api.Guest{{Requester: apitest.Other, Name: "old.wasm", Task: "hhhhhhhhhh", State: "failed", Since: since, Ended: &ended, Exit: &exit, WallMS: &wall, Gas: 1e9}},
 		Totals:  []api.GuestTotal{{Requester: apitest.Other, Requesters: 1, Tasks: 12, WallMS: 3_600_000, Gas: 5e12}},
-		Donated: api.Donated{Tasks: 12, CoreMS: 3_600_000, Gas: 5e12, Since: api.Time(topNow.Add(-48 * time.Hour))},
+		Donated: api.Donated{Tasks: 12, SlotMS: 3_600_000, Gas: 5e12, Since: api.Time(topNow.Add(-48 * time.Hour))},
 	}
 }
 

@@ -201,7 +201,11 @@ func (why *taskWhy) because() string {
 }
 
 func attemptLine(a *api.Attempt) string {
-	return fmt.Sprintf("%s on %s: %s", a.State, peerName(a.Provider, a.Self), a.Reason)
+	line := fmt.Sprintf("%s on %s", a.State, peerName(a.Provider, a.Self))
+	if a.Reason == "" { // of a job's task only what it gave is kept
+		return line
+	}
+	return line + ": " + a.Reason
 }
 
 // awaits says what is so of the one peer that may run the task.

@@ -43,11 +43,11 @@ type GuestTotal struct {
 	Access     string `json:"access" doc:"allowed or blocked when this node's owner has said so; empty otherwise"`
 }
 
-// Donated is what this node has run for all others. A program has one thread, so
-// that a core-hour is an hour of one program's wall time.
+// Donated is what this node has run for all others. A slot-hour is an hour of one
+// program's wall time: of a core, too, where there is one for each slot.
 type Donated struct {
 	Tasks  uint64 `json:"tasks" doc:"Replicas that were started here"`
-	CoreMS uint64 `json:"core_ms" doc:"Milliseconds of one core"`
+	SlotMS uint64 `json:"slot_ms" doc:"Milliseconds of one slot"`
 	Gas    uint64 `json:"gas"`
 	Since  Time   `json:"since" doc:"When counting began"`
 }

@@ -19,7 +19,7 @@ func TestGuestsComeInPages(t *testing.T) {
 		if code := c.json("GET", "/api/v1/guests?limit=1&after="+after, "", &g); code != http.StatusOK {
 			t.Fatalf("status %d", code)
 		}
-		if len(g.Now) != 1 || len(g.Lately) != 2 || g.Donated.CoreMS != 5_400_000 || g.Others.Requesters != 2 {
+		if len(g.Now) != 1 || len(g.Lately) != 2 || g.Donated.SlotMS != 5_400_000 || g.Others.Requesters != 2 {
 			t.Errorf("%+v", g)
 		}
 		for _, one := range g.Totals {

@@ -12,7 +12,7 @@ import (
 const Gone = "12D3KooWRBhwfeP2Y4TCx1SM6s9rUoHhR5STiGwxBhgFRcw3UERE"
 
 func donated() api.Donated {
-	return api.Donated{Tasks: 12, CoreMS: 5_400_000, Gas: 3e12, Since: api.Time(Submitted)}
+	return api.Donated{Tasks: 12, SlotMS: 5_400_000, Gas: 3e12, Since: api.Time(Submitted)}
 }
 
 // Guests are one that runs, two that have run, and totals of two requesters.

@@ -48,11 +48,11 @@ export function duration(seconds) {
   return s < 48 * 3600 ? `${Math.floor(s / 3600)}h` : `${Math.floor(s / 86400)}d`;
 }
 
-/** The time of one core, as a number and its unit. @param {number} millis @returns {[string, string]} */
-export function coreTime(millis) {
+/** The time of one slot, as a number and its unit. @param {number} millis @returns {[string, string]} */
+export function slotTime(millis) {
   const seconds = millis / 1000;
   const [per, unit] = seconds < 100 ? [1, "seconds"] : seconds < 6000 ? [60, "minutes"] : [3600, "hours"];
-  return [(seconds / per).toLocaleString("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 }), `core-${unit}`];
+  return [(seconds / per).toLocaleString("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 }), `slot-${unit}`];
 }
 
 /** The size that words such as "14 GiB" tell, or null. @param {string} text */

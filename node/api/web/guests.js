@@ -1,7 +1,7 @@
 // Whose tasks run here, now and lately, and whose may.
 
 import { get, post } from "./client.js";
-import { coreTime, gas, plural, span, whole } from "./format.js";
+import { slotTime, gas, plural, span, whole } from "./format.js";
 import { html } from "./html.js";
 import { View, age, command, empty, peerName, state, table } from "./view.js";
 
@@ -68,7 +68,7 @@ class Guests extends View {
         html`${table("What each requester has had run here", [
           { head: "Requester", cell: (r) => peerName(r.requester) },
           { head: "Tasks", number: true, cell: (r) => whole(r.tasks) },
-          { head: "Core time", number: true, cell: (r) => coreTime(r.wall_ms).join(" ") },
+          { head: "Slot time", number: true, cell: (r) => slotTime(r.wall_ms).join(" ") },
           { head: "Gas", number: true, cell: (r) => gas(r.gas) },
           { head: "Last", number: true, cell: (r) => (r.last ? html`${age(r.last)} ago` : dash()) },
           { head: "May", cell: (r) => this.buttons(r) },

@@ -1,7 +1,7 @@
 // What this node gives and takes, and why.
 
 import { get, post } from "./client.js";
-import { bytes, coreTime, day, gas, plural, readBytes, whole } from "./format.js";
+import { bytes, slotTime, day, gas, plural, readBytes, whole } from "./format.js";
 import { html } from "./html.js";
 import { known, store } from "./store.js";
 import { View, age, bar, command, empty, left, peerName, state, table } from "./view.js";
@@ -76,7 +76,7 @@ class Overview extends View {
   /** @param {import("./types.js").Status} s @param {import("./types.js").Donation} d */
   given(s, d) {
     const given = this.donated;
-    const [amount, unit] = coreTime(given?.core_ms ?? 0);
+    const [amount, unit] = slotTime(given?.slot_ms ?? 0);
     return html`<section class="card" aria-labelledby="h-given"><h2 id="h-given">Donated</h2>
       ${given === null ? html`<p class="figure faint">…</p>` : html`<p class="figure">${amount}<small>${unit}</small></p>
         <p class="faint">${given.tasks === 0 ? "nothing has run here for others yet" : `${plural(given.tasks, "task")} of others since ${day(given.since)}`}</p>`}

@@ -59,7 +59,7 @@
  * @typedef {{ requester: string, requesters?: number, tasks: number, wall_ms: number, gas: number, last: string|null, access: string }} Total
  * @typedef {{
  *   now: Guest[], lately: Guest[], totals: Total[], next: string, others: Total,
- *   donated: { tasks: number, core_ms: number, gas: number, since: string },
+ *   donated: { tasks: number, slot_ms: number, gas: number, since: string },
  * }} Guests
  * @typedef {{ mode: string, blocked: Array<{ peer: string, since: string, why: string }>, allowed: Array<{ peer: string, since: string }> }} Access
  */
