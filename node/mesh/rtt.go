@@ -70,7 +70,7 @@ func (r *rtts) min(p peer.ID) (time.Duration, bool) {
 	return slices.Min(w), true
 }
 
-// RTT returns the round-trip time to p: the least of the last 8 probes, and
+// RTT returns the round-trip time to p: the least of the last 8 measured, and
 // false when there was none. The least is taken, since a probe can only be
 // delayed, by load at either end or on the way, and load is told apart from
 // distance by the Offer and by the reply to a Probe.
